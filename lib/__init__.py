@@ -1,0 +1,1 @@
+"""Dropout, written out: masks, layers, test-time rules, and the tools of the book around them."""

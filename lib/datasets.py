@@ -1,0 +1,86 @@
+"""Real data for the book."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn import datasets
+from torch import Tensor
+
+from lib.validation import check_count
+
+
+class Split(NamedTuple):
+    """Inputs and labels for training, for choosing, and for the final test.
+
+    Inputs are float tensors (n, features), labels integer tensors (n,).
+    """
+
+    x_train: Tensor
+    y_train: Tensor
+    x_val: Tensor
+    y_val: Tensor
+    x_test: Tensor
+    y_test: Tensor
+
+
+def load_digits(n_train=1000, n_val=0, n_test=497, seed=0):
+    """Scikit-learn's 8x8 handwritten digits, split at random with the classes in proportion.
+
+    The 1,797 images come with scikit-learn: nothing is downloaded.
+
+    Parameters
+    ----------
+    n_train, n_val, n_test : int
+        Numbers of examples: at least 10 (one a digit), or 0 for `n_val`; at most 1,797 together.
+    seed : int
+        Which split. For one seed, training sets of different sizes are nested, and the test set
+        does not depend on `n_train` or `n_val`.
+
+    Returns
+    -------
+    Split
+        Pixels in [0, 1], 64 an image, row by row.
+
+    Raises
+    ------
+    TypeError
+        If a number is not whole.
+    ValueError
+        If a number is too small, or they ask for more images than there are.
+
+    References
+    ----------
+    E. Alpaydin and C. Kaynak, *Optical recognition of handwritten digits*, UCI Machine Learning
+    Repository (1998): its test set, as scikit-learn ships it.
+
+    Examples
+    --------
+    >>> digits = load_digits(n_train=300)
+    >>> digits.x_train.shape, digits.x_test.shape
+    (torch.Size([300, 64]), torch.Size([497, 64]))
+    """
+    pixels, labels = datasets.load_digits(return_X_y=True)
+    n_classes, n_images = 10, len(labels)
+    check_count(n_train, "n_train", at_least=n_classes, at_most=n_images - n_classes)
+    check_count(n_test, "n_test", at_least=n_classes, at_most=n_images - n_train)
+    check_count(n_val, "n_val", at_least=0, at_most=n_images - n_train - n_test)
+    if 0 < n_val < n_classes:
+        raise ValueError(f"n_val must be 0 or at least {n_classes}, got {n_val}")
+
+    order = _stratified_order(labels, seed)
+    parts = []
+    for rows in (order[:n_train], order[n_train : n_train + n_val], order[n_images - n_test :]):
+        parts.append(torch.tensor(pixels[rows], dtype=torch.float32) / 16)
+        parts.append(torch.tensor(labels[rows]))
+    return Split(*parts)
+
+
+def _stratified_order(labels, seed):
+    """Shuffle so that every stretch of the order holds the classes in proportion."""
+    rng = np.random.default_rng(seed)
+    position = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        position[members] = (np.arange(len(members)) + rng.random()) / len(members)
+    return np.argsort(position)

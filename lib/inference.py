@@ -1,0 +1,256 @@
+"""What to do at prediction: sample masks, or scale the weights once."""
+
+import copy
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from lib.layers import Dropout, StochasticLayer
+from lib.layers.base import modes_restored
+from lib.progress import progress
+from lib.validation import check_count
+
+# Layers of torch that drop at random when their `training` flag is on: dropout proper, and layers
+# that hold a dropout rate of their own.
+TORCH_STOCHASTIC = (
+    nn.modules.dropout._DropoutNd,
+    nn.RNNBase,
+    nn.MultiheadAttention,
+    nn.TransformerEncoderLayer,
+    nn.TransformerDecoderLayer,
+)
+
+
+def stochastic_layers(model):
+    """List the layers of a model that drop at random, ours and torch's.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+
+    Returns
+    -------
+    list of torch.nn.Module
+    """
+    return [
+        module
+        for module in model.modules()
+        if isinstance(module, (StochasticLayer, *TORCH_STOCHASTIC))
+        and getattr(module, "dropout", None) != 0.0  # an LSTM without dropout does not sample
+    ]
+
+
+@contextmanager
+def sampling(model):
+    """Let the stochastic layers of a model sample, with everything else in eval.
+
+    ``model.train()`` would switch batch normalization to batch statistics too, and change the
+    stored ones. Here it stays in eval. On leaving, every module gets its former state back, after
+    an exception too.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Its layers may be ours (`lib.layers`) or torch's (``nn.Dropout`` and its kin, dropout in
+        recurrent layers, attention, transformer layers).
+
+    Yields
+    ------
+    torch.nn.Module
+        The model.
+
+    References
+    ----------
+    Gal and Ghahramani (2016), *Dropout as a Bayesian approximation*, ICML, section 4.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), Dropout(0.5)).eval()
+    >>> with sampling(model):
+    ...     model[1].training, model[2].training
+    (False, True)
+    >>> model[2].training
+    False
+    """
+    with modes_restored(model):
+        model.eval()
+        for layer in stochastic_layers(model):
+            layer.training = True  # this layer alone, not what it contains
+        yield model
+
+
+@torch.no_grad()
+def mc_samples(model, x, n_samples, *, max_rows=20_000):
+    """Run a model many times on the same input, with fresh masks each time.
+
+    All samples go through the model together: `torch.vmap` adds them as one more dimension, so
+    what comes before the first stochastic layer is computed once. A model that vmap can't trace,
+    a recurrent one say, runs in a loop instead, with the same result in distribution.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        With at least one stochastic layer. Its mode does not matter and is left as it was.
+    x : torch.Tensor, shape (batch, ...)
+        Input.
+    n_samples : int
+        Number of samples, at least 1.
+    max_rows : int
+        Samples are taken in chunks of at most this many rows (samples x batch), which bounds the
+        memory, whatever `n_samples`.
+
+    Returns
+    -------
+    torch.Tensor, shape (n_samples, batch, ...)
+        The outputs, without gradient. Their mean over the first dimension is the Monte Carlo
+        average.
+
+    Raises
+    ------
+    TypeError
+        If `n_samples` is not a whole number.
+    ValueError
+        If `n_samples` is less than 1, or `model` has no stochastic layer.
+
+    References
+    ----------
+    Srivastava et al. (2014), section 7.5; Gal and Ghahramani (2016), section 4.
+
+    Examples
+    --------
+    >>> _ = torch.manual_seed(0)
+    >>> mc_samples(nn.Sequential(Dropout(0.5)), torch.ones(1, 4), n_samples=3)
+    tensor([[[0., 2., 0., 0.]],
+    <BLANKLINE>
+            [[0., 2., 0., 2.]],
+    <BLANKLINE>
+            [[0., 0., 2., 2.]]])
+    """
+    n_samples = check_count(n_samples, "n_samples")
+    max_rows = check_count(max_rows, "max_rows")
+    if not stochastic_layers(model):
+        raise ValueError(
+            "model must have a layer that drops at random (lib.layers or torch.nn.Dropout), "
+            f"got {type(model).__name__} with none: all its samples would be equal"
+        )
+    chunk = max(1, min(n_samples, max_rows // max(1, len(x))))
+    sizes = [min(chunk, n_samples - done) for done in range(0, n_samples, chunk)]
+    with sampling(model):
+        draw = _draw_together if _allows_vmap(model, x) else _draw_one_by_one
+        return torch.cat([draw(model, x, size) for size in progress(sizes, "sampling")])
+
+
+def _draw_together(model, x, size):
+    one = torch.vmap(lambda _: model(x), randomness="different")
+    return one(torch.arange(size))
+
+
+def _draw_one_by_one(model, x, size):
+    return torch.stack([model(x) for _ in range(size)])
+
+
+def _allows_vmap(model, x):
+    """Try one row, and leave torch's generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        try:
+            _draw_together(model, x[:1], 1)
+        except RuntimeError:
+            return False
+    return True
+
+
+# What lets a factor through to the weights behind it: f(c x) = c f(x) for c > 0.
+HOMOGENEOUS = (
+    nn.Identity,
+    nn.Flatten,
+    nn.Unflatten,
+    nn.ReLU,
+    nn.LeakyReLU,
+    nn.MaxPool1d,
+    nn.MaxPool2d,
+    nn.AvgPool1d,
+    nn.AvgPool2d,
+    StochasticLayer,
+)
+WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def weight_scaled(model):
+    r"""Copy a trained model without its dropout layers, their factor moved into the weights.
+
+    Inverted dropout leaves no factor: its layer is just taken out. For the original rule the
+    weights that come next are multiplied by the keep probability, :math:`W_\text{test} = p W`.
+    The copy computes what the model computes in eval.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Not changed. Dropout with ``scaling="weight"`` must stand in a ``Sequential``, where the
+        order of the layers is known.
+
+    Returns
+    -------
+    torch.nn.Module
+        A deep copy in eval mode, with ``Identity`` in place of each dropout layer, so that the
+        names in its state dict stay.
+
+    Raises
+    ------
+    ValueError
+        If a factor has no weights to go to: nothing follows, or a nonlinearity does that does not
+        let a factor through.
+
+    References
+    ----------
+    Srivastava et al. (2014), section 4 and figure 2.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), Dropout(0.5, "weight"), nn.Linear(3, 1))
+    >>> bool(torch.equal(weight_scaled(net)[3].weight, net[3].weight * 0.5))
+    True
+    """
+    model = copy.deepcopy(model).eval()
+    with torch.no_grad():
+        for dropout, following in _weight_scaled_dropouts(model):
+            _receiver(dropout, following).weight.mul_(dropout.keep_prob)
+    return _without_dropout(model)
+
+
+def _weight_scaled_dropouts(model):
+    """Pair each original-rule dropout with the layers that come after it in its Sequential."""
+    orders = [_in_order(module) for module in model.modules() if isinstance(module, nn.Sequential)]
+    for module in model.modules():
+        if isinstance(module, Dropout) and module.scaling == "weight" and module.keep_prob < 1:
+            outermost = next((order for order in orders if module in order), [module])
+            yield module, outermost[outermost.index(module) + 1 :]
+
+
+def _in_order(module):
+    """The layers of a Sequential, nested ones unrolled."""
+    if not isinstance(module, nn.Sequential):
+        return [module]
+    return [layer for child in module for layer in _in_order(child)]
+
+
+def _receiver(dropout, following):
+    for layer in following:
+        if isinstance(layer, WEIGHTED):
+            return layer
+        if not isinstance(layer, HOMOGENEOUS):
+            raise ValueError(
+                f"model must let the factor of {dropout} through to the next weights, "
+                f"got {layer} between them"
+            )
+    raise ValueError(
+        f"model must have weights after {dropout}, in the same Sequential, to take its factor"
+    )
+
+
+def _without_dropout(module):
+    if isinstance(module, (StochasticLayer, nn.modules.dropout._DropoutNd)):
+        return nn.Identity()
+    for name, child in module.named_children():
+        setattr(module, name, _without_dropout(child))
+    return module

@@ -1,0 +1,275 @@
+"""Training, in a loop short enough to read, for one network or several side by side."""
+
+import copy
+import random
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from lib.datasets import Split
+from lib.layers.base import modes_restored
+from lib.progress import progress
+from lib.validation import check_count, check_positive
+
+
+def seed_everything(seed):
+    """Seed Python's, NumPy's and torch's global generators.
+
+    Parameters
+    ----------
+    seed : int
+        From 0 to 2**32 - 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `seed` is not a whole number in that range.
+    """
+    seed = check_count(seed, "seed", at_least=0, at_most=2**32 - 1)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the generator that other libraries draw from
+    torch.manual_seed(seed)
+
+
+class History(NamedTuple):
+    """What `fit` measured, a row an epoch; with networks side by side, a column a network.
+
+    The first loss is the average over the epoch's minibatches as they were trained, masks on.
+    The others are measured after the epoch, masks off. Losses are mean cross-entropies in nats,
+    errors are fractions of wrong answers.
+    """
+
+    train_loss_masks_on: Tensor
+    train_loss: Tensor
+    test_loss: Tensor
+    test_error: Tensor
+
+
+def fit(model, data, *, epochs, batch_size=32, learning_rate=1e-3, max_norm=None, every=1):
+    """Train a classifier with Adam.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Maps inputs (batch, ...) to logits (batch, classes). A `SideBySide` model maps
+        (nets, batch, ...) to (nets, batch, classes), each network on data of its own.
+    data : lib.datasets.Split
+        Training and test examples; for side-by-side training from `stack_splits`.
+    epochs, batch_size : int
+        Passes over the data, and examples a minibatch. Both at least 1.
+    learning_rate : float
+        Adam's step size.
+    max_norm : float, optional
+        Upper bound for the norm of the weights into each unit, enforced after every step.
+    every : int
+        Measure after every so many epochs.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is of the wrong kind, or out of its range.
+
+    References
+    ----------
+    Srivastava et al. (2014), section 5.1, for the max-norm constraint.
+    """
+    check_count(epochs, "epochs")
+    check_count(batch_size, "batch_size")
+    check_count(every, "every")
+    check_positive(learning_rate, "learning_rate")
+    if max_norm is not None:
+        check_positive(max_norm, "max_norm")
+    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+    rows = []
+    for epoch in progress(range(1, epochs + 1), "epochs"):
+        model.train()
+        losses_masks_on = []
+        for x, y in minibatches(data.x_train, data.y_train, batch_size):
+            loss = classification_loss(model(x), y)
+            optimizer.zero_grad()
+            loss.sum().backward()
+            optimizer.step()
+            if max_norm is not None:
+                constrain_norms(model, max_norm)
+            losses_masks_on.append(loss.detach())
+        if epoch % every == 0:
+            train = evaluate(model, data.x_train, data.y_train)
+            test = evaluate(model, data.x_test, data.y_test)
+            masks_on = torch.stack(losses_masks_on).mean(dim=0)
+            rows.append((masks_on, train.loss, test.loss, test.error))
+    return History(*(torch.stack(column) for column in zip(*rows, strict=True)))
+
+
+def minibatches(x, y, batch_size):
+    """Go through the examples once, in random order.
+
+    Parameters
+    ----------
+    x : torch.Tensor, shape (n, ...) or (nets, n, ...)
+    y : torch.Tensor, shape (n,) or (nets, n)
+    batch_size : int
+
+    Yields
+    ------
+    tuple of torch.Tensor
+        `batch_size` examples and their labels; fewer at the end. Each network has an order of its
+        own.
+    """
+    order = torch.rand(y.shape).argsort(dim=-1)
+    for rows in order.split(batch_size, dim=-1):
+        if y.dim() == 1:
+            yield x[rows], y[rows]
+        else:
+            nets = torch.arange(len(y))[:, None]
+            yield x[nets, rows], y[nets, rows]
+
+
+def classification_loss(logits, y):
+    """Mean cross-entropy over a batch: one number, or one a network.
+
+    Parameters
+    ----------
+    logits : torch.Tensor, shape (..., batch, classes)
+    y : torch.Tensor of int, shape (..., batch)
+
+    Returns
+    -------
+    torch.Tensor, shape (...)
+    """
+    losses = cross_entropy(logits.flatten(0, -2), y.flatten(), reduction="none")
+    return losses.view(y.shape).mean(dim=-1)
+
+
+class Evaluation(NamedTuple):
+    """Mean cross-entropy and fraction of wrong answers, masks off."""
+
+    loss: Tensor
+    error: Tensor
+
+
+@torch.no_grad()
+def evaluate(model, x, y):
+    """Measure a classifier in eval mode, and leave its mode as it was.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    x : torch.Tensor, shape (..., n, features)
+    y : torch.Tensor of int, shape (..., n)
+
+    Returns
+    -------
+    Evaluation
+        Each of shape (...): numbers, or one a network side by side.
+    """
+    with modes_restored(model):
+        logits = model.eval()(x)
+    return Evaluation(
+        classification_loss(logits, y), (logits.argmax(dim=-1) != y).float().mean(dim=-1)
+    )
+
+
+@torch.no_grad()
+def constrain_norms(model, max_norm):
+    """Shrink the weights into each unit to a norm of at most `max_norm`.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Its linear and convolutional weights are changed; biases are not.
+    max_norm : float
+        The largest norm allowed.
+
+    References
+    ----------
+    Srivastava et al. (2014), section 5.1: ||w||_2 <= c for the weights w into a hidden unit.
+    """
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+            stacked = isinstance(model, SideBySide)
+            for weight in module.weight if stacked else [module.weight]:
+                weight.copy_(torch.renorm(weight, p=2, dim=0, maxnorm=max_norm))
+
+
+class SideBySide(nn.Module):
+    """Several networks of one architecture, computed together.
+
+    Small networks leave a processor idle. Stacking their weights, (nets, out, in), and adding the
+    dimension to every operation with `torch.vmap` trains them in the time of a few. They share
+    nothing: each has its own weights, masks, data and order of data.
+
+    Parameters
+    ----------
+    models : sequence of torch.nn.Module
+        Networks of the same architecture and settings. They are copied.
+
+    Shape
+    -----
+    Input (nets, batch, ...), output (nets, batch, ...).
+
+    Examples
+    --------
+    >>> nets = SideBySide([nn.Linear(4, 2), nn.Linear(4, 2), nn.Linear(4, 2)])
+    >>> nets(torch.zeros(3, 10, 4)).shape
+    torch.Size([3, 10, 2])
+    """
+
+    def __init__(self, models):
+        super().__init__()
+        parameters, buffers = torch.func.stack_module_state(list(models))
+        self.n_nets = len(models)
+        self.net = copy.deepcopy(models[0])  # the architecture; its weights become the stacks
+        _replace_state(self.net, parameters | buffers)
+
+    def forward(self, x):
+        def one_net(state, x):
+            return torch.func.functional_call(self.net, state, (x,))
+
+        state = dict(self.net.named_parameters()) | dict(self.net.named_buffers())
+        return torch.vmap(one_net, randomness="different")(state, x)
+
+    @torch.no_grad()
+    def unstack(self):
+        """Return the networks one by one.
+
+        Returns
+        -------
+        list of torch.nn.Module
+            Copies, with no link to the stack.
+        """
+        nets = [copy.deepcopy(self.net) for _ in range(self.n_nets)]
+        for i, net in enumerate(nets):
+            state = self.net.state_dict()
+            _replace_state(net, {name: stack[i].clone() for name, stack in state.items()})
+        return nets
+
+
+def _replace_state(net, tensors):
+    """Put tensors, of another shape perhaps, in the place of parameters and buffers."""
+    for name, tensor in tensors.items():
+        owner, _, leaf = name.rpartition(".")
+        module = net.get_submodule(owner)
+        is_parameter = leaf in module._parameters
+        setattr(module, leaf, nn.Parameter(tensor) if is_parameter else tensor)
+
+
+def stack_splits(splits):
+    """Put data sets of equal sizes side by side, one for each network.
+
+    Parameters
+    ----------
+    splits : iterable of lib.datasets.Split
+
+    Returns
+    -------
+    lib.datasets.Split
+        Each part with a first dimension of networks.
+    """
+    return Split(*(torch.stack(parts) for parts in zip(*splits, strict=True)))
