@@ -1,0 +1,55 @@
+# Every target sets up .venv by itself: `make book` and `make test` are all one needs.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PORT ?= 8000
+NOTEBOOKS ?= $(wildcard book/*/*.ipynb)
+
+export TQDM_DISABLE := 1
+export OMP_NUM_THREADS := 1
+
+.PHONY: help book test serve bench exercises outputs clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make book       build the book, executing its notebooks"
+	@echo "make test       check the code, the notebooks and the exercises"
+	@echo "make serve      show the built book at http://127.0.0.1:$(PORT)"
+	@echo "make bench      time the dropout layer against torch's"
+	@echo "make exercises  write the students' copies of the exercises"
+	@echo "make outputs    run the notebooks and store their text outputs"
+	@echo "make clean      remove what was built"
+
+$(READY): requirements.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+		|| { echo "Python 3.11 is needed: '$(PYTHON)' is not one. Set it with: make PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+book: $(READY)
+	$(BIN)/jupyter-book build . -W --keep-going -n
+	@echo "The book is built. Open $(CURDIR)/_build/html/index.html"
+
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pytest -n 2 --dist loadscope --nbval --doctest-modules book lib tests
+
+serve: book
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
+
+bench: $(READY)
+	$(BIN)/python tools/bench.py
+
+exercises: $(READY)
+	$(BIN)/python tools/exercises.py
+
+outputs: $(READY)
+	$(BIN)/python tools/notebooks.py $(NOTEBOOKS)
+
+clean:
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis

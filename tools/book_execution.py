@@ -1,0 +1,96 @@
+"""Sphinx extension: execute the book's notebooks on all cores, and never show a stale result.
+
+MyST-NB keeps executed notebooks in a cache, keyed on their code cells alone. Here the cache's folder
+is named after a fingerprint of everything else a result depends on. When ``lib`` changes, the folder
+changes: every page is read again, and every notebook is executed again.
+"""
+
+import hashlib
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nbformat
+from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn
+from jupyter_cache.executors.utils import single_nb_execution
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
+
+# What a notebook's outputs depend on besides its own cells.
+SOURCES = ("requirements.txt", "lib/**/*", "book/**/*.csv")
+# Two kernels run at once: one thread each, and no progress bars in the outputs.
+KERNEL_ENVIRONMENT = {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
+MAX_KERNELS = 4
+
+
+def fingerprint(root):
+    """Return a hash of the names and contents of all files that `SOURCES` names under `root`."""
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in SOURCES for path in Path(root).glob(pattern)):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(f"{path.relative_to(root).as_posix()}\n".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def choose_cache(app, config):
+    """Point MyST-NB to the cache of the present sources, and drop the others.
+
+    Sphinx reads every page again when this setting differs from the last build's.
+    """
+    caches = Path(app.outdir).parent / ".jupyter_cache"
+    current = caches / fingerprint(app.confdir)
+    for folder in caches.glob("*"):
+        if folder != current and folder.is_dir():
+            shutil.rmtree(folder)
+    config.nb_execution_cache_path = str(current)
+
+
+def fill_cache(app, env, docnames):
+    """Execute the notebooks among `docnames` that the cache lacks, several at once.
+
+    A notebook that fails is left to MyST-NB, which runs it again and reports the traceback.
+    """
+    if app.config.nb_execution_mode != "cache":
+        return
+    cache = get_cache(env.mystnb_config.execution_cache_path)
+    todo = []
+    for path in (Path(env.doc2path(name)) for name in docnames):
+        if path.suffix == ".ipynb":
+            notebook = nbformat.read(path, as_version=4)
+            try:
+                cache.match_cache_notebook(notebook)
+            except KeyError:
+                todo.append((path, notebook))
+    if len(todo) < 2:
+        return
+
+    def execute(job):
+        path, notebook = job
+        result = single_nb_execution(
+            notebook,
+            cwd=str(path.parent),
+            timeout=app.config.nb_execution_timeout,
+            allow_errors=False,
+        )
+        logger.info("executed %s in %.1f s", path.relative_to(app.srcdir), result.time)
+        return path, result
+
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_KERNELS)) as pool:
+        for path, result in pool.map(execute, todo):
+            if result.err is None:
+                bundle = CacheBundleIn(
+                    result.nb, str(path), data={"execution_seconds": result.time}
+                )
+                cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+
+
+def setup(app):
+    """Register the extension with Sphinx."""
+    os.environ.update(KERNEL_ENVIRONMENT)
+    app.connect("config-inited", choose_cache)
+    app.connect("env-before-read-docs", fill_cache)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
