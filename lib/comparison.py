@@ -1,0 +1,60 @@
+"""Comparing two settings honestly: paired by seed."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+
+class Comparison(NamedTuple):
+    """Mean of the paired differences, its 95 % interval, and how many seeds agree in sign."""
+
+    mean: float
+    low: float
+    high: float
+    n_agree: int
+    n_seeds: int
+
+    def __str__(self):
+        return (
+            f"{self.mean:+.3g}, 95 % interval [{self.low:+.3g}, {self.high:+.3g}], "
+            f"{self.n_agree} of {self.n_seeds} seeds agree"
+        )
+
+
+def paired_difference(ours, baseline):
+    """Compare two settings that were run with the same seeds.
+
+    Parameters
+    ----------
+    ours, baseline : array_like, shape (seeds,)
+        A result for each seed, in the same order: the same data and the same first weights.
+
+    Returns
+    -------
+    Comparison
+        Of ``ours - baseline``: negative where ours is lower. The interval is Student's t for the
+        mean of the differences; a seed agrees if its difference has the sign of the mean.
+
+    Raises
+    ------
+    ValueError
+        If the two are not of one length, or hold fewer than two seeds.
+
+    Examples
+    --------
+    >>> print(paired_difference([1.0, 2.0, 3.0], [2.0, 3.5, 4.0]))
+    -1.17, 95 % interval [-1.88, -0.45], 3 of 3 seeds agree
+    """
+    ours, baseline = np.asarray(ours, dtype=float), np.asarray(baseline, dtype=float)
+    if ours.shape != baseline.shape or ours.ndim != 1 or len(ours) < 2:
+        raise ValueError(
+            "ours and baseline must hold one result for each of at least two seeds, "
+            f"got shapes {ours.shape} and {baseline.shape}"
+        )
+    difference = ours - baseline
+    low, high = stats.ttest_rel(ours, baseline).confidence_interval(0.95)
+    agree = np.sign(difference) == np.sign(difference.mean())
+    return Comparison(
+        float(difference.mean()), float(low), float(high), int(agree.sum()), len(difference)
+    )

@@ -1,0 +1,63 @@
+"""Colours, markers and matplotlib settings. The same thing looks the same in the whole book."""
+
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+from cycler import cycler
+
+PAPER = "#fcfcfa"  # opaque, so that a figure reads on a dark page too
+INK = "#222222"
+FAINT = "#8a8a8a"
+
+
+class Role(NamedTuple):
+    """How one kind of result is drawn: never by colour alone."""
+
+    color: str
+    marker: str
+    linestyle: str
+
+
+# Okabe and Ito's colour-blind safe palette, darkened until each reads on PAPER (contrast > 4.5).
+ROLES = {
+    "none": Role("#b24700", "s", "--"),  # no dropout
+    "dropout": Role("#005a9c", "o", "-"),  # dropout, weight scaling at prediction
+    "mc": Role("#00734f", "^", "-."),  # dropout, Monte Carlo averaging at prediction
+    "exact": Role(INK, "D", ":"),  # by enumeration of all masks
+    "other": Role("#8f3f71", "v", (0, (5, 1, 1, 1))),
+}
+
+
+def use_style():
+    """Set matplotlib's defaults to the book's."""
+    plt.rcParams.update(
+        {
+            "figure.figsize": (6.4, 3.6),
+            "figure.dpi": 144,
+            "figure.constrained_layout.use": True,
+            "figure.facecolor": PAPER,
+            "savefig.facecolor": PAPER,
+            "axes.facecolor": PAPER,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.edgecolor": FAINT,
+            "axes.labelcolor": INK,
+            "axes.titlesize": 11,
+            "axes.titlelocation": "left",
+            "axes.labelsize": 10.5,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "axes.prop_cycle": cycler(color=[role.color for role in ROLES.values()]),
+            "grid.color": "#e4e4df",
+            "grid.linewidth": 0.8,
+            "xtick.color": INK,
+            "ytick.color": INK,
+            "xtick.labelsize": 10,
+            "ytick.labelsize": 10,
+            "font.size": 10.5,
+            "lines.linewidth": 1.8,
+            "lines.markersize": 5,
+            "legend.frameon": False,
+            "image.cmap": "Greys",
+        }
+    )
