@@ -1,8 +1,8 @@
 """Sphinx extension: execute the book's notebooks on all cores, and never show a stale result.
 
-MyST-NB keeps executed notebooks in a cache, keyed on their code cells alone. Here the cache's folder
-is named after a fingerprint of everything else a result depends on. When ``lib`` changes, the folder
-changes: every page is read again, and every notebook is executed again.
+MyST-NB keeps executed notebooks in a cache, keyed on their code cells alone. Here the cache's
+folder is named after a fingerprint of everything else a result depends on. When ``lib`` changes,
+the folder changes: every page is read again, and every notebook is executed again.
 """
 
 import hashlib

@@ -4,6 +4,7 @@ The pages need no script and no network for them. A formula that cannot be conve
 with its page and the reason; the book is built with warnings as errors.
 """
 
+import html
 import re
 
 from docutils import nodes
@@ -39,7 +40,7 @@ def convert(node, display):
         return to_mathml(latex, display)
     except LatexError as error:
         logger.warning("formula %r: %s", latex, error, location=node, type="math")
-        return nodes.Text(latex).astext()
+        return html.escape(latex)
 
 
 def visit_math(self, node):
