@@ -34,20 +34,21 @@ def load_digits(n_train=1000, n_val=0, n_test=497, seed=0):
     n_train, n_val, n_test : int
         Numbers of examples: at least 10 (one a digit), or 0 for `n_val`; at most 1,797 together.
     seed : int
-        Which split. For one seed, training sets of different sizes are nested, and the test set
-        does not depend on `n_train` or `n_val`.
+        Which split, at least 0. For one seed, training sets of different sizes are nested, and
+        the test set does not depend on `n_train` or `n_val`.
 
     Returns
     -------
     Split
-        Pixels in [0, 1], 64 an image, row by row.
+        Pixels in [0, 1], 64 an image, row by row. Each digit is in the training and in the test
+        set, in its share of all images give or take two.
 
     Raises
     ------
     TypeError
         If a number is not whole.
     ValueError
-        If a number is too small, or they ask for more images than there are.
+        If a number is out of its range, or together they ask for more images than there are.
 
     References
     ----------
@@ -63,12 +64,17 @@ def load_digits(n_train=1000, n_val=0, n_test=497, seed=0):
     pixels, labels = datasets.load_digits(return_X_y=True)
     n_classes, n_images = 10, len(labels)
     check_count(n_train, "n_train", at_least=n_classes, at_most=n_images - n_classes)
-    check_count(n_test, "n_test", at_least=n_classes, at_most=n_images - n_train)
-    check_count(n_val, "n_val", at_least=0, at_most=n_images - n_train - n_test)
+    check_count(n_test, "n_test", at_least=n_classes, at_most=n_images - n_classes)
+    check_count(n_val, "n_val", at_least=0, at_most=n_images - 2 * n_classes)
     if 0 < n_val < n_classes:
         raise ValueError(f"n_val must be 0 or at least {n_classes}, got {n_val}")
+    if n_train + n_val + n_test > n_images:
+        raise ValueError(
+            f"n_train + n_val + n_test must be at most {n_images}, "
+            f"got {n_train} + {n_val} + {n_test} = {n_train + n_val + n_test}"
+        )
 
-    order = _stratified_order(labels, seed)
+    order = _stratified_order(labels, check_count(seed, "seed", at_least=0))
     parts = []
     for rows in (order[:n_train], order[n_train : n_train + n_val], order[n_images - n_test :]):
         parts.append(torch.tensor(pixels[rows], dtype=torch.float32) / 16)
@@ -77,10 +83,14 @@ def load_digits(n_train=1000, n_val=0, n_test=497, seed=0):
 
 
 def _stratified_order(labels, seed):
-    """Shuffle so that every stretch of the order holds the classes in proportion."""
+    """Shuffle so that every stretch of the order holds the classes in proportion.
+
+    Each class is spread evenly over (0, 1), its members a step apart and moved at random by less
+    than a step: 0.9 of one, so that the first ten and the last ten are ten different digits.
+    """
     rng = np.random.default_rng(seed)
     position = np.empty(len(labels))
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
-        position[members] = (np.arange(len(members)) + rng.random()) / len(members)
+        position[members] = (np.arange(len(members)) + 0.9 * rng.random()) / len(members)
     return np.argsort(position)

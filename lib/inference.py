@@ -85,8 +85,8 @@ def mc_samples(model, x, n_samples, *, max_rows=20_000):
     """Run a model many times on the same input, with fresh masks each time.
 
     All samples go through the model together: `torch.vmap` adds them as one more dimension, so
-    what comes before the first stochastic layer is computed once. A model that vmap can't trace,
-    a recurrent one say, runs in a loop instead, with the same result in distribution.
+    what comes before the first stochastic layer is computed once. A model for which vmap does not
+    work, a recurrent one say, runs in a loop instead, with the same result in distribution.
 
     Parameters
     ----------
@@ -97,8 +97,8 @@ def mc_samples(model, x, n_samples, *, max_rows=20_000):
     n_samples : int
         Number of samples, at least 1.
     max_rows : int
-        Samples are taken in chunks of at most this many rows (samples x batch), which bounds the
-        memory, whatever `n_samples`.
+        Samples are taken in chunks of at most this many rows of input, which bounds the memory,
+        whatever `n_samples`. A vector is a row; so is a step of a sequence, or a row of pixels.
 
     Returns
     -------
@@ -134,7 +134,7 @@ def mc_samples(model, x, n_samples, *, max_rows=20_000):
             "model must have a layer that drops at random (lib.layers or torch.nn.Dropout), "
             f"got {type(model).__name__} with none: all its samples would be equal"
         )
-    chunk = max(1, min(n_samples, max_rows // max(1, len(x))))
+    chunk = max(1, max_rows // max(1, x.shape[:-1].numel()))
     sizes = [min(chunk, n_samples - done) for done in range(0, n_samples, chunk)]
     with sampling(model):
         draw = _draw_together if _allows_vmap(model, x) else _draw_one_by_one
@@ -147,18 +147,23 @@ def _draw_together(model, x, size):
 
 
 def _draw_one_by_one(model, x, size):
-    return torch.stack([model(x) for _ in range(size)])
+    return torch.stack([model(x.clone()) for _ in range(size)])  # a layer may work in place
 
 
 def _allows_vmap(model, x):
-    """Try one row, and leave torch's generator as it was."""
+    """Try one sample, and leave torch's generator as it was."""
+    if any(isinstance(layer, nn.RNNBase) for layer in stochastic_layers(model)):
+        return False  # vmap sees no masks inside a recurrent layer: the samples would share them
     with torch.random.fork_rng(devices=[]):
         try:
-            _draw_together(model, x[:1], 1)
+            _draw_together(model, x, 1)
         except RuntimeError:
             return False
     return True
 
+
+# Layers that pass their input on in eval, times their factor if they follow the original rule.
+UNIT_DROPOUT = (Dropout, nn.modules.dropout._DropoutNd)
 
 # What lets a factor through to the weights behind it: f(c x) = c f(x) for c > 0.
 HOMOGENEOUS = (
@@ -167,11 +172,14 @@ HOMOGENEOUS = (
     nn.Unflatten,
     nn.ReLU,
     nn.LeakyReLU,
+    nn.PReLU,
     nn.MaxPool1d,
     nn.MaxPool2d,
     nn.AvgPool1d,
     nn.AvgPool2d,
-    StochasticLayer,
+    nn.AdaptiveAvgPool1d,
+    nn.AdaptiveAvgPool2d,
+    *UNIT_DROPOUT,
 )
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -199,7 +207,7 @@ def weight_scaled(model):
     ------
     ValueError
         If a factor has no weights to go to: nothing follows, or a nonlinearity does that does not
-        let a factor through.
+        let a factor through, or the weights are used in several places.
 
     References
     ----------
@@ -213,18 +221,22 @@ def weight_scaled(model):
     """
     model = copy.deepcopy(model).eval()
     with torch.no_grad():
-        for dropout, following in _weight_scaled_dropouts(model):
-            _receiver(dropout, following).weight.mul_(dropout.keep_prob)
+        for dropout, following in _original_rule_dropouts(model):
+            _receiver(model, dropout, following).weight.mul_(dropout.keep_prob)
     return _without_dropout(model)
 
 
-def _weight_scaled_dropouts(model):
-    """Pair each original-rule dropout with the layers that come after it in its Sequential."""
-    orders = [_in_order(module) for module in model.modules() if isinstance(module, nn.Sequential)]
-    for module in model.modules():
-        if isinstance(module, Dropout) and module.scaling == "weight" and module.keep_prob < 1:
-            outermost = next((order for order in orders if module in order), [module])
-            yield module, outermost[outermost.index(module) + 1 :]
+def _original_rule_dropouts(module, following=()):
+    """Pair each such dropout, wherever it stands, with the layers after it in its Sequential."""
+    if isinstance(module, nn.Sequential):
+        layers = _in_order(module)
+        for i, layer in enumerate(layers):
+            yield from _original_rule_dropouts(layer, layers[i + 1 :])
+    elif isinstance(module, Dropout) and module.scaling == "weight" and module.keep_prob < 1:
+        yield module, following
+    else:
+        for child in module.children():
+            yield from _original_rule_dropouts(child)
 
 
 def _in_order(module):
@@ -234,7 +246,19 @@ def _in_order(module):
     return [layer for child in module for layer in _in_order(child)]
 
 
-def _receiver(dropout, following):
+def _receiver(model, dropout, following):
+    layer = _next_weights(dropout, following)
+    everywhere = model.named_parameters(remove_duplicate=False)
+    places = [name for name, parameter in everywhere if parameter is layer.weight]
+    if len(places) != 1:
+        raise ValueError(
+            f"model must use the weights after {dropout} in one place to take its factor, "
+            f"got {places}"
+        )
+    return layer
+
+
+def _next_weights(dropout, following):
     for layer in following:
         if isinstance(layer, WEIGHTED):
             return layer
@@ -249,8 +273,9 @@ def _receiver(dropout, following):
 
 
 def _without_dropout(module):
-    if isinstance(module, (StochasticLayer, nn.modules.dropout._DropoutNd)):
+    if isinstance(module, UNIT_DROPOUT):
         return nn.Identity()
-    for name, child in module.named_children():
-        setattr(module, name, _without_dropout(child))
+    for name, child in module._modules.items():  # unlike named_children, a shared layer each time
+        if child is not None:
+            setattr(module, name, _without_dropout(child))
     return module

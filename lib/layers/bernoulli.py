@@ -27,7 +27,8 @@ def keep_mask(x, keep_prob):
     mask : torch.Tensor, the shape and dtype of `x`
         1 where the entry is kept, else 0.
     drawn_prob : float
-        The probability really drawn with: `keep_prob`, rounded to a multiple of 2**-16 on a CPU.
+        The probability really drawn with: `keep_prob`, rounded to a multiple of 2**-16 on a CPU
+        and to single precision elsewhere.
 
     Raises
     ------
@@ -45,8 +46,10 @@ def keep_mask(x, keep_prob):
         raise TypeError(f"x must have a floating-point dtype, got {x.dtype}")
     threshold = round(keep_prob * LEVELS)
     if x.device.type != "cpu" or threshold in (0, LEVELS):
-        return torch.bernoulli(torch.full_like(x, keep_prob)), keep_prob
-    words = torch.randint(-(2**63), 2**63 - 1, (x.numel() // 4 + 1,))
+        keep_prob = torch.tensor(keep_prob, dtype=torch.float32)  # `x` may be too coarse for it
+        mask = torch.bernoulli(keep_prob.to(x.device).expand(x.shape))
+        return mask.to(x.dtype), keep_prob.item()
+    words = torch.randint(-(2**63), 2**63 - 1, (x.numel() // 4 + 1,), device=x.device)
     bits = words.view(torch.int16)[: x.numel()].view(x.shape)
     top = threshold - LEVELS // 2  # bits are uniform on -2^15 ... 2^15 - 1: keep where bits < top
     bits = top - bits.clamp(top - 1, top)  # 1 or 0; an ordinary comparison takes far longer
@@ -90,7 +93,8 @@ class Dropout(StochasticLayer):
     Notes
     -----
     On a CPU the mask is drawn with `keep_prob` rounded to a multiple of 2**-16, and the inverted
-    scale divides by that rounded probability, so that the mean is exactly x.
+    scale divides by that rounded probability, so that the mean is x up to the rounding of the
+    dtype. With "weight" the mean in training is off from :math:`p\, x` by at most 2**-17 x.
 
     References
     ----------
