@@ -1,0 +1,10 @@
+"""Checks that exercise cells call: one module a part, one function an exercise.
+
+A check calls the student's function and looks at what dropout promises: the mean kept, a mask for
+each example, no mask at prediction, the gradient. It prints one line if all holds, and otherwise
+raises an AssertionError that names the idea that was missed.
+"""
+
+from lib.checks import idea, normalization
+
+__all__ = ["idea", "normalization"]
