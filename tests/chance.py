@@ -1,0 +1,21 @@
+"""What the tests of random things share."""
+
+import numpy as np
+from hypothesis import settings
+from hypothesis import strategies as st
+
+# The same few examples in every run.
+few_examples = settings(max_examples=30, deadline=None, derandomize=True, database=None)
+
+keep_probs = st.floats(min_value=0.01, max_value=1.0)
+
+NOT_IN_RANGE = [0, 0.0, -0.1, 1.5, 2, float("nan"), float("inf"), -float("inf")]
+NOT_A_NUMBER = ["0.5", None, True, 0.5j]
+
+
+def is_near(mean, expected, std, n):
+    """Whether a mean of `n` independent draws lies within six standard errors of what is expected.
+
+    By chance alone it does not about once in five hundred million times.
+    """
+    return np.all(np.abs(np.asarray(mean) - expected) <= 6 * std / np.sqrt(n) + 1e-12)

@@ -1,0 +1,146 @@
+"""What holds for the data of the book."""
+
+import pytest
+import torch
+from chance import few_examples
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from sklearn import datasets
+
+from lib.datasets import load_digits
+
+ALL = 1797
+seeds = st.integers(0, 1000)
+sizes = st.integers(10, ALL - 10)
+
+
+def images(x):
+    """The images of a data set as a sorted list, to compare sets."""
+    return sorted(map(tuple, x.tolist()))
+
+
+def class_counts(y):
+    return torch.bincount(y, minlength=10)
+
+
+SHARES = class_counts(torch.tensor(datasets.load_digits().target)) / ALL
+
+
+def test_the_images_are_64_pixels_from_0_to_1_and_the_labels_whole_numbers_from_0_to_9():
+    digits = load_digits(n_val=100)
+    for x, y in (digits[:2], digits[2:4], digits[4:]):
+        assert x.dtype == torch.float32
+        assert x.shape == (len(y), 64)
+        assert (x.min(), x.max()) == (0, 1)
+        assert y.dtype == torch.int64
+        assert y.unique().tolist() == list(range(10))
+
+
+def test_each_image_is_scikit_learns_with_its_label():
+    pixels, labels = datasets.load_digits(return_X_y=True)
+    label_of = dict(zip(map(tuple, (pixels / 16).tolist()), labels, strict=True))
+    digits = load_digits(seed=5)
+    for image, label in zip(digits.x_train.tolist(), digits.y_train.tolist(), strict=True):
+        assert label_of[tuple(image)] == label
+
+
+@few_examples
+@given(n_train=sizes, n_val=st.just(0) | sizes, n_test=sizes, seed=seeds)
+def test_sizes_are_those_asked_for_and_the_three_parts_share_no_image(n_train, n_val, n_test, seed):
+    assume(n_train + n_val + n_test <= ALL)
+    digits = load_digits(n_train, n_val, n_test, seed)
+    assert [len(part) for part in digits[::2]] == [n_train, n_val, n_test]
+    assert [len(part) for part in digits[1::2]] == [n_train, n_val, n_test]
+    # no image occurs twice in the data, so parts that share none hold this many different ones
+    everything = torch.cat(digits[::2])
+    assert len(everything.unique(dim=0)) == n_train + n_val + n_test
+
+
+@few_examples
+@given(n_train=sizes, n_val=st.integers(10, 500), n_test=sizes, seed=seeds)
+def test_each_class_has_its_share_give_or_take_two(n_train, n_val, n_test, seed):
+    assume(n_train + n_val + n_test <= ALL)
+    digits = load_digits(n_train, n_val, n_test, seed)
+    for y in (digits.y_train, digits.y_test):
+        assert (class_counts(y) - SHARES * len(y)).abs().max() < 2
+    # between the two it is the difference of two such shares
+    assert (class_counts(digits.y_val) - SHARES * n_val).abs().max() < 4
+
+
+@few_examples
+@given(n_train=sizes, n_test=sizes, seed=seeds)
+def test_every_digit_is_in_training_and_test_set_whatever_their_sizes(n_train, n_test, seed):
+    assume(n_train + n_test <= ALL)
+    digits = load_digits(n_train, 0, n_test, seed)
+    assert class_counts(digits.y_train).min() >= 1
+    assert class_counts(digits.y_test).min() >= 1
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_ten_examples_are_the_ten_digits(seed):
+    digits = load_digits(n_train=10, n_test=10, seed=seed)
+    assert digits.y_train.sort().values.tolist() == list(range(10))
+    assert digits.y_test.sort().values.tolist() == list(range(10))
+
+
+@few_examples
+@given(n_small=st.integers(10, 600), n_more=st.integers(0, 600), seed=seeds)
+def test_for_one_seed_a_training_set_begins_with_every_smaller_one(n_small, n_more, seed):
+    small, large = load_digits(n_small, seed=seed), load_digits(n_small + n_more, seed=seed)
+    assert torch.equal(large.x_train[:n_small], small.x_train)
+    assert torch.equal(large.y_train[:n_small], small.y_train)
+
+
+@few_examples
+@given(n_train=st.integers(10, 600), n_val=st.just(0) | st.integers(10, 600), seed=seeds)
+def test_for_one_seed_the_test_set_depends_on_no_other_size(n_train, n_val, seed):
+    digits, usual = load_digits(n_train, n_val, seed=seed), load_digits(seed=seed)
+    assert torch.equal(digits.x_test, usual.x_test)
+    assert torch.equal(digits.y_test, usual.y_test)
+
+
+def test_the_same_seed_gives_the_same_split_and_another_seed_another():
+    first, same, other = (load_digits(seed=seed) for seed in (1, 1, 2))
+    assert all(torch.equal(a, b) for a, b in zip(first, same, strict=True))
+    assert images(first.x_test) != images(other.x_test)
+
+
+def test_loading_leaves_the_global_generators_alone():
+    before = torch.get_rng_state()
+    load_digits()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"n_train": 0}, "n_train must be from 10 to 1787, got 0"),
+        ({"n_train": 9}, "n_train must be from 10 to 1787, got 9"),
+        ({"n_train": -300}, "n_train must be from 10 to 1787, got -300"),
+        ({"n_train": 1798}, "n_train must be from 10 to 1787, got 1798"),
+        ({"n_test": 0}, "n_test must be from 10 to 1787, got 0"),
+        ({"n_test": 5000}, "n_test must be from 10 to 1787, got 5000"),
+        ({"n_val": -1}, "n_val must be from 0 to 1777, got -1"),
+        ({"n_val": 9}, "n_val must be 0 or at least 10, got 9"),
+        ({"n_val": 1778}, "n_val must be from 0 to 1777, got 1778"),
+        (
+            {"n_train": 1500},
+            r"n_train \+ n_val \+ n_test must be at most 1797, got 1500 \+ 0 \+ 497 = 1997",
+        ),
+        (
+            {"n_train": 1000, "n_val": 301},
+            r"n_train \+ n_val \+ n_test must be at most 1797, got 1000 \+ 301 \+ 497 = 1798",
+        ),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+    ],
+)
+def test_a_size_that_cannot_be_is_a_value_error_with_name_value_and_range(wrong, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        load_digits(**wrong)
+
+
+@pytest.mark.parametrize("name", ["n_train", "n_val", "n_test", "seed"])
+@pytest.mark.parametrize("value", [300.0, "300", None])
+def test_a_size_that_is_no_whole_number_is_a_type_error(name, value):
+    with pytest.raises(TypeError, match=f"{name} must be a whole number .*, got {value!r} of type"):
+        load_digits(**{name: value})

@@ -1,0 +1,238 @@
+"""What holds for masks in NumPy."""
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+from chance import NOT_A_NUMBER, NOT_IN_RANGE, few_examples, is_near, keep_probs
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.masks import all_masks, bernoulli_mask, inverted_mask, mask_probabilities
+
+SHAPES = [(), (0,), (5,), (3, 4), (2, 0, 3), (2, 3, 4, 5)]
+sampled = pytest.mark.parametrize("sample", [bernoulli_mask, inverted_mask])
+small = st.integers(min_value=1, max_value=8)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+# Sampled masks
+
+
+@sampled
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_mask_has_the_shape_asked_for(sample, shape, rng):
+    assert sample(shape, 0.5, rng).shape == shape
+
+
+@sampled
+def test_a_whole_number_asks_for_a_mask_of_one_dimension(sample, rng):
+    assert sample(7, 0.5, rng).shape == (7,)
+
+
+@few_examples
+@given(keep_prob=keep_probs, seed=st.integers(0, 100))
+def test_a_bernoulli_mask_holds_zeros_and_ones_as_integers(keep_prob, seed):
+    mask = bernoulli_mask((20, 5), keep_prob, np.random.default_rng(seed))
+    assert np.issubdtype(mask.dtype, np.integer)
+    assert set(np.unique(mask)) <= {0, 1}
+
+
+@few_examples
+@given(keep_prob=keep_probs, seed=st.integers(0, 100))
+def test_an_inverted_mask_is_the_bernoulli_mask_of_its_seed_over_keep_prob(keep_prob, seed):
+    shape = (20, 5)
+    ones = bernoulli_mask(shape, keep_prob, np.random.default_rng(seed)) == 1
+    inverted = inverted_mask(shape, keep_prob, np.random.default_rng(seed))
+    assert np.array_equal(inverted, np.where(ones, 1 / keep_prob, 0))
+
+
+@few_examples
+@given(keep_prob=keep_probs)
+def test_units_are_kept_with_keep_prob(keep_prob):
+    n = 20_000
+    mean = bernoulli_mask(n, keep_prob, np.random.default_rng(1)).mean()
+    assert is_near(mean, keep_prob, np.sqrt(keep_prob * (1 - keep_prob)), n)
+
+
+@few_examples
+@given(keep_prob=keep_probs)
+def test_an_inverted_mask_has_mean_one(keep_prob):
+    n = 20_000
+    mean = inverted_mask(n, keep_prob, np.random.default_rng(1)).mean()
+    assert is_near(mean, 1, np.sqrt((1 - keep_prob) / keep_prob), n)
+
+
+def test_the_entries_of_a_mask_are_independent(rng):
+    n = 20_000
+    masks = bernoulli_mask((n, 6), 0.5, rng)
+    correlation = np.corrcoef(masks, rowvar=False)
+    assert is_near(correlation, np.eye(6), 1, n)
+
+
+@sampled
+def test_keep_prob_one_keeps_every_unit(sample, rng):
+    assert (sample((50, 50), 1, rng) == 1).all()
+
+
+@sampled
+def test_the_same_seed_gives_the_same_mask_and_another_seed_another(sample):
+    first, same, other = (sample(100, 0.5, np.random.default_rng(seed)) for seed in (3, 3, 4))
+    assert np.array_equal(first, same)
+    assert not np.array_equal(first, other)
+
+
+@sampled
+def test_two_draws_from_one_generator_differ(sample, rng):
+    assert not np.array_equal(sample(100, 0.5, rng), sample(100, 0.5, rng))
+
+
+@sampled
+@pytest.mark.parametrize("rng", [None, 0, np.random, np.random.RandomState(0)])  # noqa: NPY002
+def test_a_generator_of_another_kind_is_a_type_error(sample, rng):
+    with pytest.raises(TypeError, match=r"rng must be a numpy\.random\.Generator.*got"):
+        sample(3, 0.5, rng)
+
+
+# Every mask
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 10])
+def test_all_masks_lists_each_mask_once_in_the_order_of_counting(n):
+    assert all_masks(n).tolist() == [list(mask) for mask in itertools.product((0, 1), repeat=n)]
+
+
+def test_all_masks_goes_up_to_twenty_units():
+    masks = all_masks(20)
+    assert masks.shape == (2**20, 20)
+    assert np.array_equal(masks @ 2 ** np.arange(19, -1, -1), np.arange(2**20))
+
+
+@pytest.mark.parametrize("n", [-1, 0, 21, 1000])
+def test_all_masks_out_of_range_is_a_value_error(n):
+    with pytest.raises(ValueError, match=f"n must be from 1 to 20, got {n}"):
+        all_masks(n)
+
+
+@pytest.mark.parametrize("n", [2.0, "3", None, True])
+def test_all_masks_of_no_whole_number_is_a_type_error(n):
+    with pytest.raises(TypeError, match="n must be a whole number from 1 to 20, got"):
+        all_masks(n)
+
+
+# Their probabilities
+
+
+@few_examples
+@given(n=small, keep_prob=keep_probs)
+def test_probabilities_over_all_masks_sum_to_one(n, keep_prob):
+    assert mask_probabilities(all_masks(n), keep_prob).sum() == pytest.approx(1, abs=1e-12)
+
+
+@few_examples
+@given(keep=st.lists(keep_probs, min_size=1, max_size=8))
+def test_probabilities_sum_to_one_when_each_unit_has_its_own_keep_prob(keep):
+    masks = all_masks(len(keep))
+    probabilities = mask_probabilities(masks, keep)
+    assert probabilities.sum() == pytest.approx(1, abs=1e-12)
+    assert probabilities @ masks == pytest.approx(np.array(keep), abs=1e-12)
+
+
+@few_examples
+@given(n=small, keep_prob=keep_probs)
+def test_mean_and_variance_of_a_mask_by_enumeration(n, keep_prob):
+    masks = all_masks(n)
+    probabilities = mask_probabilities(masks, keep_prob)
+    mean = probabilities @ masks
+    covariance = (masks - mean).T @ (probabilities[:, None] * (masks - mean))
+    assert mean == pytest.approx(np.full(n, keep_prob), abs=1e-12)
+    assert covariance == pytest.approx(keep_prob * (1 - keep_prob) * np.eye(n), abs=1e-12)
+
+
+@few_examples
+@given(n=small, keep_prob=keep_probs)
+def test_mean_and_variance_of_an_inverted_mask_by_enumeration(n, keep_prob):
+    masks = all_masks(n) / keep_prob
+    probabilities = mask_probabilities(all_masks(n), keep_prob)
+    mean = probabilities @ masks
+    variance = probabilities @ (masks - mean) ** 2
+    assert mean == pytest.approx(np.ones(n), abs=1e-12)
+    assert variance == pytest.approx(np.full(n, (1 - keep_prob) / keep_prob), rel=1e-9, abs=1e-12)
+
+
+def test_each_probability_is_the_product_over_the_units():
+    keep = [0.9, 0.5, 0.2]
+    assert mask_probabilities([1, 0, 1], keep) == pytest.approx(0.9 * 0.5 * 0.2)
+    assert mask_probabilities([0, 1, 0], keep) == pytest.approx(0.1 * 0.5 * 0.8)
+
+
+def test_with_keep_prob_one_only_the_full_mask_is_possible():
+    assert mask_probabilities(all_masks(3), 1).tolist() == [0] * 7 + [1]
+
+
+def test_probabilities_have_the_shape_of_the_masks_without_their_units(rng):
+    assert mask_probabilities(bernoulli_mask((2, 3, 4), 0.5, rng), 0.5).shape == (2, 3)
+
+
+def test_sampled_masks_occur_as_often_as_their_probabilities_say(rng):
+    n, keep = 50_000, 0.7
+    rows = bernoulli_mask((n, 3), keep, rng) @ [4, 2, 1]  # the row in all_masks(3)
+    expected = mask_probabilities(all_masks(3), keep)
+    frequencies = np.bincount(rows, minlength=8) / n
+    assert is_near(frequencies, expected, np.sqrt(expected * (1 - expected)), n)
+
+
+@pytest.mark.parametrize("masks", [[[0, 2]], [[0.5, 1]], [[-1, 0]], [[float("nan"), 1]]])
+def test_probabilities_of_other_values_than_zero_and_one_are_a_value_error(masks):
+    with pytest.raises(ValueError, match="masks must hold only 0 and 1, got"):
+        mask_probabilities(masks, 0.5)
+
+
+@pytest.mark.parametrize("keep_prob", [[0.5], [0.5, 0.5, 0.5], [[0.5, 0.5]]])
+def test_a_keep_prob_for_another_number_of_units_is_a_value_error(keep_prob):
+    with pytest.raises(ValueError, match=r"keep_prob must .* shape \(2,\).* got shape"):
+        mask_probabilities([[0, 1]], keep_prob)
+
+
+# Bad input, said in one voice
+
+
+def ways_to_use(keep_prob):
+    rng = np.random.default_rng(0)
+    yield lambda: bernoulli_mask(3, keep_prob, rng)
+    yield lambda: inverted_mask(3, keep_prob, rng)
+    yield lambda: mask_probabilities([[0, 1]], keep_prob)
+
+
+@pytest.mark.parametrize("keep_prob", NOT_IN_RANGE)
+def test_a_keep_prob_out_of_range_is_a_value_error_with_name_value_and_range(keep_prob):
+    message = re.escape(f"keep_prob must lie in (0, 1], got {keep_prob!r}")
+    for use in ways_to_use(keep_prob):
+        with pytest.raises(ValueError, match=message):
+            use()
+
+
+@pytest.mark.parametrize("keep_prob", NOT_IN_RANGE)
+def test_so_is_one_among_several(keep_prob):
+    message = re.escape(f"keep_prob must lie in (0, 1], got {float(keep_prob)!r}")
+    with pytest.raises(ValueError, match=message):
+        mask_probabilities([[0, 1]], [0.5, keep_prob])
+
+
+@pytest.mark.parametrize("keep_prob", NOT_A_NUMBER)
+def test_a_keep_prob_that_is_no_number_is_a_type_error_with_name_value_and_range(keep_prob):
+    message = re.escape(f"keep_prob must be a real number in (0, 1], got {keep_prob!r} of type ")
+    for use in ways_to_use(keep_prob):
+        with pytest.raises(TypeError, match=message):
+            use()
+
+
+@pytest.mark.parametrize("keep_prob", [["0.5", "0.5"], [None, 0.5], [0.5, 0.5j]])
+def test_so_are_several_of_which_one_is_no_number(keep_prob):
+    with pytest.raises(TypeError, match=r"keep_prob must be a real number in \(0, 1\], got "):
+        mask_probabilities([[0, 1]], keep_prob)

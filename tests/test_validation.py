@@ -1,0 +1,89 @@
+"""What holds for the checks of arguments: they pass what is right, and name what is wrong."""
+
+import re
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from chance import NOT_A_NUMBER, NOT_IN_RANGE, few_examples
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.validation import check_choice, check_count, check_keep_prob, check_positive
+
+
+@few_examples
+@given(keep_prob=st.floats(min_value=0, max_value=1, exclude_min=True))
+def test_every_keep_prob_above_zero_and_up_to_one_passes_unchanged(keep_prob):
+    assert check_keep_prob(keep_prob) == keep_prob
+
+
+@pytest.mark.parametrize("keep_prob", [1, 0.5, np.float32(0.5), np.float64(0.5), Fraction(1, 2)])
+def test_a_keep_prob_of_any_kind_of_real_number_comes_back_as_a_float(keep_prob):
+    assert type(check_keep_prob(keep_prob)) is float
+
+
+@pytest.mark.parametrize("keep_prob", NOT_IN_RANGE)
+def test_a_keep_prob_out_of_range_is_a_value_error(keep_prob):
+    with pytest.raises(ValueError, match=re.escape(f"rate must lie in (0, 1], got {keep_prob!r}")):
+        check_keep_prob(keep_prob, name="rate")
+
+
+@pytest.mark.parametrize("keep_prob", [*NOT_A_NUMBER, np.array(0.5), np.True_])
+def test_a_keep_prob_of_another_type_is_a_type_error(keep_prob):
+    message = f"rate must be a real number in (0, 1], got {keep_prob!r} of type "
+    with pytest.raises(TypeError, match=re.escape(message)):
+        check_keep_prob(keep_prob, name="rate")
+
+
+@pytest.mark.parametrize("value", [1, 7, np.int64(3), np.uint8(3)])
+def test_a_whole_number_in_range_comes_back_as_an_int(value):
+    checked = check_count(value, "n", at_least=1, at_most=7)
+    assert type(checked) is int
+    assert checked == value
+
+
+@pytest.mark.parametrize("value", [0, 8, -1, 10**30])
+def test_a_whole_number_out_of_range_is_a_value_error(value):
+    with pytest.raises(ValueError, match=f"n must be from 1 to 7, got {value}"):
+        check_count(value, "n", at_least=1, at_most=7)
+
+
+def test_a_range_without_end_says_where_it_begins():
+    assert check_count(10**30, "n") == 10**30
+    with pytest.raises(ValueError, match="n must be at least 1, got 0"):
+        check_count(0, "n")
+
+
+@pytest.mark.parametrize("value", [1.0, "1", None, True, float("nan"), np.float64(2), np.True_])
+def test_no_whole_number_is_a_type_error(value):
+    message = f"n must be a whole number at least 1, got {value!r} of type "
+    with pytest.raises(TypeError, match=re.escape(message)):
+        check_count(value, "n")
+
+
+@few_examples
+@given(value=st.floats(min_value=0, exclude_min=True, allow_infinity=False))
+def test_every_positive_finite_number_passes_unchanged(value):
+    assert check_positive(value, "step") == value
+
+
+@pytest.mark.parametrize("value", [0, -1.0, float("inf"), float("nan")])
+def test_a_number_that_is_not_positive_and_finite_is_a_value_error(value):
+    with pytest.raises(ValueError, match=f"step must be positive and finite, got {value!r}"):
+        check_positive(value, "step")
+
+
+@pytest.mark.parametrize("value", ["1", None, True, 1j])
+def test_a_positive_number_of_another_type_is_a_type_error(value):
+    message = f"step must be a positive number, got {value!r} of type "
+    with pytest.raises(TypeError, match=re.escape(message)):
+        check_positive(value, "step")
+
+
+def test_a_choice_passes_and_anything_else_is_a_value_error_with_the_choices():
+    assert check_choice("red", "colour", ("red", "blue")) == "red"
+    for value in ("Red", "", None, 1, ["red"]):
+        message = f"colour must be one of 'red', 'blue', got {value!r}"
+        with pytest.raises(ValueError, match=re.escape(message)):
+            check_choice(value, "colour", ("red", "blue"))
