@@ -39,17 +39,19 @@ class History(NamedTuple):
 
     The first loss is the average over the epoch's minibatches as they were trained, masks on.
     The others are measured after the epoch, masks off. Losses are mean cross-entropies in nats,
-    errors are fractions of wrong answers.
+    errors are fractions of wrong answers; NaN where there are no examples to measure on.
     """
 
     train_loss_masks_on: Tensor
     train_loss: Tensor
+    val_loss: Tensor
+    val_error: Tensor
     test_loss: Tensor
     test_error: Tensor
 
 
 def fit(model, data, *, epochs, batch_size=32, learning_rate=1e-3, max_norm=None, every=1):
-    """Train a classifier with Adam.
+    """Train a classifier with Adam, and leave it in training mode.
 
     Parameters
     ----------
@@ -65,7 +67,7 @@ def fit(model, data, *, epochs, batch_size=32, learning_rate=1e-3, max_norm=None
     max_norm : float, optional
         Upper bound for the norm of the weights into each unit, enforced after every step.
     every : int
-        Measure after every so many epochs.
+        Measure after every so many epochs, at most `epochs`.
 
     Returns
     -------
@@ -74,7 +76,7 @@ def fit(model, data, *, epochs, batch_size=32, learning_rate=1e-3, max_norm=None
     Raises
     ------
     TypeError, ValueError
-        If a number is of the wrong kind, or out of its range.
+        If a number is of the wrong kind, or out of its range, or the shapes of `data` don't fit.
 
     References
     ----------
@@ -82,10 +84,11 @@ def fit(model, data, *, epochs, batch_size=32, learning_rate=1e-3, max_norm=None
     """
     check_count(epochs, "epochs")
     check_count(batch_size, "batch_size")
-    check_count(every, "every")
+    check_count(every, "every", at_most=epochs)
     check_positive(learning_rate, "learning_rate")
     if max_norm is not None:
         check_positive(max_norm, "max_norm")
+    _check_data(model, data)
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
     rows = []
     for epoch in progress(range(1, epochs + 1), "epochs"):
@@ -100,11 +103,24 @@ def fit(model, data, *, epochs, batch_size=32, learning_rate=1e-3, max_norm=None
                 constrain_norms(model, max_norm)
             losses_masks_on.append(loss.detach())
         if epoch % every == 0:
-            train = evaluate(model, data.x_train, data.y_train)
-            test = evaluate(model, data.x_test, data.y_test)
             masks_on = torch.stack(losses_masks_on).mean(dim=0)
-            rows.append((masks_on, train.loss, test.loss, test.error))
+            train_loss, _ = evaluate(model, data.x_train, data.y_train)
+            val = evaluate(model, data.x_val, data.y_val)
+            test = evaluate(model, data.x_test, data.y_test)
+            rows.append((masks_on, train_loss, *val, *test))
     return History(*(torch.stack(column) for column in zip(*rows, strict=True)))
+
+
+def _check_data(model, data):
+    side_by_side = isinstance(model, SideBySide)
+    nets, in_words = ((model.n_nets,), f"{model.n_nets}, ") if side_by_side else ((), "")
+    for part in ("train", "val", "test"):
+        x, y = (getattr(data, f"{name}_{part}").shape for name in "xy")
+        if y[:-1] != nets or x[: len(y)] != y:
+            raise ValueError(
+                f"data.x_{part} and data.y_{part} must have shapes ({in_words}n, ...) and "
+                f"({in_words}n), got {tuple(x)} and {tuple(y)}"
+            )
 
 
 def minibatches(x, y, batch_size):
@@ -187,15 +203,22 @@ def constrain_norms(model, max_norm):
     max_norm : float
         The largest norm allowed.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If `max_norm` is not a positive number.
+
     References
     ----------
     Srivastava et al. (2014), section 5.1: ||w||_2 <= c for the weights w into a hidden unit.
     """
+    check_positive(max_norm, "max_norm")
+    unit_dims = 2 if isinstance(model, SideBySide) else 1  # (nets, units, ...) or (units, ...)
     for module in model.modules():
         if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-            stacked = isinstance(model, SideBySide)
-            for weight in module.weight if stacked else [module.weight]:
-                weight.copy_(torch.renorm(weight, p=2, dim=0, maxnorm=max_norm))
+            units = module.weight.flatten(0, unit_dims - 1)
+            units = torch.renorm(units, p=2, dim=0, maxnorm=max_norm)
+            module.weight.copy_(units.view_as(module.weight))
 
 
 class SideBySide(nn.Module):
@@ -208,11 +231,17 @@ class SideBySide(nn.Module):
     Parameters
     ----------
     models : sequence of torch.nn.Module
-        Networks of the same architecture and settings. They are copied.
+        Networks of the same architecture, settings and mode. They are copied.
 
     Shape
     -----
     Input (nets, batch, ...), output (nets, batch, ...).
+
+    Raises
+    ------
+    ValueError
+        If there are no `models`, or they differ in architecture or settings; in `forward`, if
+        the input is not for that many networks.
 
     Examples
     --------
@@ -223,17 +252,29 @@ class SideBySide(nn.Module):
 
     def __init__(self, models):
         super().__init__()
-        parameters, buffers = torch.func.stack_module_state(list(models))
+        models = list(models)
+        settings = sorted({repr(model) for model in models})
+        if len(settings) != 1:
+            raise ValueError(
+                "models must be networks of one architecture with the same settings, "
+                f"got {len(models)} of them" + "".join("\n" + each for each in settings)
+            )
+        parameters, buffers = torch.func.stack_module_state(models)
         self.n_nets = len(models)
         self.net = copy.deepcopy(models[0])  # the architecture; its weights become the stacks
         _replace_state(self.net, parameters | buffers)
 
     def forward(self, x):
+        if x.shape[:1] != (self.n_nets,):
+            raise ValueError(
+                f"x must have shape ({self.n_nets}, batch, ...), a batch for each network, "
+                f"got {tuple(x.shape)}"
+            )
+
         def one_net(state, x):
             return torch.func.functional_call(self.net, state, (x,))
 
-        state = dict(self.net.named_parameters()) | dict(self.net.named_buffers())
-        return torch.vmap(one_net, randomness="different")(state, x)
+        return torch.vmap(one_net, randomness="different")(_state(self.net), x)
 
     @torch.no_grad()
     def unstack(self):
@@ -246,9 +287,13 @@ class SideBySide(nn.Module):
         """
         nets = [copy.deepcopy(self.net) for _ in range(self.n_nets)]
         for i, net in enumerate(nets):
-            state = self.net.state_dict()
-            _replace_state(net, {name: stack[i].clone() for name, stack in state.items()})
+            stacks = _state(self.net).items()
+            _replace_state(net, {name: stack[i].clone() for name, stack in stacks})
         return nets
+
+
+def _state(net):
+    return dict(net.named_parameters()) | dict(net.named_buffers())
 
 
 def _replace_state(net, tensors):
@@ -256,8 +301,9 @@ def _replace_state(net, tensors):
     for name, tensor in tensors.items():
         owner, _, leaf = name.rpartition(".")
         module = net.get_submodule(owner)
-        is_parameter = leaf in module._parameters
-        setattr(module, leaf, nn.Parameter(tensor) if is_parameter else tensor)
+        if leaf in module._parameters:
+            tensor = nn.Parameter(tensor, requires_grad=getattr(module, leaf).requires_grad)
+        setattr(module, leaf, tensor)
 
 
 def stack_splits(splits):
