@@ -11,6 +11,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import kernels
 import nbformat
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
@@ -21,8 +22,6 @@ logger = logging.getLogger(__name__)
 
 # What a notebook's outputs depend on besides its own cells.
 SOURCES = ("requirements.txt", "lib/**/*", "book/**/*.csv")
-# Two kernels run at once: one thread each, and no progress bars in the outputs.
-KERNEL_ENVIRONMENT = {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
 MAX_KERNELS = 4
 
 
@@ -65,8 +64,6 @@ def fill_cache(app, env, docnames):
                 cache.match_cache_notebook(notebook)
             except KeyError:
                 todo.append((path, notebook))
-    if len(todo) < 2:
-        return
 
     def execute(job):
         path, notebook = job
@@ -90,7 +87,7 @@ def fill_cache(app, env, docnames):
 
 def setup(app):
     """Register the extension with Sphinx."""
-    os.environ.update(KERNEL_ENVIRONMENT)
+    kernels.set_up()
     app.connect("config-inited", choose_cache)
     app.connect("env-before-read-docs", fill_cache)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

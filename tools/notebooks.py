@@ -7,13 +7,15 @@ text that stands for them. Whatever differs between two runs is left out.
 """
 
 import argparse
-import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import kernels
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
-QUIET = {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
 KERNEL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -45,18 +47,28 @@ def clean(notebook):
         for output in cell.outputs:
             for mime in [mime for mime in output.get("data", {}) if mime.startswith("image/")]:
                 del output.data[mime]
-            output.pop("execution_count", None)
-            if output.output_type == "execute_result":
-                output.execution_count = None
             if "metadata" in output:
                 output.metadata = {}
-        cell.execution_count = None
+
+
+def main():
+    """Run the notebooks named on the command line, two at once; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("notebooks", nargs="+", type=Path)
+    paths = parser.parse_args().notebooks
+    kernels.set_up()
+    failed = False
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [(path, pool.submit(run, path)) for path in paths]
+        for path, job in jobs:
+            try:
+                job.result()
+                print(f"stored the outputs of {path}")
+            except CellExecutionError as error:
+                failed = True
+                print(f"{path} failed, and was left as it was:\n{error}", file=sys.stderr)
+    return int(failed)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("notebooks", nargs="+", type=Path)
-    os.environ.update(QUIET)
-    for path in parser.parse_args().notebooks:
-        run(path)
-        print(f"stored the outputs of {path}")
+    sys.exit(main())
