@@ -1,0 +1,409 @@
+"""House rules of the notebooks, and a proof that their stored outputs are really compared."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import notebooks as runner
+import pytest
+import yaml
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "book").rglob("*.ipynb"))
+LESSONS = [path for path in NOTEBOOKS if path.stem != "exercises"]
+PAGES = NOTEBOOKS + sorted((ROOT / "book").rglob("*.md"))
+
+MIN_ALT = 40
+MAX_LINES = 40
+MAX_OUTPUT = 20_000
+OUTSIDE = re.compile(
+    r"^\s*[!%]|\bpip3? install\b|subprocess|os\.system|urlopen|urlretrieve|requests\.|"
+    r"fetch_openml|download=True",
+    re.MULTILINE,
+)
+MARKDOWN_IMAGE = re.compile(r"!\[([^\]]*)\]\(")
+IMAGE_DIRECTIVE = re.compile(r"^(`{3,}|:{3,})\{(?:image|figure)\}.*\n((?:.*\n)*?)\1", re.MULTILINE)
+ALT_OPTION = re.compile(r"^:alt: *(.*)$", re.MULTILINE)
+DROPDOWN = re.compile(r"^(:{3,})\{dropdown\} *(.*)\n((?:.*\n)*?)\1\s*$", re.MULTILINE)
+
+
+def read(path):
+    """Read a notebook; a Markdown page becomes a notebook of one cell."""
+    if path.suffix == ".md":
+        return new_notebook(cells=[new_markdown_cell(path.read_text(encoding="utf-8"))])
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(notebook):
+    """Pairs of a cell's place in the notebook, counted from 1, and the cell."""
+    return [(i, c) for i, c in enumerate(notebook.cells, start=1) if c.cell_type == "code"]
+
+
+def tags(cell):
+    return set(cell.metadata.get("tags", []))
+
+
+def is_figure(output):
+    data = output.get("data", {})
+    return data.get("text/plain", "").startswith("<Figure size") or any(
+        mime.startswith("image/") for mime in data
+    )
+
+
+# Each rule yields what is wrong, with the cell's number.
+
+
+def figures_are_described(notebook):
+    for i, cell in code_cells(notebook):
+        if not any(is_figure(output) for output in cell.outputs):
+            continue
+        mystnb = cell.metadata.get("mystnb", {})
+        caption = mystnb.get("figure", {}).get("caption", "").strip()
+        alt = mystnb.get("image", {}).get("alt", "").strip()
+        if not caption:
+            yield f"cell {i}: a figure without a caption (mystnb.figure.caption)"
+        if len(alt) < MIN_ALT:
+            yield f"cell {i}: a figure needs an alt text of {MIN_ALT} characters (mystnb.image.alt)"
+        if alt and alt == caption:
+            yield f"cell {i}: the alt text repeats the caption; say what one sees"
+
+
+def pictures_are_described(notebook):
+    for i, cell in enumerate(notebook.cells, start=1):
+        if cell.cell_type != "markdown":
+            continue
+        alts = MARKDOWN_IMAGE.findall(cell.source)
+        for _, options in IMAGE_DIRECTIVE.findall(cell.source + "\n"):
+            alts += ALT_OPTION.findall(options) or [""]
+        for alt in alts:
+            if len(alt.strip()) < MIN_ALT:
+                yield f"cell {i}: a picture needs an alt text of {MIN_ALT} characters, not {alt!r}"
+
+
+def outputs_are_text(notebook):
+    for i, cell in code_cells(notebook):
+        for output in cell.outputs:
+            if any(mime.startswith("image/") for mime in output.get("data", {})):
+                yield f"cell {i}: image data is stored; run `make outputs`"
+            if output.get("name") == "stderr":
+                yield f"cell {i}: wrote to stderr: {output.text[:80]!r}"
+            if output.output_type == "error" and "raises-exception" not in tags(cell):
+                yield f"cell {i}: failed with {output.ename}"
+            if len(str(output)) > MAX_OUTPUT:
+                yield f"cell {i}: an output of more than {MAX_OUTPUT} characters"
+
+
+def cells_were_run_in_order(notebook):
+    for count, (i, cell) in enumerate(code_cells(notebook), start=1):
+        if cell.execution_count != count:
+            yield f"cell {i}: has not been run in order from a fresh kernel; run `make outputs`"
+
+
+def nothing_comes_from_outside(notebook):
+    for i, cell in code_cells(notebook):
+        if match := OUTSIDE.search(cell.source):
+            yield f"cell {i}: {match[0].strip()!r}: nothing is installed, downloaded or shelled out"
+
+
+def first_cell_only_imports(notebook):
+    cells = code_cells(notebook)
+    if not cells:
+        return
+    i, cell = cells[0]
+    if not all(
+        isinstance(node, ast.Import | ast.ImportFrom) for node in ast.parse(cell.source).body
+    ):
+        yield f"cell {i}: the first code cell holds imports, and nothing else"
+
+
+def cells_are_short(notebook):
+    for i, cell in code_cells(notebook):
+        if (lines := len(cell.source.splitlines())) > MAX_LINES:
+            yield f"cell {i}: {lines} lines; at most {MAX_LINES}"
+
+
+def ignored_outputs_are_followed_by_a_claim(notebook):
+    cells = code_cells(notebook)
+    for position, (i, cell) in enumerate(cells):
+        if "nbval-skip" in tags(cell) or "NBVAL" in cell.source:
+            yield f"cell {i}: every cell runs in the tests, and is marked by tags only"
+        if "nbval-ignore-output" not in tags(cell):
+            continue
+        if any(is_figure(output) for output in cell.outputs):
+            yield f"cell {i}: nbval-ignore-output is for cells that print numbers"
+        following = [c for _, c in cells[position + 1 :] if "nbval-ignore-output" not in tags(c)]
+        if not any("assert " in c.source for c in following[:2]):
+            yield f"cell {i}: its output is not compared, and no assertion follows"
+
+
+def kernel_is_python3(notebook):
+    if notebook.metadata.get("kernelspec", {}).get("name") != "python3":
+        yield "the notebook's kernel is not python3; run `make outputs`"
+
+
+NOTEBOOK_RULES = [
+    figures_are_described,
+    outputs_are_text,
+    cells_were_run_in_order,
+    nothing_comes_from_outside,
+    first_cell_only_imports,
+    cells_are_short,
+    ignored_outputs_are_followed_by_a_claim,
+    kernel_is_python3,
+]
+
+
+def lesson_has_its_parts(notebook):
+    """The anatomy of a lesson: opening, summary, quiz."""
+    markdown = [c.source for c in notebook.cells if c.cell_type == "markdown"]
+    opening, text = (markdown or [""])[0], "\n\n".join(markdown) + "\n"
+    if not re.match(r"# \S", opening):
+        yield "cell 1: does not begin with the page's title"
+    for phrase in ("You will be able to", "Before you start", "Time to run"):
+        if phrase not in opening:
+            yield f"cell 1: does not say {phrase!r}"
+    if not 3 <= len(re.findall(r"^- ", opening, re.MULTILINE)) <= 5:
+        yield "cell 1: three to five things that the reader will be able to do"
+    summary, quiz = text.rfind("\n## In short\n"), text.rfind("\n## Quiz\n")
+    if summary < 0:
+        yield "no heading 'In short'"
+    if quiz < max(summary, 0):
+        yield "no heading 'Quiz' after 'In short'"
+        return
+    questions = DROPDOWN.findall(text[quiz:])
+    if len(questions) != 3:
+        yield f"the quiz has {len(questions)} questions, each a dropdown; it takes three"
+    for _, question, answer in questions:
+        if not question.strip() or len(answer.split()) < 10:
+            yield f"the quiz's question {question!r} lacks an explained answer"
+    if "(exercises)" not in text[max(summary, 0) :]:
+        yield "no link to the part's exercises after 'In short'"
+
+
+def lesson_hides_nothing(notebook):
+    for i, cell in enumerate(notebook.cells, start=1):
+        if hidden := {tag for tag in tags(cell) if tag.startswith("remove-")}:
+            yield f"cell {i}: {hidden.pop()}: a lesson hides nothing (hide-input folds)"
+
+
+def name(path):
+    return path.relative_to(ROOT).as_posix() if isinstance(path, Path) else path.__name__
+
+
+def check(rule, path):
+    problems = list(rule(read(path)))
+    assert not problems, "\n".join(["", *(f"{name(path)}: {problem}" for problem in problems)])
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+@pytest.mark.parametrize("rule", NOTEBOOK_RULES, ids=name)
+def test_notebook(rule, path):
+    check(rule, path)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_pictures(path):
+    check(pictures_are_described, path)
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=name)
+@pytest.mark.parametrize("rule", [lesson_has_its_parts, lesson_hides_nothing], ids=name)
+def test_lesson(rule, path):
+    check(rule, path)
+
+
+def test_every_page_is_in_the_table_of_contents():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    chapters = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    pages = {path.relative_to(ROOT).with_suffix("").as_posix() for path in PAGES}
+    assert {toc["root"], *chapters} == pages
+
+
+# The rules themselves: each must find its fault.
+
+DESCRIBED = {
+    "mystnb": {
+        "figure": {"caption": "Two lines."},
+        "image": {"alt": "Two lines that cross at one half: the rate at which both methods agree."},
+    }
+}
+FIGURE = new_output("display_data", data={"text/plain": "<Figure size 640x480 with 1 Axes>"})
+PICTURE = new_output("display_data", data={"image/png": "aGk=", "text/plain": "<Figure size 1x1>"})
+IGNORE = {"tags": ["nbval-ignore-output"]}
+PRINTED = new_output("stream", text="0.93\n")
+
+
+def code(source="1 + 1", outputs=(), metadata=None, count=1):
+    return new_code_cell(
+        source, outputs=list(outputs), metadata=metadata or {}, execution_count=count
+    )
+
+
+def captioned(caption, alt):
+    return {"mystnb": {"figure": {"caption": caption}, "image": {"alt": alt}}}
+
+
+@pytest.mark.parametrize(
+    ("rule", "cells", "fault"),
+    [
+        (figures_are_described, [code(outputs=[FIGURE], metadata=DESCRIBED)], None),
+        (figures_are_described, [code(outputs=[FIGURE])], "caption"),
+        (figures_are_described, [code(outputs=[PICTURE], metadata=captioned("Lines.", ""))], "alt"),
+        (figures_are_described, [code(outputs=[FIGURE], metadata=captioned("L.", "Short."))], "40"),
+        (
+            figures_are_described,
+            [code(outputs=[FIGURE], metadata=captioned("A line. " * 8, "A line. " * 8))],
+            "repeats",
+        ),
+        (pictures_are_described, [new_markdown_cell("![a net](net.png)")], "a net"),
+        (pictures_are_described, [new_markdown_cell(f"![{'a net ' * 10}](net.png)")], None),
+        (pictures_are_described, [new_markdown_cell(":::{figure} net.png\nA net.\n:::")], "''"),
+        (
+            pictures_are_described,
+            [new_markdown_cell(f"```{{image}} net.png\n:alt: {'a net ' * 10}\n```")],
+            None,
+        ),
+        (outputs_are_text, [code(outputs=[PICTURE])], "image data"),
+        (outputs_are_text, [code(outputs=[new_output("stream", name="stderr", text="!")])], "'!'"),
+        (outputs_are_text, [code(outputs=[new_output("error", ename="KeyError")])], "KeyError"),
+        (outputs_are_text, [code(outputs=[FIGURE, PRINTED])], None),
+        (cells_were_run_in_order, [code(), code(count=2)], None),
+        (cells_were_run_in_order, [code(), code(count=None)], "cell 2"),
+        (nothing_comes_from_outside, [code("!pip install torch")], "cell 1"),
+        (nothing_comes_from_outside, [code("%pip install torch")], "cell 1"),
+        (nothing_comes_from_outside, [code("urllib.request.urlopen('x')")], "urlopen"),
+        (nothing_comes_from_outside, [code("a % b != c")], None),
+        (first_cell_only_imports, [code("import numpy as np\n\nx = 1")], "imports"),
+        (first_cell_only_imports, [code("import numpy as np\nfrom lib import masks")], None),
+        (cells_are_short, [code("x = 1\n" * 41)], "41 lines"),
+        (
+            ignored_outputs_are_followed_by_a_claim,
+            [code(outputs=[PRINTED], metadata=IGNORE), code("assert True")],
+            None,
+        ),
+        (
+            ignored_outputs_are_followed_by_a_claim,
+            [code(outputs=[PRINTED], metadata=IGNORE), code("print(1)")],
+            "no assertion",
+        ),
+        (
+            ignored_outputs_are_followed_by_a_claim,
+            [code(outputs=[FIGURE], metadata=IGNORE), code("assert True")],
+            "print numbers",
+        ),
+        (
+            ignored_outputs_are_followed_by_a_claim,
+            [code(metadata={"tags": ["nbval-skip"]})],
+            "every cell runs",
+        ),
+        (kernel_is_python3, [], "python3"),
+        (lesson_has_its_parts, [new_markdown_cell("# Dropout\n\nA page.")], "In short"),
+        (lesson_hides_nothing, [code(metadata={"tags": ["remove-cell"]})], "remove-cell"),
+    ],
+)
+def test_rule_finds_its_fault(rule, cells, fault):
+    problems = list(rule(new_notebook(cells=cells)))
+    if fault is None:
+        assert problems == []
+    else:
+        assert any(fault in problem for problem in problems), problems
+
+
+LESSON = """# Dropout
+
+:::{admonition} You will be able to
+- draw
+- compute
+- explain
+:::
+
+**Before you start:** nothing. **Time to run:** 1 second.
+
+## In short
+
+- It is a mask.
+
+[Exercises](exercises)
+
+## Quiz
+"""
+QUESTION = """
+:::{dropdown} Question?
+Because a dropped unit sends zero, and zero times any weight is zero.
+:::
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (LESSON + 3 * QUESTION, None),
+        (LESSON + 2 * QUESTION, "2 questions"),
+        (LESSON + 2 * QUESTION + ":::{dropdown} Why?\nYes.\n:::\n", "lacks"),
+        (LESSON.replace("Time to run", "Time") + 3 * QUESTION, "Time to run"),
+        (LESSON.replace("(exercises)", "(index)") + 3 * QUESTION, "link"),
+        (LESSON.replace("## Quiz", "## Questions") + 3 * QUESTION, "no heading 'Quiz'"),
+    ],
+)
+def test_anatomy(text, fault):
+    test_rule_finds_its_fault(lesson_has_its_parts, [new_markdown_cell(text)], fault)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """A small notebook with stored outputs, and a folder where pytest runs with our settings."""
+    folder = tmp_path_factory.mktemp("stored")
+    (folder / "conftest.py").write_text((ROOT / "conftest.py").read_text())
+    (folder / "pytest.ini").write_text(f"[pytest]\npythonpath = {ROOT / 'tools'}\n")
+    path = folder / "same.ipynb"
+    cells = [
+        new_code_cell("import matplotlib.pyplot as plt"),
+        new_code_cell("print(f'kept: {0.25:.2f}')"),
+        new_code_cell("plt.plot([1, 2]);", metadata=DESCRIBED),
+        new_code_cell("import time\nprint(time.time())", metadata=IGNORE),
+    ]
+    nbformat.write(new_notebook(cells=cells), path)
+    runner.run(path)
+    return path
+
+
+def test_stored_outputs_hold_no_image_data(stored):
+    notebook = read(stored)
+    assert notebook.cells[2].outputs[0].data == {"text/plain": "<Figure size 640x480 with 1 Axes>"}
+    for rule in (outputs_are_text, cells_were_run_in_order, kernel_is_python3):
+        assert not list(rule(notebook))
+
+
+def test_a_changed_number_fails(stored):
+    """Strict comparison: 0.25 stored as 0.26 fails, and the rest of the notebook passes."""
+    text = stored.read_text()
+    assert "kept: 0.25" in text
+    stored.with_name("changed.ipynb").write_text(text.replace("kept: 0.25\\n", "kept: 0.26\\n"))
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "--nbval",
+            "-rA",
+            "-p",
+            "no:xdist",
+            "-p",
+            "no:cacheprovider",
+        ],
+        cwd=stored.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    outcomes = set(
+        re.findall(r"^(PASSED|FAILED) (\w+\.ipynb::Cell \d)", result.stdout, re.MULTILINE)
+    )
+    assert outcomes == {("PASSED", f"same.ipynb::Cell {i}") for i in range(4)} | {
+        ("PASSED" if i != 1 else "FAILED", f"changed.ipynb::Cell {i}") for i in range(4)
+    }
+    assert "0.26" in result.stdout
