@@ -16,19 +16,28 @@ logger = logging.getLogger(__name__)
 converter = LatexToMathML(fancy_error=False)
 
 # Sphinx numbers a whole block: environments that number their lines become those that do not.
-INNER = {"equation": None, "align": "aligned", "gather": "gathered"}
+INNER = {"equation": None, "align": "aligned", "gather": "gathered", "multline": "gathered"}
+INNERMOST = re.compile(r"\\begin\{([\w*]+)\}(?:(?!\\begin).)*?\\end\{\1\}", re.DOTALL)
 ENVIRONMENT = re.compile(r"\\begin\{(\w+)\*?\}(.*)\\end\{\1\*?\}", re.DOTALL)
+
+
+def has_lines(latex):
+    r"""Whether a formula has a line break (``\\``) outside of all environments."""
+    found = 1
+    while found:
+        latex, found = INNERMOST.subn("", latex)
+    return r"\\" in latex
 
 
 def to_mathml(latex, display):
     """Convert one formula to MathML; raise LatexError where that is impossible."""
-    latex = latex.strip()
+    latex = latex.strip().replace("{split}", "{aligned}")
     if display:
         match = ENVIRONMENT.fullmatch(latex)
         if match and match[1] in INNER:
             inner = INNER[match[1]]
             latex = rf"\begin{{{inner}}}{match[2]}\end{{{inner}}}" if inner else match[2]
-        elif not match and r"\\" in latex:
+        elif has_lines(latex):
             latex = rf"\begin{{aligned}}{latex}\end{{aligned}}"
     return converter.convert_with_local_state(latex, displaystyle=display)
 

@@ -1,0 +1,170 @@
+"""The book's own Sphinx extensions, on a book of one page."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import book_execution
+import nbformat
+import pytest
+import yaml
+from book_math import to_mathml
+from math_core import LatexError
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+ROOT = Path(__file__).resolve().parent.parent
+TEXT = r"""# Page
+
+$$
+\hat{y} = \begin{cases} y / p & \text{kept} \\ 0 & \text{dropped} \end{cases}
+$$ (eq-page)
+
+By {eq}`eq-page`, $\mathbb{E}[\hat{y}] = y$.
+"""
+
+
+@pytest.fixture
+def book(tmp_path):
+    """A book with this book's settings, one page, and a `lib` of one function."""
+    settings = yaml.safe_load((ROOT / "_config.yml").read_text())
+    extensions = settings["sphinx"]["local_extensions"]
+    settings["sphinx"]["local_extensions"] = dict.fromkeys(extensions, str(ROOT / "tools"))
+    (tmp_path / "_config.yml").write_text(yaml.safe_dump(settings))
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/page\n")
+    shutil.copytree(ROOT / "book" / "_static", tmp_path / "book" / "_static")
+    shutil.copy(ROOT / "book" / "references.bib", tmp_path / "book")
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "__init__.py").touch()
+    write_function(tmp_path, 41)
+    write_page(
+        tmp_path, TEXT, "from lib.answer import answer\n\nprint(f'the answer is {answer()}')"
+    )
+    return tmp_path
+
+
+def write_function(book, value):
+    (book / "lib" / "answer.py").write_text(f"def answer():\n    return {value}\n")
+
+
+def write_page(book, text, source):
+    notebook = new_notebook(cells=[new_markdown_cell(text), new_code_cell(source)])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, book / "book" / "page.ipynb")
+
+
+def build(book):
+    """Build the book as `make book` does; return the exit code, and what was printed."""
+    result = subprocess.run(
+        [BIN / "jupyter-book", "build", ".", "-W", "--keep-going", "-n"],
+        cwd=book,
+        env={**os.environ, "PYTHONPATH": str(book), "NO_COLOR": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return result.returncode, result.stdout
+
+
+BIN = Path(sys.executable).parent
+
+
+def test_a_change_in_lib_changes_the_page(book):
+    """Built; built again with nothing changed; and again after a change in `lib`."""
+    page = book / "_build" / "html" / "book" / "page.html"
+
+    code, log = build(book)
+    assert code == 0, log
+    html = page.read_text()
+    assert "the answer is 41" in html
+    assert "executed book/page.ipynb" in log
+    # Formulas need no script, and keep their number. The root page opens the landing page.
+    assert "<math" in html
+    assert "window.MathJax" not in html
+    assert "mathjax@" not in html
+    assert '<span class="eqno">(1)' in html
+    assert "url=book/page.html" in (book / "_build" / "html" / "index.html").read_text()
+
+    code, log = build(book)
+    assert code == 0, log
+    assert "executed" not in log
+    assert "the answer is 41" in page.read_text()
+
+    write_function(book, 42)
+    code, log = build(book)
+    assert code == 0, log
+    assert "executed book/page.ipynb" in log
+    assert "the answer is 42" in page.read_text()
+    assert len(list((book / "_build" / ".jupyter_cache").iterdir())) == 1
+
+
+def test_a_failing_cell_and_a_bad_formula_fail_the_build(book):
+    write_page(book, TEXT + "\n$\\nosuchcommand$\n", "1 / 0")
+    code, log = build(book)
+    assert code != 0
+    assert "ZeroDivisionError" in log
+    assert r"\nosuchcommand" in log
+
+
+def test_fingerprint(tmp_path):
+    """It follows contents and names of what results depend on, and nothing else."""
+    (tmp_path / "lib").mkdir()
+    source = tmp_path / "lib" / "masks.py"
+    source.write_text("a = 1")
+    (tmp_path / "requirements.txt").write_text("numpy==2.4.6")
+    seen = [book_execution.fingerprint(tmp_path)]
+
+    def changed():
+        seen.append(book_execution.fingerprint(tmp_path))
+        return seen[-1] != seen[-2]
+
+    (tmp_path / "README.md").touch()
+    (tmp_path / "lib" / "__pycache__").mkdir()
+    (tmp_path / "lib" / "__pycache__" / "masks.pyc").touch()
+    assert not changed()
+    source.write_text("a = 2")
+    assert changed()
+    source.rename(tmp_path / "lib" / "moments.py")
+    assert changed()
+    (tmp_path / "requirements.txt").write_text("numpy==2.4.7")
+    assert changed()
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "results.csv").write_text("1,2")
+    assert changed()
+
+
+FORMULAS = [
+    r"y = m \odot g(Wx - b), \qquad m_i \sim \text{Bernoulli}(p)",
+    r"\mathbb{E}[y] = p\,y, \quad \operatorname{Var}[y] = p(1-p)\,y^2",
+    r"\underbrace{p \sum_i w_i x_i}_{\text{weight scaling}} \approx \overbrace{a}^{b}",
+    r"\hat{y} = \begin{cases} y/p & \text{kept} \\ 0 & \text{dropped} \end{cases}",
+    r"\begin{aligned} a &= b \\ &= c \end{aligned}",
+    r"\begin{align} a &= b \\ &= c \end{align}",
+    r"\begin{equation*} a = b \end{equation*}",
+    r"\begin{gather} a = b \\ c = d \end{gather}",
+    r"a &= b \\ &= c",
+    r"L = \begin{split} a &= b \\ &= c \end{split}",
+    r"\left(\prod_i \frac{\partial L}{\partial h_i}\right)^{1/2^n} \Bigl[\tfrac12\Bigr]",
+    r"\mathcal{N}(\mu, \sigma^2), \boldsymbol{\theta}, \mathbf{W}, \bar{x}, \widehat{x}, x^\top",
+    r"\operatorname*{arg\,max}_y \log \binom{n}{k} \xrightarrow{d} \lVert w \rVert \in \mathbb{R}",
+    r"\begin{pmatrix} 1 & 0 \\ 0 & 1 \end{pmatrix} \mid \mathbf{1}\{a \le b\} \ne \infty",
+]
+
+
+@pytest.mark.parametrize("latex", FORMULAS)
+def test_formula(latex):
+    mathml = to_mathml(latex, display=True)
+    assert mathml.startswith('<math display="block">')
+    # The number belongs to the block: the formula brings none of its own.
+    assert "<mtext>(1)</mtext>" not in mathml
+    assert mathml.count("<mtable") == (r"\\" in latex)
+
+
+@pytest.mark.parametrize(
+    "latex", [r"\nosuchcommand", r"\begin{tikz} a \end{tikz}", r"\frac{1}", "a & b"]
+)
+def test_formula_that_cannot_be_converted(latex):
+    with pytest.raises(LatexError):
+        to_mathml(latex, display=True)
