@@ -14,8 +14,10 @@ NOT_A_NUMBER = ["0.5", None, True, 0.5j]
 
 
 def is_near(mean, expected, std, n):
-    """Whether a mean of `n` independent draws lies within six standard errors of what is expected.
+    """Whether a mean of `n` independent draws is within six standard errors of what is expected.
 
     By chance alone it does not about once in five hundred million times.
     """
-    return np.all(np.abs(np.asarray(mean) - expected) <= 6 * std / np.sqrt(n) + 1e-12)
+    mean, expected, std = map(np.asarray, (mean, expected, std))
+    rounding = 1e-6
+    return np.all(np.abs(mean - expected) <= 6 * std / np.sqrt(n) + rounding)

@@ -1,0 +1,539 @@
+"""What holds at prediction: sampled masks, Monte Carlo averages, scaled weights."""
+
+import copy
+import re
+import warnings
+
+import pytest
+import torch
+from chance import is_near
+from torch import nn
+
+from lib.inference import mc_samples, sampling, stochastic_layers, weight_scaled
+from lib.layers import Dropout
+from lib.masks import all_masks, mask_probabilities
+from lib.training import SideBySide
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+class Recurrent(nn.Module):
+    """The outputs of a recurrent layer, without its states."""
+
+    def __init__(self, kind=nn.LSTM, dropout=0.5):
+        super().__init__()
+        self.layer = kind(8, 6, num_layers=2, dropout=dropout, batch_first=True)
+
+    def forward(self, x):
+        return self.layer(x)[0]
+
+
+class Attention(nn.Module):
+    def __init__(self, need_weights=True, dropout=0.5):
+        super().__init__()
+        self.layer = nn.MultiheadAttention(8, 2, dropout=dropout, batch_first=True)
+        self.need_weights = need_weights
+
+    def forward(self, x):
+        return self.layer(x, x, x, need_weights=self.need_weights)[0]
+
+
+def transformer(layers=1, dropout=0.5):
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=dropout, batch_first=True)
+    return nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+
+
+class Decoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.TransformerDecoderLayer(8, 2, 16, dropout=0.5, batch_first=True)
+
+    def forward(self, x):
+        return self.layer(x, x)
+
+
+# name: (model, shape of its input)
+STOCHASTIC = {
+    "ours": (Dropout(0.5), (3, 8)),
+    "ours, weight": (Dropout(0.5, "weight"), (3, 8)),
+    "nn.Dropout": (nn.Dropout(0.5), (3, 8)),
+    "nn.Dropout in place": (nn.Dropout(0.5, inplace=True), (3, 8)),
+    "nn.Dropout1d": (nn.Dropout1d(0.5), (3, 8, 4)),
+    "nn.Dropout2d": (nn.Dropout2d(0.5), (3, 8, 4, 4)),
+    "nn.Dropout3d": (nn.Dropout3d(0.5), (3, 8, 2, 2, 2)),
+    "nn.AlphaDropout": (nn.AlphaDropout(0.5), (3, 8)),
+    "nn.FeatureAlphaDropout": (nn.FeatureAlphaDropout(0.5), (3, 8, 4)),
+    "nn.LSTM": (Recurrent(nn.LSTM), (3, 5, 8)),
+    "nn.GRU": (Recurrent(nn.GRU), (3, 5, 8)),
+    "nn.RNN": (Recurrent(nn.RNN), (3, 5, 8)),
+    "dropout before an LSTM": (nn.Sequential(Dropout(0.5), Recurrent(dropout=0.0)), (3, 5, 8)),
+    "attention": (Attention(), (3, 5, 8)),
+    "attention, fused": (Attention(need_weights=False), (3, 5, 8)),
+    "nn.TransformerEncoderLayer": (transformer().layers[0], (3, 5, 8)),
+    "nn.TransformerEncoder": (transformer(2), (3, 5, 8)),
+    "nn.TransformerDecoderLayer": (Decoder(), (3, 5, 8)),
+}
+every_stochastic_model = pytest.mark.parametrize("name", STOCHASTIC)
+
+
+def stochastic_model(name):
+    model, shape = STOCHASTIC[name]
+    return copy.deepcopy(model), torch.rand(shape) + 1
+
+
+def modes(model):
+    return [module.training for module in model.modules()]
+
+
+def small_net(keep_prob=0.7, scaling="inverted", activation=None):
+    return nn.Sequential(
+        nn.Linear(4, 6),
+        activation or nn.ReLU(),
+        Dropout(keep_prob, scaling),
+        nn.Linear(6, 3),
+    )
+
+
+def by_enumeration(net, x, of=lambda y: y):
+    """Mean and variance of the output of `small_net` over every mask of its hidden units."""
+    masks = all_masks(6)
+    dropout = net[2]
+    probabilities = torch.tensor(mask_probabilities(masks, dropout.keep_prob))
+    scale = 1 / dropout.keep_prob if dropout.scaling == "inverted" else 1
+    with torch.no_grad():
+        hidden = net[1](net[0](x)) * torch.tensor(masks * scale, dtype=x.dtype)[:, None]
+        y = of(net[3](hidden)).double()  # (masks, batch, outputs)
+    mean = torch.einsum("m,mbo->bo", probabilities, y)
+    return mean, torch.einsum("m,mbo->bo", probabilities, (y - mean) ** 2)
+
+
+# sampling
+
+
+@every_stochastic_model
+def test_a_stochastic_model_samples_inside_and_not_outside(name):
+    model, x = stochastic_model(name)
+    model.eval()
+    with torch.no_grad():
+        with sampling(model):
+            first, second = model(x.clone()), model(x.clone())
+        assert not torch.equal(first, second)
+        assert torch.equal(model(x.clone()), model(x.clone()))
+
+
+@every_stochastic_model
+def test_samples_are_distributed_as_in_training(name):
+    model, x = stochastic_model(name)
+    n = 400
+    with torch.no_grad():
+        training = torch.stack([model.train()(x.clone()) for _ in range(n)])
+        with sampling(model.eval()):
+            inside = torch.stack([model(x.clone()) for _ in range(n)])
+    std = (training.var(dim=0) + inside.var(dim=0)).sqrt()
+    assert is_near(inside.mean(dim=0) - training.mean(dim=0), 0, std, n)
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.BatchNorm1d(8), nn.BatchNorm1d(8, momentum=None), nn.SyncBatchNorm(8)]
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_normalization_keeps_its_statistics_bit_for_bit_and_uses_them(layer, training):
+    model = nn.Sequential(nn.Linear(8, 8), copy.deepcopy(layer), Dropout(1))
+    model[1].running_mean.uniform_(-1, 1)
+    model[1].running_var.uniform_(0.5, 2)
+    x = torch.randn(5, 8)
+    expected = model.eval()(x)
+    before = copy.deepcopy(model.state_dict())
+    with sampling(model.train(training)):
+        assert torch.equal(model(x), expected)
+        assert torch.equal(model(x[:1]), model(x[:1]))
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def mixed_modes(model):
+    model.train()
+    for module in list(model.modules())[::2]:
+        module.training = False
+
+
+@pytest.mark.parametrize(
+    "set_mode", [nn.Module.train, nn.Module.eval, mixed_modes], ids=["train", "eval", "mixed"]
+)
+def test_every_module_gets_its_mode_back_after_an_exception_too(set_mode):
+    model = nn.Sequential(small_net(), nn.BatchNorm1d(3), nn.Sequential(nn.Dropout(0.5)))
+    set_mode(model)
+    before = modes(model)
+    with sampling(model):
+        assert modes(model) != before
+    assert modes(model) == before
+    with pytest.raises(RuntimeError, match="shapes"), sampling(model):
+        model.train()(torch.randn(1, 1))
+    assert modes(model) == before
+
+
+def test_a_block_inside_another_changes_nothing_for_the_outer_one():
+    model = small_net().eval()
+    before = modes(model)
+    with sampling(model):
+        outer = modes(model)
+        with sampling(model[2]), sampling(model):
+            assert modes(model) == outer
+        assert modes(model) == outer
+    assert modes(model) == before
+
+
+def test_only_stochastic_layers_switch_to_training():
+    model = nn.Sequential(small_net(), transformer(), nn.BatchNorm1d(3)).eval()
+    with sampling(model) as inside:
+        assert inside is model
+        for module in model.modules():
+            assert module.training == (module in stochastic_layers(model))
+    assert not any(modes(model))
+
+
+def test_stochastic_layers_are_listed_once_each_and_only_if_they_drop():
+    dropout = Dropout(0.5)
+    model = nn.Sequential(dropout, nn.LSTM(2, 2, dropout=0.0), nn.Linear(2, 2), dropout)
+    assert stochastic_layers(model) == [dropout]
+    assert stochastic_layers(Attention(dropout=0.0)) == []
+    assert stochastic_layers(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.ReLU())) == []
+
+
+# mc_samples
+
+
+@pytest.mark.parametrize("scaling", ["inverted", "weight"])
+@pytest.mark.parametrize("keep_prob", [0.5, 0.8])
+def test_mean_and_variance_of_the_samples_are_the_exact_ones(scaling, keep_prob):
+    net, x, n = small_net(keep_prob, scaling), torch.randn(5, 4), 20_000
+    softmax = nn.Softmax(dim=-1)
+    samples = softmax(mc_samples(net, x, n).double())
+    mean, variance = by_enumeration(net, x, of=softmax)
+    assert is_near(samples.mean(dim=0), mean, variance.sqrt(), n)
+    squares = (samples - mean) ** 2
+    assert is_near(squares.mean(dim=0), variance, squares.std(dim=0), n)
+
+
+@every_stochastic_model
+def test_samples_differ_and_are_distributed_as_runs_one_by_one(name):
+    model, x = stochastic_model(name)
+    model.eval()
+    n = 400
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        together = mc_samples(model, x, n)
+    with torch.no_grad(), sampling(model):
+        one_by_one = torch.stack([model(x.clone()) for _ in range(n)])
+    assert together.shape == one_by_one.shape
+    assert len(together.flatten(1).unique(dim=0)) > n / 4
+    std = (together.var(dim=0) + one_by_one.var(dim=0)).sqrt()
+    assert is_near(together.mean(dim=0) - one_by_one.mean(dim=0), 0, std, n)
+    spread, expected = (s.double().var(dim=0).mean() for s in (together, one_by_one))
+    assert spread == pytest.approx(expected, rel=0.25)
+
+
+@every_stochastic_model
+def test_sampling_leaves_input_and_mode_as_they_were(name):
+    model, x = stochastic_model(name)
+    mixed_modes(model)
+    before, input_before = modes(model), x.clone()
+    mc_samples(model, x, 3)
+    assert modes(model) == before
+    assert torch.equal(x, input_before)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 5])
+@pytest.mark.parametrize("n_samples", [1, 2, 7])
+def test_samples_come_first_then_the_batch(n_samples, batch):
+    assert mc_samples(small_net(), torch.randn(batch, 4), n_samples).shape == (n_samples, batch, 3)
+
+
+@pytest.mark.parametrize("max_rows", [1, 5, 12, 10_000])
+def test_chunks_together_hold_every_sample_and_no_two_are_equal(max_rows):
+    net = nn.Sequential(Dropout(0.5), nn.Linear(30, 2))
+    samples = mc_samples(net, torch.randn(4, 30), 23, max_rows=max_rows)
+    assert samples.shape == (23, 4, 2)
+    assert len(samples.flatten(1).unique(dim=0)) == 23
+
+
+class Watched(nn.Module):
+    """Notes down what passes: its shape for one sample, and whether there are several."""
+
+    def __init__(self):
+        super().__init__()
+        self.passed = []
+
+    def forward(self, x):
+        try:
+            x.sum().item()
+            several = False
+        except RuntimeError:  # under vmap one value would stand for many
+            several = True
+        self.passed.append((tuple(x.shape), several))
+        return x
+
+
+def test_chunks_bound_the_rows_that_are_computed_together():
+    runs = []
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 8), Dropout(0.5))
+    net.register_forward_hook(lambda *_: runs.append("once more"))
+    x = torch.randn(10, 4)
+    mc_samples(net, x, 100, max_rows=50)
+    assert len(runs) == 1 + 20  # a trial, and chunks of five samples
+    runs.clear()
+    mc_samples(net, x.view(10, 2, 2), 100, max_rows=50)
+    assert len(runs) == 1 + 50  # an image has two rows of pixels
+
+
+def test_what_comes_before_the_first_stochastic_layer_is_computed_once_for_all_samples():
+    before, after = Watched(), Watched()
+    net = nn.Sequential(nn.Linear(4, 6), before, Dropout(0.5), nn.Linear(6, 3), after)
+    mc_samples(net, torch.randn(5, 4), 100)
+    trial_and_run = 2
+    assert before.passed == [((5, 6), False)] * trial_and_run
+    assert after.passed == [((5, 3), True)] * trial_and_run
+
+
+@every_stochastic_model
+def test_samples_repeat_under_the_seed(name):
+    model, x = stochastic_model(name)
+    draws = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        draws.append(mc_samples(model, x, 4))
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+
+
+def test_samples_carry_no_gradient_and_leave_the_parameters_alone():
+    net = small_net()
+    before = copy.deepcopy(net.state_dict())
+    assert not mc_samples(net, torch.randn(5, 4), 3).requires_grad
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_networks_side_by_side_are_sampled_side_by_side():
+    nets = [small_net() for _ in range(3)]
+    x, n = torch.randn(3, 5, 4), 5000
+    samples = mc_samples(SideBySide(nets), x, n)
+    assert samples.shape == (n, 3, 5, 3)
+    for i, net in enumerate(nets):
+        mean, variance = by_enumeration(net, x[i])
+        assert is_near(samples[:, i].mean(dim=0), mean, variance.sqrt(), n)
+
+
+def test_with_keep_prob_one_all_samples_are_the_prediction():
+    net, x = small_net(keep_prob=1).eval(), torch.randn(5, 4)
+    torch.testing.assert_close(mc_samples(net, x, 3), net(x).expand(3, 5, 3))
+
+
+@pytest.mark.parametrize("model", [nn.Linear(4, 2), Recurrent(dropout=0.0), Attention(dropout=0.0)])
+def test_a_model_without_stochastic_layers_is_a_value_error(model):
+    message = f"model must have a layer that drops at random .*, got {type(model).__name__}"
+    with pytest.raises(ValueError, match=message):
+        mc_samples(model, torch.randn(5, 4), 10)
+
+
+@pytest.mark.parametrize("name", ["n_samples", "max_rows"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_a_number_of_samples_below_one_is_a_value_error(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got {value}"):
+        mc_samples(small_net(), torch.randn(5, 4), **({"n_samples": 2} | {name: value}))
+
+
+@pytest.mark.parametrize("name", ["n_samples", "max_rows"])
+@pytest.mark.parametrize("value", [2.0, "2", None, True])
+def test_a_number_of_samples_that_is_not_whole_is_a_type_error(name, value):
+    message = f"{name} must be a whole number at least 1, got {value!r} of type"
+    with pytest.raises(TypeError, match=re.escape(message)):
+        mc_samples(small_net(), torch.randn(5, 4), **({"n_samples": 2} | {name: value}))
+
+
+def test_an_error_of_the_model_itself_comes_through_and_the_mode_comes_back():
+    net = small_net()
+    before = modes(net)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        mc_samples(net, torch.randn(5, 7), 10)
+    assert modes(net) == before
+
+
+# weight_scaled
+
+
+def conv_net(keep_prob, scaling):
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1),
+        nn.ReLU(),
+        Dropout(keep_prob, scaling),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 5, 3),
+        nn.BatchNorm2d(5),
+        nn.LeakyReLU(),
+        Dropout(keep_prob, scaling),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(5, 3),
+    )
+
+
+SCALABLE = {
+    "dense": (lambda p, scaling: small_net(p, scaling), (7, 4)),
+    "sigmoid before the dropout": (
+        lambda p, scaling: small_net(p, scaling, nn.Sigmoid()),
+        (7, 4),
+    ),
+    "on the input": (
+        lambda p, scaling: nn.Sequential(Dropout(p, scaling), nn.Linear(4, 3), nn.Tanh()),
+        (7, 4),
+    ),
+    "two in a row, and torch's between": (
+        lambda p, scaling: nn.Sequential(
+            Dropout(p, scaling), nn.Dropout(0.5), Dropout(0.9, scaling), nn.Linear(4, 3)
+        ),
+        (7, 4),
+    ),
+    "nested": (
+        lambda p, scaling: nn.Sequential(
+            nn.Sequential(nn.Linear(4, 6), nn.Sequential(nn.ReLU(), Dropout(p, scaling))),
+            nn.Sequential(nn.Identity(), small_net(p, scaling)[:0], nn.Linear(6, 4)),
+            small_net(p, scaling),
+        ),
+        (7, 4),
+    ),
+    "convolutional": (conv_net, (7, 1, 8, 8)),
+}
+every_scalable_model = pytest.mark.parametrize("name", SCALABLE)
+both_scalings = pytest.mark.parametrize("scaling", ["inverted", "weight"])
+
+
+@every_scalable_model
+@both_scalings
+@pytest.mark.parametrize("keep_prob", [1, 0.7, 0.5])
+def test_the_copy_computes_what_the_model_computes_in_eval(name, scaling, keep_prob):
+    make, shape = SCALABLE[name]
+    model, x = make(keep_prob, scaling).double(), torch.randn(shape).double()
+    scaled = weight_scaled(model)
+    assert not scaled.training
+    torch.testing.assert_close(scaled(x), model.eval()(x), rtol=1e-12, atol=1e-12)
+
+
+@every_scalable_model
+@both_scalings
+def test_the_copy_has_no_dropout_layer_and_draws_nothing_in_training_either(name, scaling):
+    make, shape = SCALABLE[name]
+    scaled = weight_scaled(make(0.5, scaling))
+    assert stochastic_layers(scaled) == []
+    before = torch.get_rng_state()
+    scaled.train()(torch.randn(shape, generator=torch.Generator()))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@every_scalable_model
+@both_scalings
+def test_the_model_stays_as_it_was_and_the_names_in_the_state_dict_too(name, scaling):
+    model = SCALABLE[name][0](0.5, scaling)
+    mixed_modes(model)
+    before, modes_before, printed = copy.deepcopy(model.state_dict()), modes(model), repr(model)
+    scaled = weight_scaled(model)
+    assert (modes(model), repr(model)) == (modes_before, printed)
+    assert list(scaled.state_dict()) == list(before)
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key])
+        assert value.numel() == 0 or value.data_ptr() != scaled.state_dict()[key].data_ptr()
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.Dropout(0.5), nn.Dropout1d(0.5), nn.Dropout2d(0.5), nn.AlphaDropout(0.5)]
+)
+def test_torchs_dropout_layers_are_taken_out(layer):
+    scaled = weight_scaled(nn.Sequential(nn.Linear(4, 4), layer, nn.Sigmoid()))
+    assert isinstance(scaled[1], nn.Identity)
+
+
+def test_a_dropout_layer_alone_becomes_the_identity():
+    assert isinstance(weight_scaled(Dropout(0.5)), nn.Identity)
+
+
+def test_for_a_linear_network_it_is_the_exact_average_over_all_masks():
+    for scaling in ("inverted", "weight"):
+        net = small_net(0.6, scaling, nn.Identity()).double()
+        x = torch.randn(5, 4).double()
+        mean, _ = by_enumeration(net, x)
+        torch.testing.assert_close(weight_scaled(net)(x), mean, rtol=1e-12, atol=1e-12)
+
+
+def test_after_a_nonlinearity_it_is_not():
+    net, x = small_net(0.5), torch.randn(5, 4)
+    mean, _ = by_enumeration(net, x, of=torch.sigmoid)
+    assert (torch.sigmoid(weight_scaled(net)(x)) - mean).abs().max() > 1e-3
+
+
+def test_one_dropout_layer_in_two_places_counts_in_both():
+    dropout = Dropout(0.5, "weight")
+    model = nn.Sequential(dropout, nn.Linear(4, 4), nn.ReLU(), dropout, nn.Linear(4, 3)).double()
+    x = torch.randn(7, 4).double()
+    scaled = weight_scaled(model)
+    torch.testing.assert_close(scaled(x), model.eval()(x), rtol=1e-12, atol=1e-12)
+    assert stochastic_layers(scaled) == []
+    assert isinstance(scaled[3], nn.Identity)
+
+
+def sharing_a_layer():
+    linear = nn.Linear(4, 4)
+    return nn.Sequential(linear, Dropout(0.5, "weight"), linear)
+
+
+def sharing_a_weight():
+    model = nn.Sequential(nn.Linear(4, 4), Dropout(0.5, "weight"), nn.Linear(4, 4))
+    model[2].weight = model[0].weight
+    return model
+
+
+def computing_a_weight():
+    linear = nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
+    return nn.Sequential(Dropout(0.5, "weight"), linear)
+
+
+@pytest.mark.parametrize("make", [sharing_a_layer, sharing_a_weight, computing_a_weight])
+def test_a_weight_that_does_not_stand_in_just_one_place_is_a_value_error(make):
+    with pytest.raises(ValueError, match="model must use the weights after .* in one place"):
+        weight_scaled(make())
+
+
+NOT_HOMOGENEOUS = [nn.Sigmoid(), nn.Tanh(), nn.Softmax(dim=1), nn.BatchNorm1d(4), nn.ELU()]
+
+
+@pytest.mark.parametrize("between", NOT_HOMOGENEOUS)
+def test_a_layer_that_does_not_let_the_factor_through_is_a_value_error(between):
+    model = nn.Sequential(Dropout(0.5, "weight"), between, nn.Linear(4, 2))
+    name = type(between).__name__
+    message = rf"model must let the factor of Dropout\(.*\) through .*, got {name}"
+    with pytest.raises(ValueError, match=message):
+        weight_scaled(model)
+    model[0].scaling = "inverted"  # leaves no factor
+    weight_scaled(model)
+
+
+class InAModule(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.dropout, self.linear = Dropout(0.5, "weight"), nn.Linear(4, 4)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Dropout(0.5, "weight"),
+        nn.Sequential(nn.Linear(4, 2), Dropout(0.5, "weight")),
+        nn.Sequential(nn.Linear(4, 2), Dropout(0.5, "weight"), nn.ReLU()),
+        InAModule(),
+        nn.Sequential(InAModule(), nn.Linear(4, 2)),
+    ],
+)
+def test_no_weights_behind_is_a_value_error(model):
+    with pytest.raises(ValueError, match=r"model must have weights after Dropout\(.*Sequential"):
+        weight_scaled(model)
