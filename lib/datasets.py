@@ -85,8 +85,9 @@ def load_digits(n_train=1000, n_val=0, n_test=497, seed=0):
 def _stratified_order(labels, seed):
     """Shuffle so that every stretch of the order holds the classes in proportion.
 
-    Each class is spread evenly over (0, 1), its members a step apart and moved at random by less
-    than a step: 0.9 of one, so that the first ten and the last ten are ten different digits.
+    The members of a class, shuffled, are spread evenly over (0, 1), and the class as a whole is
+    moved at random by less than the step between them: by up to 0.9 of it, so that the first ten
+    and the last ten are ten different digits.
     """
     rng = np.random.default_rng(seed)
     position = np.empty(len(labels))

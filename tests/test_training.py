@@ -1,0 +1,522 @@
+"""What holds for training: one network, and several side by side."""
+
+import copy
+import random
+import re
+
+import numpy as np
+import pytest
+import torch
+from chance import is_near
+from torch import nn
+
+from lib.datasets import Split, load_digits
+from lib.layers import Dropout
+from lib.training import (
+    SideBySide,
+    classification_loss,
+    constrain_norms,
+    evaluate,
+    fit,
+    minibatches,
+    seed_everything,
+    stack_splits,
+)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    seed_everything(0)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_digits(n_train=200, n_val=50, n_test=100)
+
+
+def dense_net(keep_prob=0.5, inputs=64, hidden=32):
+    return nn.Sequential(
+        nn.Linear(inputs, hidden), nn.ReLU(), Dropout(keep_prob), nn.Linear(hidden, 10)
+    )
+
+
+def conv_net():
+    return nn.Sequential(
+        nn.Unflatten(-1, (1, 8, 8)),
+        nn.Conv2d(1, 4, 3, bias=False),  # normalization takes a bias out again
+        nn.BatchNorm2d(4),
+        nn.ReLU(inplace=True),
+        nn.Flatten(-3),
+        nn.Linear(4 * 36, 10),
+    )
+
+
+def modes(model):
+    return [module.training for module in model.modules()]
+
+
+def states_equal(one, other):
+    pairs = zip(one.state_dict().items(), other.state_dict().items(), strict=True)
+    return all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
+
+
+def in_turn(x, y, batch_size):
+    """The minibatches, in the order of the data."""
+    return zip(x.split(batch_size, dim=y.dim() - 1), y.split(batch_size, dim=-1), strict=True)
+
+
+# Seeds
+
+
+def test_one_seed_decides_on_the_numbers_of_all_generators():
+    def numbers(seed):
+        seed_everything(seed)
+        return random.random(), np.random.random(), torch.rand(1).item()  # noqa: NPY002
+
+    assert numbers(3) == numbers(3)
+    assert all(a != b for a, b in zip(numbers(3), numbers(4), strict=True))
+
+
+@pytest.mark.parametrize("seed", [0, 2**32 - 1])
+def test_every_seed_that_numpy_takes_will_do(seed):
+    seed_everything(seed)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_out_of_range_is_a_value_error(seed):
+    with pytest.raises(ValueError, match=f"seed must be from 0 to 4294967295, got {seed}"):
+        seed_everything(seed)
+
+
+@pytest.mark.parametrize("seed", [None, 1.0, "1"])
+def test_a_seed_that_is_no_whole_number_is_a_type_error(seed):
+    with pytest.raises(TypeError, match="seed must be a whole number"):
+        seed_everything(seed)
+
+
+# Minibatches
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 20, 50])
+def test_minibatches_go_through_every_example_once_with_its_label(batch_size):
+    x, y = torch.arange(20.0)[:, None], torch.arange(20)
+    batches = list(minibatches(x, y, batch_size))
+    sizes = [len(labels) for _, labels in batches]
+    assert all(size == batch_size for size in sizes[:-1])
+    assert 0 < sizes[-1] <= batch_size
+    assert torch.cat([labels for _, labels in batches]).sort().values.tolist() == list(range(20))
+    for inputs, labels in batches:
+        assert inputs[:, 0].tolist() == labels.tolist()
+
+
+def test_minibatches_are_in_another_order_each_time():
+    x, y = torch.arange(20.0), torch.arange(20)
+    orders = [torch.cat([labels for _, labels in minibatches(x, y, 6)]) for _ in range(2)]
+    assert not torch.equal(*orders)
+
+
+def test_side_by_side_each_network_gets_its_own_data_in_an_order_of_its_own():
+    y = torch.arange(20).expand(3, 20) + torch.tensor([[0], [100], [200]])
+    x = y[:, :, None].float()
+    batches = list(minibatches(x, y, 6))
+    assert [inputs.shape for inputs, _ in batches] == [(3, 6, 1)] * 3 + [(3, 2, 1)]
+    orders = torch.cat([labels for _, labels in batches], dim=1)
+    assert torch.equal(orders.sort(dim=1).values, y)
+    assert len((orders % 100).unique(dim=0)) == 3
+    assert all(torch.equal(inputs[..., 0], labels.float()) for inputs, labels in batches)
+
+
+# Loss and error
+
+
+def test_the_loss_is_minus_the_mean_log_probability_of_the_labels():
+    logits, y = torch.randn(3, 5, 4), torch.randint(4, (3, 5))
+    probabilities = logits.exp() / logits.exp().sum(dim=-1, keepdim=True)
+    by_hand = [
+        [-probabilities[net, row, y[net, row]].log() for row in range(5)] for net in range(3)
+    ]
+    expected = torch.tensor(by_hand).mean(dim=1)
+    torch.testing.assert_close(classification_loss(logits, y), expected)
+    torch.testing.assert_close(classification_loss(logits[0], y[0]), expected[0])
+
+
+def test_the_gradient_of_the_loss_is_the_softmax_minus_the_label_over_the_batch():
+    logits, y = torch.randn(5, 4, requires_grad=True), torch.randint(4, (5,))
+    (gradient,) = torch.autograd.grad(classification_loss(logits, y), logits)
+    torch.testing.assert_close(gradient, (logits.softmax(dim=-1) - torch.eye(4)[y]) / 5)
+
+
+def test_evaluation_agrees_with_a_calculation_by_hand():
+    logits = torch.log(torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8], [0.6, 0.2, 0.2]]))
+    loss, error = evaluate(nn.Identity(), logits, torch.tensor([0, 2, 1]))
+    assert error.item() == pytest.approx(1 / 3)
+    assert loss.item() == pytest.approx(-(np.log(0.5) + np.log(0.8) + np.log(0.2)) / 3)
+
+
+@pytest.mark.parametrize("mode", ["train", "eval", "mixed"])
+def test_evaluation_has_the_masks_off_and_leaves_mode_state_and_generator_as_they_were(
+    mode, digits
+):
+    net = nn.Sequential(dense_net(), nn.BatchNorm1d(10))
+    net.train(mode != "eval")
+    if mode == "mixed":
+        net[1].eval()
+    before, modes_before, generator = copy.deepcopy(net), modes(net), torch.get_rng_state()
+    first = evaluate(net, digits.x_test, digits.y_test)
+    assert first == evaluate(net, digits.x_test, digits.y_test)
+    assert modes(net) == modes_before
+    assert states_equal(net, before)
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert not first.loss.requires_grad
+    assert first.loss == classification_loss(net.eval()(digits.x_test), digits.y_test)
+
+
+def test_the_mode_comes_back_after_an_exception_in_evaluation():
+    net = dense_net().train()
+    with pytest.raises(RuntimeError, match="shapes"):
+        evaluate(net, torch.randn(3, 7), torch.zeros(3, dtype=torch.int64))
+    assert all(modes(net))
+
+
+# fit
+
+
+@pytest.mark.parametrize("make", [dense_net, conv_net])
+def test_training_on_the_digits_lowers_loss_and_error(make, digits):
+    net = make()
+    before = evaluate(net, digits.x_test, digits.y_test)
+    history = fit(net, digits, epochs=15, learning_rate=0.01)
+    assert history.train_loss[-1] < history.train_loss[0] / 2
+    assert history.test_loss[-1] < before.loss / 2
+    assert history.test_error[-1] < before.error / 2
+
+
+@pytest.mark.parametrize(("epochs", "every", "rows"), [(1, 1, 1), (4, 1, 4), (5, 2, 2), (3, 3, 3)])
+def test_the_history_has_a_row_for_each_measurement(epochs, every, rows, digits):
+    rows = epochs // every
+    history = fit(dense_net(), digits, epochs=epochs, every=every)
+    assert all(column.shape == (rows,) for column in history)
+    assert all(column.isfinite().all() for column in history)
+
+
+def test_the_last_row_of_the_history_is_the_evaluation_of_the_trained_network(digits):
+    net = dense_net()
+    history = fit(net, digits, epochs=2)
+    train, val, test = (evaluate(net, x, y) for x, y in (digits[:2], digits[2:4], digits[4:]))
+    assert history.train_loss[-1] == train.loss
+    assert (history.val_loss[-1], history.val_error[-1]) == val
+    assert (history.test_loss[-1], history.test_error[-1]) == test
+
+
+def test_without_validation_data_only_its_columns_are_nan(digits):
+    nothing = digits._replace(x_val=digits.x_val[:0], y_val=digits.y_val[:0])
+    history = fit(dense_net(), nothing, epochs=1)
+    for name, column in history._asdict().items():
+        assert column.isnan().all() == name.startswith("val")
+
+
+def test_with_masks_on_the_training_loss_is_larger(digits):
+    history = fit(dense_net(keep_prob=0.3), digits, epochs=10)
+    assert (history.train_loss_masks_on > history.train_loss).all()
+
+
+def test_the_loss_with_masks_on_is_the_mean_over_the_minibatches_before_each_step(digits):
+    net = dense_net(keep_prob=1)
+    whole_batch = evaluate(net, digits.x_train, digits.y_train).loss
+    history = fit(net, digits, epochs=1, batch_size=200)
+    torch.testing.assert_close(history.train_loss_masks_on[0], whole_batch)
+
+
+def test_a_step_is_one_of_adam_on_the_mean_loss(digits):
+    net = dense_net(keep_prob=1)
+    by_hand = copy.deepcopy(net)
+    fit(net, digits, epochs=1, batch_size=200, learning_rate=0.01)
+    optimizer = torch.optim.Adam(by_hand.parameters(), lr=0.01)
+    nn.functional.cross_entropy(by_hand(digits.x_train), digits.y_train).backward()
+    optimizer.step()
+    for trained, expected in zip(net.parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(trained, expected)
+
+
+def test_training_repeats_under_the_seed(digits):
+    def train(seed):
+        seed_everything(seed)
+        net = dense_net()
+        return fit(net, digits, epochs=2), net
+
+    (first, net), (same, same_net), (other, _) = train(1), train(1), train(2)
+    assert all(torch.equal(a, b) for a, b in zip(first, same, strict=True))
+    assert states_equal(net, same_net)
+    assert not torch.equal(first.train_loss, other.train_loss)
+
+
+def test_how_often_is_measured_does_not_change_the_training(digits):
+    nets = []
+    for every in (1, 3):
+        seed_everything(0)
+        nets.append(dense_net())
+        fit(nets[-1], digits, epochs=3, every=every)
+    assert states_equal(*nets)
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_training_has_the_masks_on_and_leaves_the_network_in_training_mode(mode, digits):
+    net = dense_net().train(mode)
+    fit(net, digits, epochs=1)
+    assert all(modes(net))
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "every"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_a_number_below_one_is_a_value_error(name, value, digits):
+    with pytest.raises(ValueError, match=f"{name} must be .*1.*, got {value}"):
+        fit(dense_net(), digits, **({"epochs": 1} | {name: value}))
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "every"])
+@pytest.mark.parametrize("value", [1.0, "1", None])
+def test_a_number_that_is_not_whole_is_a_type_error(name, value, digits):
+    with pytest.raises(TypeError, match=f"{name} must be a whole number .*, got {value!r}"):
+        fit(dense_net(), digits, **({"epochs": 1} | {name: value}))
+
+
+def test_measuring_less_than_once_is_a_value_error(digits):
+    with pytest.raises(ValueError, match="every must be from 1 to 2, got 3"):
+        fit(dense_net(), digits, epochs=2, every=3)
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "max_norm"])
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf")])
+def test_a_rate_or_norm_that_is_not_positive_is_a_value_error(name, value, digits):
+    with pytest.raises(ValueError, match=f"{name} must be positive and finite, got {value!r}"):
+        fit(dense_net(), digits, epochs=1, **{name: value})
+
+
+def short_of_labels(split):
+    return split._replace(y_train=split.y_train[:-1])
+
+
+def short_of_test_images(split):
+    return split._replace(x_test=split.x_test[:-1])
+
+
+def one_hot(split):
+    return split._replace(y_train=nn.functional.one_hot(split.y_train))
+
+
+def twice(split):
+    return stack_splits([split, split])
+
+
+@pytest.mark.parametrize("spoil", [short_of_labels, short_of_test_images, one_hot, twice])
+def test_data_of_another_shape_is_a_value_error_before_training(spoil, digits):
+    net = dense_net()
+    before = copy.deepcopy(net)
+    message = (
+        r"data\.x_(train|test) and data\.y_\1 must have shapes \(n, \.\.\.\) and \(n\), got \("
+    )
+    with pytest.raises(ValueError, match=message):
+        fit(net, spoil(digits), epochs=1)
+    assert states_equal(net, before)
+
+
+def test_side_by_side_data_for_one_network_is_a_value_error(digits):
+    nets = SideBySide([dense_net(), dense_net()])
+    message = r"data\.x_train .* shapes \(2, n, \.\.\.\) and \(2, n\), got \(200, 64\) and \(200,\)"
+    with pytest.raises(ValueError, match=message):
+        fit(nets, digits, epochs=1)
+
+
+# Max-norm
+
+
+@pytest.mark.parametrize("make", [dense_net, conv_net])
+def test_norms_above_the_bound_shrink_to_it_and_the_others_stay(make):
+    net = make()
+    before = copy.deepcopy(net)
+    weights = [net[i].weight for i in range(len(net)) if isinstance(net[i], (nn.Linear, nn.Conv2d))]
+    norms = torch.cat([weight.flatten(1).norm(dim=1) for weight in weights])
+    bound = norms.median().item()
+    constrain_norms(net, bound)
+    for module, old in zip(net, before, strict=True):
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            old_norms = old.weight.flatten(1).norm(dim=1)
+            new_norms = module.weight.flatten(1).norm(dim=1)
+            torch.testing.assert_close(new_norms, old_norms.clamp(max=bound))
+            directions = (nn.functional.normalize(m.weight.flatten(1)) for m in (module, old))
+            torch.testing.assert_close(*directions)
+            assert torch.equal(module.weight[old_norms < bound], old.weight[old_norms < bound])
+            assert module.bias is old.bias is None or torch.equal(module.bias, old.bias)
+        else:
+            assert states_equal(module, old)
+
+
+@pytest.mark.parametrize("make", [dense_net, conv_net])
+def test_side_by_side_each_network_is_constrained_as_it_would_be_alone(make):
+    nets = [make() for _ in range(3)]
+    for scale, net in enumerate(nets, start=1):
+        for parameter in net.parameters():
+            parameter.data *= scale
+    side_by_side = SideBySide(nets)
+    constrain_norms(side_by_side, 0.8)
+    for net, other in zip(nets, side_by_side.unstack(), strict=True):
+        constrain_norms(net, 0.8)
+        for expected, weight in zip(net.parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(weight, expected)
+
+
+@pytest.mark.parametrize("n_nets", [None, 2])
+def test_in_training_norms_stay_below_the_bound(n_nets, digits):
+    nets = [dense_net() for _ in range(n_nets or 1)]
+    model = SideBySide(nets) if n_nets else nets[0]
+    fit(model, twice(digits) if n_nets else digits, epochs=3, max_norm=0.5)
+    for net in model.unstack() if n_nets else [model]:
+        for layer in (net[0], net[3]):
+            assert layer.weight.norm(dim=1).max() <= 0.5 + 1e-6
+
+
+@pytest.mark.parametrize("max_norm", [0, -1.0, float("nan")])
+def test_a_bound_that_is_not_positive_is_a_value_error(max_norm):
+    with pytest.raises(ValueError, match="max_norm must be positive and finite, got"):
+        constrain_norms(dense_net(), max_norm)
+
+
+# Side by side
+
+
+@pytest.mark.parametrize("make", [dense_net, conv_net])
+@pytest.mark.parametrize("training", [True, False])
+def test_each_network_computes_what_it_computes_alone(make, training):
+    nets = [make() for _ in range(3)]
+    for net in nets:
+        net.train(training)
+        for module in net.modules():
+            if isinstance(module, Dropout):
+                module.keep_prob = 1.0
+    x = torch.rand(3, 20, 64)
+    side_by_side = SideBySide(nets)
+    torch.testing.assert_close(
+        side_by_side(x), torch.stack([net(x) for net, x in zip(nets, x, strict=True)])
+    )
+    # the statistics of batch normalization, and the count of batches, went along
+    for net, other in zip(nets, side_by_side.unstack(), strict=True):
+        for (name, expected), value in zip(
+            net.state_dict().items(), other.state_dict().values(), strict=True
+        ):
+            torch.testing.assert_close(value, expected, msg=name)
+
+
+@pytest.mark.parametrize("make", [dense_net, conv_net])
+def test_without_masks_training_is_that_of_each_network_alone(make, digits, monkeypatch):
+    monkeypatch.setattr("lib.training.minibatches", in_turn)
+    splits = [load_digits(100, 20, 20, seed=seed) for seed in range(3)]
+    nets = [make() for _ in splits]
+    for net in nets:
+        if isinstance(net[2], Dropout):
+            net[2].keep_prob = 1.0
+    side_by_side = SideBySide(nets)
+    together = fit(side_by_side, stack_splits(splits), epochs=3, batch_size=30, max_norm=1.5)
+    for i, (net, split) in enumerate(zip(nets, splits, strict=True)):
+        alone = fit(net, split, epochs=3, batch_size=30, max_norm=1.5)
+        for name, column in together._asdict().items():
+            torch.testing.assert_close(
+                column[:, i], getattr(alone, name), rtol=1e-3, atol=1e-4, msg=name
+            )
+        for expected, parameter in zip(
+            net.parameters(), side_by_side.unstack()[i].parameters(), strict=True
+        ):
+            torch.testing.assert_close(parameter, expected, rtol=1e-2, atol=1e-3)
+
+
+def test_with_masks_training_is_distributed_as_that_of_each_network_alone(digits):
+    n, small = 40, load_digits(30, 0, 100)
+    start = dense_net()
+    together = fit(SideBySide([start] * n), stack_splits([small] * n), epochs=3)
+    alone = [fit(copy.deepcopy(start), small, epochs=3) for _ in range(n)]
+    for name in ("train_loss_masks_on", "train_loss", "test_loss"):
+        side_by_side = getattr(together, name)[-1]
+        one_by_one = torch.stack([getattr(history, name)[-1] for history in alone])
+        std = (side_by_side.var() + one_by_one.var()).sqrt()
+        assert len(side_by_side.unique()) == n  # own masks, own order
+        assert is_near(side_by_side.mean() - one_by_one.mean(), 0, std, n)
+        assert 1 / 3 < side_by_side.std() / one_by_one.std() < 3
+
+
+def test_each_network_has_masks_of_its_own():
+    nets = SideBySide([nn.Sequential(Dropout(0.5))] * 4)
+    masks = nets(torch.ones(4, 10, 20)) != 0
+    assert len(masks.flatten(1).unique(dim=0)) == 4
+    assert len(masks.flatten(0, 1).unique(dim=0)) == 40
+
+
+def test_the_history_side_by_side_has_a_column_for_each_network(digits):
+    splits = stack_splits([digits] * 3)
+    history = fit(SideBySide([dense_net() for _ in range(3)]), splits, epochs=4, every=2)
+    assert all(column.shape == (2, 3) for column in history)
+
+
+@pytest.mark.parametrize("make", [dense_net, conv_net])
+def test_stacking_and_unstacking_gives_the_networks_back(make):
+    nets = [make() for _ in range(3)]
+    for net in nets:
+        next(net.parameters()).requires_grad_(False)  # a frozen layer stays frozen
+    for net, back in zip(nets, SideBySide(nets).unstack(), strict=True):
+        assert states_equal(net, back)
+        assert repr(net) == repr(back)
+        assert modes(net) == modes(back)
+        for expected, parameter in zip(net.parameters(), back.parameters(), strict=True):
+            assert isinstance(parameter, nn.Parameter)
+            assert parameter.is_leaf
+            assert parameter.requires_grad == expected.requires_grad
+
+
+def test_the_networks_stacked_and_unstacked_share_no_memory():
+    nets = [dense_net() for _ in range(2)]
+    before = copy.deepcopy(nets)
+    side_by_side = SideBySide(nets)
+    unstacked = side_by_side.unstack()
+    unstacked_before = copy.deepcopy(unstacked)
+    with torch.no_grad():
+        for parameter in side_by_side.parameters():
+            parameter.zero_()
+    for now, then in zip(nets + unstacked, before + unstacked_before, strict=True):
+        assert states_equal(now, then)
+
+
+def test_networks_may_come_from_a_generator():
+    assert SideBySide(dense_net() for _ in range(3))(torch.rand(3, 5, 64)).shape == (3, 5, 10)
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        [],
+        [dense_net(hidden=8), dense_net(hidden=9)],
+        [dense_net(keep_prob=0.5), dense_net(keep_prob=0.6)],
+        [dense_net(), conv_net()],
+    ],
+)
+def test_networks_that_differ_in_more_than_their_weights_are_a_value_error(models):
+    message = f"models must be networks of one architecture .* settings, got {len(models)} of them"
+    with pytest.raises(ValueError, match=message):
+        SideBySide(models)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 64), (64,), (5, 64), ()])
+def test_an_input_for_another_number_of_networks_is_a_value_error(shape):
+    message = f"x must have shape (3, batch, ...), a batch for each network, got {shape}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        SideBySide([dense_net() for _ in range(3)])(torch.rand(shape))
+
+
+def test_data_sets_of_different_sizes_do_not_stack():
+    with pytest.raises(RuntimeError, match="equal size"):
+        stack_splits([load_digits(20), load_digits(30)])
+
+
+def test_stacked_data_sets_come_apart_again(digits):
+    other = load_digits(200, 50, 100, seed=1)
+    stacked = stack_splits([digits, other])
+    for i, split in enumerate((digits, other)):
+        alone = Split(*(part[i] for part in stacked))
+        assert all(torch.equal(a, b) for a, b in zip(alone, split, strict=True))
