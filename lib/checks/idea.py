@@ -55,10 +55,7 @@ def batch_mask(student):
         check_kept(mask == 1, keep_prob)
     check_fresh(draw)
     expect(draw(np.random.default_rng(0), 1.0).all(), "With keep_prob=1 every unit is kept.")
-    print(
-        "batch_mask: zeros and ones, one mask for each example, kept with keep_prob, "
-        "fresh at each call."
-    )
+    print("batch_mask: 0 and 1, one mask for each example, fresh at each call.")
 
 
 _ORIGINAL_RULE = {
@@ -125,10 +122,7 @@ def dropout_layer(student):
         "activation, m * g(Wx - b), so that a dropped unit says nothing.",
     )
     check_phases(run, sigmoid(z), keep_prob, ("1", "keep_prob"), _ORIGINAL_RULE)
-    print(
-        "dropout_layer: a fresh mask for each example in training, all units times keep_prob at "
-        "prediction."
-    )
+    print("dropout_layer: masked in training, whole and scaled at prediction.")
 
 
 def layer_gradients(student):
@@ -212,10 +206,7 @@ def layer_gradients(student):
         np.array_equal(yours[1][2], np.zeros(3)),
         "The weights of a unit that no example kept must get a gradient of exactly 0.",
     )
-    print(
-        "layer_gradients: both gradients agree with finite differences; a dropped unit passes "
-        "nothing back."
-    )
+    print("layer_gradients: right by finite differences, masked as forward.")
 
 
 def differences(function, at, step=1e-5):
@@ -285,10 +276,7 @@ def iterations_needed(student):
             f"For {asked} you answer {n}, but {n - 1} iterations already reach "
             f"{1 - (1 - keep_prob) ** (n - 1):.4f}. Look for the smallest number."
         )
-    print(
-        "iterations_needed: the smallest number for six pairs of keep_prob and confidence, "
-        "5 for keep_prob 1/2 and 95 %."
-    )
+    print("iterations_needed: the smallest number, for six settings.")
 
 
 def _iterations(keep_prob, confidence):
@@ -336,10 +324,7 @@ def paired_comparison(student):
             f"{right} of {n} seeds have a difference with the sign of the mean; you count "
             f"{n_agree:g}. Which sign agrees depends on the sign of the mean.",
         )
-    print(
-        "paired_comparison: seeds are paired, the interval is Student's t of their differences, "
-        "and the agreeing seeds are counted."
-    )
+    print("paired_comparison: paired, Student's t, agreeing seeds counted.")
 
 
 def _check_interval(ours, baseline, mean, low, high):

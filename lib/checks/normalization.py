@@ -80,7 +80,7 @@ def inverted_mask(student):
     check_fresh(draw)
     expect((draw(np.random.default_rng(0), 1.0) == 1).all(), "With keep_prob=1 the mask is all 1.")
     draw(np.random.default_rng(0), shape=(2, 3, 4))
-    print("inverted_mask: 0 or 1/keep_prob, mean 1, one draw for each entry, fresh at each call.")
+    print("inverted_mask: 0 or 1/keep_prob, mean 1, fresh at each call.")
 
 
 _INVERTED_RULE = {
@@ -137,10 +137,7 @@ def dropout2(student):
             'phase="predict" was accepted. A misspelt phase that passes in silence is a mask left '
             "on, or never applied: raise a ValueError."
         )
-    print(
-        "dropout2: kept activations times 1/keep_prob in training, the identity at prediction, "
-        "other phases refused."
-    )
+    print("dropout2: scaled in training, the identity at prediction.")
 
 
 def fold_into_weights(student):
@@ -217,10 +214,7 @@ def fold_into_weights(student):
         "The folded network does not predict what the old one does with its activations times "
         "keep_prob. Each factor goes into the weights of the layer after it, once.",
     )
-    print(
-        "fold_into_weights: without any factor at prediction the network says the same as with "
-        "its activations scaled."
-    )
+    print("fold_into_weights: the same predictions, with no factor left.")
 
 
 def _forward(layers, x, factors):
@@ -295,10 +289,7 @@ def exact_mean(student):
             f"For {n} units and keep_prob={keep_prob} the mean over all {2**n} masks is "
             f"{right:.6f}, yours is {mean:.6f}. Sum probability times output over the masks.",
         )
-    print(
-        "exact_mean: every mask counted with its probability, outputs averaged after the "
-        "nonlinearity."
-    )
+    print("exact_mean: every mask counted, each with its probability.")
 
 
 def _unit(n):
@@ -365,10 +356,7 @@ def functional_net(student):
         return as_array(h.numpy(), units.shape, "What reaches self.out")
 
     check_phases(run, units, keep_prob, ("1/keep_prob", "1"), _IN_TORCH)
-    print(
-        "functional_net: torch is told 1 - keep_prob, the mask is on after train() and off after "
-        "eval()."
-    )
+    print("functional_net: torch told to drop 1 - keep_prob, and whole after eval().")
 
 
 _IN_TORCH = {
@@ -473,7 +461,4 @@ def mc_average(student):
         f"The standard error should be near {sd / math.sqrt(n_samples):.5f}, yours is {error:.5f}.",
     )
     check_fresh(lambda rng: sample(rng, 1000))
-    print(
-        "mc_average: near the exact mean, its standard error is the samples' standard deviation "
-        "over the square root of their number."
-    )
+    print("mc_average: near the exact mean, its error falls as 1/sqrt(n_samples).")
