@@ -369,6 +369,14 @@ NORMALIZATION = {
         (scaled_mask(lambda k: 1 / (1 - k)), "is 1/\\(1 - keep_prob\\)"),
         (scaled_mask(lambda k: 1 / k**2), "divide by keep_prob twice"),
         (scaled_mask(lambda k: 2), "has the mean 1.6"),
+        (
+            lambda shape, k, rng: (m := rng.random(shape) < k) / m.mean(),
+            "share that happened to be kept",
+        ),
+        (
+            lambda shape, k, rng: (m := rng.random(shape) < k) / m.mean(axis=-1, keepdims=True),
+            "share that happened to be kept",
+        ),
         (lambda shape, k, rng: (rng.random(shape) > k) / k, "probability to drop"),
         (lambda shape, k, rng: inverted_mask(shape, 1 - k, rng), "probability to drop"),
         (
@@ -398,7 +406,12 @@ NORMALIZATION = {
         (two_phases(lambda a, m, k: (1 - m) * a / k, as_is), "probability to drop"),
         (two_phases(lambda a, m, k: m[0] * a / k, as_is), "One mask for the whole batch"),
         (two_phases(lambda a, m, k: m[:, :1] * a / k, as_is), "kept or dropped together"),
-        (two_phases(lambda a, m, k: m * a / m.mean(), as_is), "multiplied by 1.25"),
+        (two_phases(lambda a, m, k: m * a / m.mean(), as_is), "share that happened to be kept"),
+        (
+            two_phases(lambda a, m, k: m * a / m.mean(axis=1, keepdims=True), as_is),
+            "share that happened to be kept",
+        ),
+        (two_phases(lambda a, m, k: m * a * 3, as_is), "multiplied by 3 and 1"),
         (silent, "ValueError"),
         (in_place, "changed its argument act in place"),
         (lambda act, k, phase, rng: None, "returned None"),
@@ -432,7 +445,7 @@ NORMALIZATION = {
     "functional_net": [
         (net(lambda s, h: s.out(F.dropout(h, 1 - s.keep_prob, s.training))), None),
         (net(lambda s, h: s.out(s.drop(h))), None),
-        (net(lambda s, h: s.out(F.dropout(h, 1 - s.keep_prob))), "still on at prediction"),
+        (net(lambda s, h: s.out(F.dropout(h, 1 - s.keep_prob))), "pass training=self.training"),
         (net(lambda s, h: s.out(nn.Dropout(1 - s.keep_prob)(h))), "still on at prediction"),
         (net(lambda s, h: s.out(F.dropout(h))), "still on at prediction"),
         (net(lambda s, h: s.out(F.dropout(h, s.keep_prob, s.training))), "probability to drop"),

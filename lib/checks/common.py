@@ -213,8 +213,7 @@ def check_kept(kept, keep_prob):
     )
     expect(
         abs(share - keep_prob) < tolerance,
-        f"You kept {share:.1%} of the units; keep_prob={keep_prob} asks for {keep_prob:.0%}. "
-        "Keep a unit where a uniform number in [0, 1) is below keep_prob.",
+        f"You kept {share:.1%} of the units; keep_prob={keep_prob} asks for {keep_prob:.0%}.",
     )
     expect(
         np.ptp(kept.sum(axis=1)) > 0,
@@ -267,7 +266,7 @@ def factor(values, units):
     return float(ratios.flat[0]) if np.allclose(ratios, ratios.flat[0], rtol=1e-4) else None
 
 
-def check_phases(run, units, keep_prob, wanted, messages):
+def check_phases(run, units, keep_prob, wanted, messages, why_still_on=""):
     """Look at a dropout layer in its two phases.
 
     Parameters
@@ -282,6 +281,8 @@ def check_phases(run, units, keep_prob, wanted, messages):
         The factors for training and prediction, by their names in `FACTORS`.
     messages : dict
         From a pair of such names to what the mistake means.
+    why_still_on : str
+        What is the likely cause if the mask is still on at prediction.
 
     Raises
     ------
@@ -300,7 +301,8 @@ def check_phases(run, units, keep_prob, wanted, messages):
     expect(
         not masked_at_test,
         "The mask is still on at prediction: units are dropped there too. "
-        "At prediction all units take part, and the same input always gives the same output.",
+        "At prediction all units take part, and the same input always gives the same output."
+        f"{why_still_on}",
     )
     kept = train != 0
     check_kept(kept, keep_prob)
@@ -331,13 +333,19 @@ def check_factors(train, test, keep_prob, wanted, messages):
     __tracebackhide__ = True
     names = tuple(_name(value, keep_prob) for value in (train, test))
     if names != wanted:
-        right = [f"{FACTORS[name](keep_prob):.3g} ({name})" for name in wanted]
-        yours = ["no single factor" if value is None else f"{value:.3g}" for value in (train, test)]
+        yours = ["no single factor" if value is None else f"{value:.4g}" for value in (train, test)]
         general = (
-            f"Kept activations must be multiplied by {right[0]} in training and all of them by "
-            f"{right[1]} at prediction; yours are multiplied by {yours[0]} and {yours[1]}."
+            f"Kept activations must be multiplied by {wanted[0]} in training and all of them by "
+            f"{wanted[1]} at prediction; yours are multiplied by {yours[0]} and {yours[1]}, with "
+            f"keep_prob={keep_prob}."
         )
+        near = train is None or math.isclose(train, 1 / keep_prob, rel_tol=0.1)
+        if names[0] is None and near:
+            general += f" {BY_SHARE}"
         raise AssertionError(messages.get(names, general))
+
+
+BY_SHARE = "Did you divide by the share that happened to be kept? Divide by keep_prob itself."
 
 
 FACTORS = {

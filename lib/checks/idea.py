@@ -36,6 +36,7 @@ def batch_mask(student):
     __tracebackhide__ = True
 
     def draw(rng, keep_prob=0.8, n_examples=400, n_units=50):
+        __tracebackhide__ = True
         mask = call(student, n_examples=n_examples, n_units=n_units, keep_prob=keep_prob, rng=rng)
         return as_array(
             mask,
@@ -96,6 +97,7 @@ def dropout_layer(student):
     keep_prob, z = 0.8, x @ weights.T - bias
 
     def run(phase, rng):
+        __tracebackhide__ = True
         y = call(
             student, x=x, weights=weights, bias=bias, keep_prob=keep_prob, phase=phase, rng=rng
         )
@@ -148,6 +150,7 @@ def layer_gradients(student):
     mask[:, 2] = 0  # a unit that no example kept
 
     def gradients(mask):
+        __tracebackhide__ = True
         result = call(student, grad_y=grad_y, x=x, weights=weights, bias=bias, mask=mask)
         expect(
             isinstance(result, list | tuple) and len(result) == 2,

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from lib.checks.common import (
+    BY_SHARE,
     as_array,
     as_number,
     call,
@@ -56,6 +57,7 @@ def inverted_mask(student):
     shape = (400, 50)
 
     def draw(rng, keep_prob=0.8, shape=shape):
+        __tracebackhide__ = True
         mask = call(student, shape=shape, keep_prob=keep_prob, rng=rng)
         return as_array(mask, shape, "The mask", "It has the shape that is asked for.")
 
@@ -64,7 +66,13 @@ def inverted_mask(student):
         kept = mask != 0
         check_kept(kept, keep_prob)
         value, *others = np.unique(mask[kept])
-        expect(not others, f"Kept units have several values, {value:.3g} and others: one is right.")
+        expect(not others, f"Kept units have several values, {value:.4g} and others. {BY_SHARE}")
+        expect(
+            math.isclose(value, 1 / keep_prob, rel_tol=1e-6)
+            or not math.isclose(value, 1 / keep_prob, rel_tol=0.1),
+            f"A kept unit has the value {value:.4g}, near 1/keep_prob but not equal to it. "
+            f"{BY_SHARE}",
+        )
         for wrong, message in (
             (1, NO_SCALE),
             (keep_prob, TIMES_KEEP),
@@ -119,6 +127,7 @@ def dropout2(student):
     keep_prob = 0.8
 
     def run(phase, rng):
+        __tracebackhide__ = True
         y = call(student, act=act, keep_prob=keep_prob, phase=phase, rng=rng)
         return as_array(y, act.shape, "The output", "It has the shape of act.")
 
@@ -337,6 +346,7 @@ def functional_net(student):
     forward.__name__ = "FunctionalNet.forward"
 
     def run(phase, rng):
+        __tracebackhide__ = True
         net.train(phase == "train")
         torch.manual_seed(int(rng.integers(2**31)))
         seen.clear()
@@ -355,7 +365,16 @@ def functional_net(student):
         )
         return as_array(h.numpy(), units.shape, "What reaches self.out")
 
-    check_phases(run, units, keep_prob, ("1/keep_prob", "1"), _IN_TORCH)
+    with torch.random.fork_rng():  # leave the student's generator as it is
+        check_phases(
+            run,
+            units,
+            keep_prob,
+            ("1/keep_prob", "1"),
+            _IN_TORCH,
+            why_still_on=" Neither F.dropout nor an nn.Dropout made inside forward hears of eval(): "
+            "pass training=self.training.",
+        )
     print("functional_net: torch told to drop 1 - keep_prob, and whole after eval().")
 
 
@@ -396,6 +415,7 @@ def mc_average(student):
     sd = math.sqrt(chance @ (outputs - mean) ** 2)
 
     def sample(rng, n_samples=n_samples):
+        __tracebackhide__ = True
         result = call(
             student,
             hidden=hidden,
