@@ -326,6 +326,14 @@ def functional_net(student):
     __tracebackhide__ = True
     import torch  # here, so that the other checks do without it
 
+    with torch.random.fork_rng():  # leaves the student's generator as it is
+        torch.manual_seed(0)
+        _check_net(student, torch)
+    print("functional_net: torch told to drop 1 - keep_prob, and whole after eval().")
+
+
+def _check_net(student, torch):
+    __tracebackhide__ = True
     keep_prob, seen = 0.8, []
     net = call(student, n_inputs=4, n_units=50, n_outputs=3, keep_prob=keep_prob)
     expect(
@@ -365,17 +373,15 @@ def functional_net(student):
         )
         return as_array(h.numpy(), units.shape, "What reaches self.out")
 
-    with torch.random.fork_rng():  # leave the student's generator as it is
-        check_phases(
-            run,
-            units,
-            keep_prob,
-            ("1/keep_prob", "1"),
-            _IN_TORCH,
-            why_still_on=" Neither F.dropout nor an nn.Dropout made inside forward hears of eval(): "
-            "pass training=self.training.",
-        )
-    print("functional_net: torch told to drop 1 - keep_prob, and whole after eval().")
+    check_phases(
+        run,
+        units,
+        keep_prob,
+        ("1/keep_prob", "1"),
+        _IN_TORCH,
+        why_still_on=" Neither F.dropout nor an nn.Dropout made inside forward hears of eval(): "
+        "pass training=self.training.",
+    )
 
 
 _IN_TORCH = {
