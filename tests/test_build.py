@@ -1,9 +1,11 @@
 """The book's own Sphinx extensions, on a book of one page."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import book_execution
@@ -72,7 +74,7 @@ BIN = Path(sys.executable).parent
 
 
 def test_a_change_in_lib_changes_the_page(book):
-    """Built; built again with nothing changed; and again after a change in `lib`."""
+    """Built; built again after a change of style alone; and again after a change in `lib`."""
     page = book / "_build" / "html" / "book" / "page.html"
 
     code, log = build(book)
@@ -87,10 +89,13 @@ def test_a_change_in_lib_changes_the_page(book):
     assert '<span class="eqno">(1)' in html
     assert "url=book/page.html" in (book / "_build" / "html" / "index.html").read_text()
 
+    style = book / "book" / "_static" / "book.css"
+    style.write_text("p { color: red; }")
     code, log = build(book)
     assert code == 0, log
     assert "executed" not in log
     assert "the answer is 41" in page.read_text()
+    assert "red" in (book / "_build" / "html" / "_static" / "book.css").read_text()
 
     write_function(book, 42)
     code, log = build(book)
@@ -168,3 +173,19 @@ def test_formula(latex):
 def test_formula_that_cannot_be_converted(latex):
     with pytest.raises(LatexError):
         to_mathml(latex, display=True)
+
+
+def pins(path):
+    """The pinned packages of a requirements file: name and version."""
+    return dict(re.findall(r"^([\w-]+)==([\w.]+)", (ROOT / path).read_text(), re.MULTILINE))
+
+
+def test_requirements_are_pinned_and_binder_has_the_same():
+    lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line]
+    required = pins("requirements.txt")
+    assert len(required) == len([line for line in lines if not line.startswith("#")])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    binder = pins("binder/requirements.txt")
+    assert set(project["dependencies"]) <= set(binder)
+    for package in binder.keys() & required.keys():
+        assert binder[package] == required[package], package

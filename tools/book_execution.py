@@ -22,13 +22,15 @@ logger = logging.getLogger(__name__)
 
 # What a notebook's outputs depend on besides its own cells.
 SOURCES = ("requirements.txt", "lib/**/*", "book/**/*.csv")
+# What a page's looks depend on besides its text.
+LOOKS = ("tools/book_*.py", "book/_static/**/*")
 MAX_KERNELS = 4
 
 
-def fingerprint(root):
-    """Return a hash of the names and contents of all files that `SOURCES` names under `root`."""
+def fingerprint(root, patterns=SOURCES):
+    """Return a hash of the names and contents of all files under `root` that fit the patterns."""
     digest = hashlib.sha256()
-    for path in sorted(path for pattern in SOURCES for path in Path(root).glob(pattern)):
+    for path in sorted(path for pattern in patterns for path in Path(root).glob(pattern)):
         if path.is_file() and "__pycache__" not in path.parts:
             digest.update(f"{path.relative_to(root).as_posix()}\n".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -46,6 +48,7 @@ def choose_cache(app, config):
         if folder != current and folder.is_dir():
             shutil.rmtree(folder)
     config.nb_execution_cache_path = str(current)
+    config.book_looks = fingerprint(app.confdir, LOOKS)
 
 
 def fill_cache(app, env, docnames):
@@ -88,6 +91,8 @@ def fill_cache(app, env, docnames):
 def setup(app):
     """Register the extension with Sphinx."""
     kernels.set_up()
+    # A setting that Sphinx compares with the last build's: pages are written again.
+    app.add_config_value("book_looks", "", "html")
     app.connect("config-inited", choose_cache)
     app.connect("env-before-read-docs", fill_cache)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
