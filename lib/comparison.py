@@ -17,7 +17,7 @@ class Comparison(NamedTuple):
 
     def __str__(self):
         return (
-            f"{self.mean:+.3g}, 95 % interval [{self.low:+.3g}, {self.high:+.3g}], "
+            f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}], "
             f"{self.n_agree} of {self.n_seeds} seeds agree"
         )
 
@@ -44,7 +44,7 @@ def paired_difference(ours, baseline):
     Examples
     --------
     >>> print(paired_difference([1.0, 2.0, 3.0], [2.0, 3.5, 4.0]))
-    -1.17, 95 % interval [-1.88, -0.45], 3 of 3 seeds agree
+    -1.167 [-1.884, -0.450], 3 of 3 seeds agree
     """
     ours, baseline = np.asarray(ours, dtype=float), np.asarray(baseline, dtype=float)
     if ours.shape != baseline.shape or ours.ndim != 1 or len(ours) < 2:

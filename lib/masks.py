@@ -80,7 +80,7 @@ def inverted_mask(shape, keep_prob, rng):
 
     References
     ----------
-    Srivastava et al. (2014), section 10, "multiplicative Gaussian noise", last paragraph.
+    Srivastava et al. (2014), section 10, "Multiplicative Gaussian noise".
 
     Examples
     --------

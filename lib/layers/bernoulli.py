@@ -99,7 +99,7 @@ class Dropout(StochasticLayer):
     References
     ----------
     Srivastava et al. (2014), *Dropout: a simple way to prevent neural networks from overfitting*,
-    JMLR 15: section 4 ("weight"), section 10, last paragraph ("inverted").
+    JMLR 15: section 4 ("weight"), section 10 ("inverted").
 
     Examples
     --------
