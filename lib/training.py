@@ -89,7 +89,7 @@ def fit(model, data, *, epochs, batch_size=32, learning_rate=1e-3, max_norm=None
     if max_norm is not None:
         check_positive(max_norm, "max_norm")
     _check_data(model, data)
-    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
     rows = []
     for epoch in progress(range(1, epochs + 1), "epochs"):
         model.train()
