@@ -309,6 +309,16 @@ def test_samples_repeat_under_the_seed(name):
     assert not torch.equal(draws[0], draws[2])
 
 
+@pytest.mark.parametrize("name", ["nn.LSTM", "attention, fused", "nn.TransformerEncoder"])
+def test_a_model_that_runs_in_a_loop_draws_what_it_draws_by_itself_under_the_seed(name):
+    model, x = stochastic_model(name)
+    samples = mc_samples(model, x, 3)
+    torch.manual_seed(0)
+    model, x = stochastic_model(name)
+    with torch.no_grad(), sampling(model):
+        assert torch.equal(samples, torch.stack([model(x) for _ in range(3)]))
+
+
 def test_samples_carry_no_gradient_and_leave_the_parameters_alone():
     net = small_net()
     before = copy.deepcopy(net.state_dict())
