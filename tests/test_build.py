@@ -27,6 +27,11 @@ By {eq}`eq-page`, $\mathbb{E}[\hat{y}] = y$.
 """
 
 
+SOLUTION = """### BEGIN SOLUTION
+print(f"the answer is {answer()}")
+### END SOLUTION"""
+
+
 @pytest.fixture
 def book(tmp_path):
     """A book with this book's settings, one page, and a `lib` of one function."""
@@ -40,9 +45,7 @@ def book(tmp_path):
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "__init__.py").touch()
     write_function(tmp_path, 41)
-    write_page(
-        tmp_path, TEXT, "from lib.answer import answer\n\nprint(f'the answer is {answer()}')"
-    )
+    write_page(tmp_path, TEXT, f"from lib.answer import answer\n\n{SOLUTION}")
     return tmp_path
 
 
@@ -82,6 +85,7 @@ def test_a_change_in_lib_changes_the_page(book):
     html = page.read_text()
     assert "the answer is 41" in html
     assert "executed book/page.ipynb" in log
+    assert "SOLUTION" not in html
     # Formulas need no script, and keep their number. The root page opens the landing page.
     assert "<math" in html
     assert "window.MathJax" not in html
