@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PORT ?= 8000
-NOTEBOOKS ?= $(wildcard book/*/*.ipynb)
+NOTEBOOKS ?= $(wildcard book/*.ipynb book/*/*.ipynb)
 
 export TQDM_DISABLE := 1
 export OMP_NUM_THREADS := 1
