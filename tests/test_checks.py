@@ -89,7 +89,7 @@ def gradients(form):
     def layer_gradients(grad_y, x, weights, bias, mask):
         h = sigmoid(x @ weights.T - bias)
         grad_z = form(grad_y, mask, h)
-        return grad_z @ weights, grad_z.T @ x
+        return grad_z @ weights, grad_z.T @ x, -grad_z.sum(axis=0)
 
     return layer_gradients
 
@@ -97,14 +97,27 @@ def gradients(form):
 def half_masked(grad_y, x, weights, bias, mask):
     h = sigmoid(x @ weights.T - bias)
     grad_z = grad_y * h * (1 - h)
-    return (grad_z * mask) @ weights, grad_z.T @ x
+    return (grad_z * mask) @ weights, grad_z.T @ x, -(grad_z * mask).sum(axis=0)
+
+
+def right_gradients(grad_y, x, weights, bias, mask):
+    return gradients(lambda g, m, h: g * m * h * (1 - h))(grad_y, x, weights, bias, mask)
+
+
+def last(change):
+    """layer_gradients with grad_bias changed, given the batch too."""
+
+    def layer_gradients(grad_y, x, weights, bias, mask):
+        grad_x, grad_weights, grad_bias = right_gradients(grad_y, x, weights, bias, mask)
+        h = sigmoid(x @ weights.T - bias)
+        return grad_x, grad_weights, change(grad_bias, grad_y, mask, h)
+
+    return layer_gradients
 
 
 def mean_gradients(grad_y, x, weights, bias, mask):
-    grad_x, grad_weights = gradients(lambda g, m, h: g * m * h * (1 - h))(
-        grad_y, x, weights, bias, mask
-    )
-    return grad_x, grad_weights / len(x)
+    grad_x, grad_weights, grad_bias = right_gradients(grad_y, x, weights, bias, mask)
+    return grad_x, grad_weights / len(x), grad_bias
 
 
 def redrawn(g, m, h):
@@ -127,6 +140,13 @@ def logs(keep_prob, confidence):
 
 def logs_of_keep(keep_prob, confidence):
     return 1 if keep_prob == 1 else math.log(1 - confidence) / math.log(keep_prob)
+
+
+def right_steps(keep_prob, confidence):
+    n = 1
+    while 1 - (1 - keep_prob) ** n < confidence:
+        n += 1
+    return n
 
 
 def interval(spread, t=None):
@@ -238,9 +258,17 @@ IDEA = {
         (gradients(lambda g, m, h: g * (1 - m) * h * (1 - h)), "differs from finite differences"),
         (mean_gradients, "grad_weights is a mean"),
         (lambda g, x, w, b, m: gradients(lambda g, m, h: g)(g, x, w, b, m)[::-1], "shape of its x"),
-        (lambda g, x, w, b, m: g @ w, "Return two arrays"),
+        (lambda g, x, w, b, m: g @ w, "Return three arrays"),
+        (lambda g, x, w, b, m: right_gradients(g, x, w, b, m)[:2], "Return three arrays"),
+        (last(lambda d, g, m, h: -d), "grad_bias has the wrong sign. The layer subtracts"),
+        (last(lambda d, g, m, h: d / len(g)), "grad_bias is a mean"),
+        (last(lambda d, g, m, h: -(g * m * h * (1 - h))), "shape of its bias"),
+        (last(lambda d, g, m, h: -(g * h * (1 - h)).sum(axis=0)), "grad_bias is not masked"),
+        (last(lambda d, g, m, h: (g * h * (1 - h)).sum(axis=0)), "grad_bias is not masked"),
+        (last(lambda d, g, m, h: -(g * m).sum(axis=0)), "grad_bias lacks the derivative"),
     ],
-    "iterations_needed": [
+    "steps_needed": [
+        (right_steps, None),
         (ceil_of(logs), None),
         (lambda k, c: np.ceil(logs(k, c)), None),
         (lambda k, c: 5, "you answer 5"),
@@ -251,7 +279,7 @@ IDEA = {
         (lambda k, c: math.ceil(logs(k, c)) + 1, "already reach"),
         (logs, "whole numbers"),
         (lambda k, c: math.ceil(math.log(1 - c) / math.log(1 - k)), "raised ValueError"),
-        (lambda k, c: 0 if k == 1 else math.ceil(logs(k, c)), "very first iteration"),
+        (lambda k, c: 0 if k == 1 else math.ceil(logs(k, c)), "very first step"),
     ],
     "paired_comparison": [
         (interval(standard_error), None),
@@ -267,6 +295,8 @@ IDEA = {
         (interval(lambda a, b: -standard_error(a, b)), "around the mean"),
         (counted(lambda d: (d < 0).sum()), "depends on the sign of the mean"),
         (counted(lambda d: (np.sign(d) == np.sign(d.mean())).mean()), "is a count"),
+        (counted(lambda d: (d * d.mean() > 0).sum()), None),
+        (counted(lambda d: (d * d.mean() >= 0).sum()), "a difference of 0 has none"),
         (lambda a, b: (a - b).mean(), "Return four numbers"),
     ],
 }
@@ -348,6 +378,8 @@ def sampled(combine, keep=lambda k: k, scale=lambda k: 1, rows=lambda n: n):
     """mc_average from the outputs of sampled masks."""
 
     def mc_average(hidden, weights, bias, keep_prob, n_samples, rng):
+        if n_samples < 2:
+            raise ValueError(n_samples)
         masks = rng.random((rows(n_samples), len(hidden))) < keep(keep_prob)
         z = masks * scale(keep_prob) * hidden @ weights - bias
         return combine(sigmoid(z), z, n_samples)
@@ -356,7 +388,16 @@ def sampled(combine, keep=lambda k: k, scale=lambda k: 1, rows=lambda n: n):
 
 
 def mean_and_error(outputs, z, n):
-    return outputs.mean(), outputs.std() / np.sqrt(n)
+    return outputs.mean(), outputs.std(ddof=1) / np.sqrt(n)
+
+
+def unguarded(refuse):
+    def mc_average(hidden, weights, bias, keep_prob, n_samples, rng):
+        if n_samples < 2:
+            return refuse()
+        return sampled(mean_and_error)(hidden, weights, bias, keep_prob, n_samples, rng)
+
+    return mc_average
 
 
 NORMALIZATION = {
@@ -489,6 +530,10 @@ NORMALIZATION = {
         (sampled(mean_and_error, scale=lambda k: 1 / k), "scaled by 1/keep_prob"),
         (sampled(mean_and_error, keep=lambda k: 0.5), "should come within"),
         (sampled(lambda y, z, n: y.mean()), "Return two numbers"),
+        (sampled(lambda y, z, n: (y.mean(), y.std() / np.sqrt(n))), "ddof=1"),
+        (sampled(lambda y, z, n: (y.mean(), y.std() / np.sqrt(n - 1))), None),
+        (unguarded(lambda: (0.5, math.nan)), "n_samples < 2"),
+        (unguarded(lambda: 1 / 0), "must raise a ValueError, yours raised ZeroDivisionError"),
         (
             lambda h, w, b, k, n, rng: sampled(mean_and_error)(
                 h, w, b, k, n, np.random.default_rng(0)
@@ -511,6 +556,7 @@ EXERCISES = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:Degrees of freedom", "ignore:invalid value")
 @pytest.mark.parametrize(("check", "answer", "message"), CASES)
 def test_answer_is_told_what_it_missed(check, answer, message, capsys):
     if message is None:
@@ -578,3 +624,18 @@ def test_no_false_alarm(seed, capsys):
         (normalization.mc_average, sampled(mean_and_error)),
     ):
         check(another_stream(function))
+
+
+def test_steps_are_asked_for_without_ties():
+    """Nobody fails because 1 - (1 - 0.2)**2 comes out a little below 0.36."""
+    asked = []
+
+    def recorded(keep_prob, confidence):
+        asked.append((keep_prob, confidence))
+        return right_steps(keep_prob, confidence)
+
+    idea.steps_needed(recorded)
+    assert len(asked) == 6
+    for keep_prob, confidence in asked:
+        reached = 1 - (1 - keep_prob) ** np.arange(1, 100)
+        assert abs(reached - confidence).min() > 1e-6

@@ -240,7 +240,7 @@ def check_fresh(draw):
     first, second = draw(rng), draw(rng)
     expect(
         not np.array_equal(first, second),
-        "Two calls drew the same mask. Every mini-batch needs a fresh one: "
+        "Two calls drew the same mask. Every minibatch needs a fresh one: "
         "is a generator seeded inside your function? Draw from the rng it is given.",
     )
     expect(

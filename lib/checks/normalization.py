@@ -1,6 +1,7 @@
 """Checks of the exercises on normalization."""
 
 import math
+import warnings
 
 import numpy as np
 
@@ -329,7 +330,7 @@ def functional_net(student):
     with torch.random.fork_rng():  # leaves the student's generator as it is
         torch.manual_seed(0)
         _check_net(student, torch)
-    print("functional_net: torch told to drop 1 - keep_prob, and whole after eval().")
+    print("functional_net: torch told to drop 1 - keep_prob, and off after eval().")
 
 
 def _check_net(student, torch):
@@ -409,7 +410,8 @@ def mc_average(student):
     ------
     AssertionError
         Naming what is wrong: one mask for all samples, the standard deviation for the standard
-        error, averaging before the nonlinearity, keep and drop mixed up.
+        error, averaging before the nonlinearity, keep and drop mixed up, an error that is given
+        for one sample.
     """
     __tracebackhide__ = True
     n, keep_prob, n_samples = 6, 0.8, 10_000
@@ -435,12 +437,14 @@ def mc_average(student):
             isinstance(result, list | tuple) and len(result) == 2,
             "Return two numbers: return mean, standard_error.",
         )
-        return np.array(
-            [
-                as_number(value, name)
-                for value, name in zip(result, ("mean", "standard_error"), strict=True)
-            ]
+        average, error = result
+        average = as_number(average, "mean")
+        expect(
+            not (isinstance(error, float) and math.isnan(error)),
+            "standard_error is NaN, as the scatter of a single number is: every sample needs a "
+            "mask of its own.",
         )
+        return np.array([average, as_number(error, "standard_error")])
 
     average, error = sample(np.random.default_rng(0))
     reach = 7 * sd / math.sqrt(n_samples)  # so skewed an average strays a little further
@@ -487,4 +491,29 @@ def mc_average(student):
         f"The standard error should be near {sd / math.sqrt(n_samples):.5f}, yours is {error:.5f}.",
     )
     check_fresh(lambda rng: sample(rng, 1000))
+    rng = np.random.default_rng(8)
+    squared = np.mean([sample(rng, 2)[1] ** 2 for _ in range(2000)])
+    expect(
+        squared > 0.75 * sd**2 / 2,
+        "From two samples, the squared standard error is on average half of what it should be: "
+        "the standard deviation divides by n. From a sample take n - 1: std(ddof=1).",
+    )
+    _check_one_sample_is_refused(student, (hidden, weights, bias, keep_prob))
     print("mc_average: near the exact mean, its error falls as 1/sqrt(n_samples).")
+
+
+def _check_one_sample_is_refused(student, unit):
+    __tracebackhide__ = True
+    why = "One sample says nothing about how samples scatter"
+    try:
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # NumPy's, of a division by zero
+            student(*unit, 1, np.random.default_rng(0))
+    except ValueError:
+        return
+    except Exception as error:
+        raise AssertionError(
+            f"{why}: n_samples=1 must raise a ValueError, yours raised "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    raise AssertionError(f"{why}, and yours gave an answer: raise a ValueError for n_samples < 2.")
