@@ -8,6 +8,7 @@ and the hidden tests. What only the book's builder understands becomes plain Mar
 """
 
 import argparse
+import posixpath
 import re
 import sys
 from pathlib import Path
@@ -103,7 +104,7 @@ class Plain:
         """Rewrite one cell."""
         text = self.directives(TARGET.sub("", text).split("\n"))
         text = ROLE.sub(lambda role: role[1].split(" <")[0], text)
-        return LINK.sub(rf"]({self.folder}/\1)", text)
+        return LINK.sub(lambda link: f"]({posixpath.normpath(f'{self.folder}/{link[1]}')})", text)
 
     def directives(self, lines):
         """Rewrite every directive among these lines, the nested ones too."""
