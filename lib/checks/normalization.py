@@ -4,6 +4,7 @@ import math
 import warnings
 
 import numpy as np
+from scipy.special import expit as sigmoid
 
 from lib.checks.common import (
     BY_SHARE,
@@ -16,11 +17,6 @@ from lib.checks.common import (
     expect,
 )
 from lib.masks import all_masks, mask_probabilities
-
-
-def sigmoid(z):
-    return 1 / (1 + np.exp(-z))
-
 
 SLIP = (
     "The factor is 1/(1 - keep_prob). That is the formula of those who write p for the probability "
