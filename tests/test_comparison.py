@@ -1,0 +1,38 @@
+"""Paired differences: the interval of the differences, not of the two settings."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lib.comparison import paired_difference
+
+
+def test_the_interval_is_students_for_the_mean_of_the_differences():
+    rng = np.random.default_rng(0)
+    seed_effect = rng.normal(scale=10, size=6)  # large, and the same for both
+    ours, baseline = seed_effect + rng.normal(-1, 0.1, 6), seed_effect + rng.normal(0, 0.1, 6)
+    change = paired_difference(ours, baseline)
+    d = ours - baseline
+    assert change.mean == pytest.approx(d.mean())
+    assert (change.low, change.high) == pytest.approx(
+        stats.t.interval(0.95, 5, d.mean(), stats.sem(d))
+    )
+    assert change.high < 0  # an unpaired interval would contain zero
+    assert (change.n_agree, change.n_seeds) == (6, 6)
+
+
+def test_exchanging_the_two_turns_the_signs():
+    one, other = [1.0, 2.0, 5.0], [1.5, 4.0, 4.0]
+    forth, back = paired_difference(one, other), paired_difference(other, one)
+    assert back.mean == pytest.approx(-forth.mean)
+    assert back.low == pytest.approx(-forth.high)
+    assert back.n_agree == forth.n_agree == 2
+
+
+@pytest.mark.parametrize(
+    ("ours", "baseline"),
+    [([1.0, 2.0], [1.0, 2.0, 3.0]), ([1.0], [2.0]), (1.0, 2.0), ([[1.0, 2.0]], [[1.0, 2.0]])],
+)
+def test_results_that_do_not_pair_are_refused(ours, baseline):
+    with pytest.raises(ValueError, match="ours and baseline must hold one result for each"):
+        paired_difference(ours, baseline)
