@@ -264,6 +264,27 @@ class SideBySide(nn.Module):
         self.net = copy.deepcopy(models[0])  # the architecture; its weights become the stacks
         _replace_state(self.net, parameters | buffers)
 
+    @classmethod
+    def from_seeds(cls, build, seeds):
+        """Build a network for each seed, with first weights of its own.
+
+        Parameters
+        ----------
+        build : callable
+            Takes nothing, returns a network.
+        seeds : iterable of int
+            For `seed_everything`, before each network is built.
+
+        Returns
+        -------
+        SideBySide
+        """
+        models = []
+        for seed in seeds:
+            seed_everything(seed)
+            models.append(build())
+        return cls(models)
+
     def forward(self, x):
         if x.shape[:1] != (self.n_nets,):
             raise ValueError(

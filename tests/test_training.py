@@ -520,3 +520,10 @@ def test_stacked_data_sets_come_apart_again(digits):
     for i, split in enumerate((digits, other)):
         alone = Split(*(part[i] for part in stacked))
         assert all(torch.equal(a, b) for a, b in zip(alone, split, strict=True))
+
+
+def test_from_seeds_gives_each_net_the_first_weights_of_its_seed():
+    nets = SideBySide.from_seeds(lambda: nn.Linear(4, 2), [3, 7]).unstack()
+    for seed, net in zip([3, 7], nets, strict=True):
+        seed_everything(seed)
+        assert torch.equal(net.weight, nn.Linear(4, 2).weight)

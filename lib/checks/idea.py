@@ -13,6 +13,7 @@ from lib.checks.common import (
     check_phases,
     expect,
 )
+from lib.comparison import paired_difference
 
 
 def batch_mask(student):
@@ -342,8 +343,7 @@ def paired_comparison(student):
             as_number(value, name) for value, name in zip(result[:4], names, strict=True)
         )
         _check_interval(ours, baseline, mean, low, high)
-        difference = ours - baseline
-        right = int((np.sign(difference) == np.sign(difference.mean())).sum())
+        right = paired_difference(ours, baseline).n_agree
         expect(n_agree != right / n, f"n_agree is a count: {right} of {n} seeds, not a share.")
         expect(
             n_agree == right,
