@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from lib.layers import Dropout, StochasticLayer
+from lib.layers import Dropout, GaussianDropout, StochasticLayer
 from lib.layers.base import modes_restored
 from lib.progress import progress
 from lib.validation import check_count
@@ -163,7 +163,7 @@ def _allows_vmap(model, x):
 
 
 # Layers that pass their input on in eval, times their factor if they follow the original rule.
-UNIT_DROPOUT = (Dropout, nn.modules.dropout._DropoutNd)
+UNIT_DROPOUT = (Dropout, GaussianDropout, nn.modules.dropout._DropoutNd)
 
 # What lets a factor through to the weights behind it: f(c x) = c f(x) for c > 0.
 HOMOGENEOUS = (
@@ -187,9 +187,9 @@ WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 def weight_scaled(model):
     r"""Copy a trained model without its dropout layers, their factor moved into the weights.
 
-    Inverted dropout leaves no factor: its layer is just taken out. For the original rule the
-    weights that come next are multiplied by the keep probability, :math:`W_\text{test} = p W`.
-    The copy computes what the model computes in eval.
+    Inverted and Gaussian dropout leave no factor: their layers are just taken out. For the
+    original rule the weights that come next are multiplied by the keep probability,
+    :math:`W_\text{test} = p W`. The copy computes what the model computes in eval.
 
     Parameters
     ----------

@@ -3,11 +3,14 @@
 A mask has one entry a unit: 1 keeps the unit, 0 drops it. The entries are independent,
 
     m_i ~ Bernoulli(keep_prob),   E[m_i] = keep_prob,   Var[m_i] = keep_prob (1 - keep_prob).
+
+Scaled by 1 / keep_prob a mask has mean 1 and variance (1 - keep_prob) / keep_prob. The Gaussian
+mask has these two as well, and no zeros.
 """
 
 import numpy as np
 
-from lib.validation import check_count, check_keep_prob
+from lib.validation import check_count, check_generator, check_keep_prob
 
 LARGEST_ENUMERATION = 20
 
@@ -46,12 +49,7 @@ def bernoulli_mask(shape, keep_prob, rng):
     array([0, 1, 1, 1, 0])
     """
     keep_prob = check_keep_prob(keep_prob)
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(
-            "rng must be a numpy.random.Generator, such as numpy.random.default_rng(0), "
-            f"got {rng!r}"
-        )
-    return (rng.random(shape) < keep_prob).astype(int)
+    return (check_generator(rng).random(shape) < keep_prob).astype(int)
 
 
 def inverted_mask(shape, keep_prob, rng):
@@ -88,6 +86,46 @@ def inverted_mask(shape, keep_prob, rng):
     array([0., 2., 2., 2., 0.])
     """
     return bernoulli_mask(shape, keep_prob, rng) / keep_prob
+
+
+def gaussian_mask(shape, keep_prob, rng):
+    """Sample a Gaussian mask, with the mean and variance of the inverted one.
+
+    m_i ~ N(1, (1 - keep_prob) / keep_prob).
+
+    Parameters
+    ----------
+    shape : int or tuple of int
+        Shape of the mask.
+    keep_prob : float
+        Keep probability of the mask whose mean and variance are matched, in (0, 1].
+    rng : numpy.random.Generator
+        Source of the random numbers.
+
+    Returns
+    -------
+    numpy.ndarray of float
+        The mask: mean 1, variance (1 - keep_prob) / keep_prob.
+
+    Raises
+    ------
+    TypeError
+        If `keep_prob` is not a number or `rng` not a Generator.
+    ValueError
+        If `keep_prob` is outside (0, 1].
+
+    References
+    ----------
+    Srivastava et al. (2014), section 10, "Multiplicative Gaussian noise".
+
+    Examples
+    --------
+    >>> gaussian_mask(4, 0.5, np.random.default_rng(0)).round(2)
+    array([1.13, 0.87, 1.64, 1.1 ])
+    """
+    keep_prob = check_keep_prob(keep_prob)
+    std = np.sqrt((1 - keep_prob) / keep_prob)
+    return check_generator(rng).normal(1, std, shape)
 
 
 def all_masks(n):

@@ -38,8 +38,9 @@ class History(NamedTuple):
     """What `fit` measured, a row an epoch; with networks side by side, a column a network.
 
     The first loss is the average over the epoch's minibatches as they were trained, masks on.
-    The others are measured after the epoch, masks off. Losses are mean cross-entropies in nats,
-    errors are fractions of wrong answers; NaN where there are no examples to measure on.
+    The others are measured after the epoch, masks off. Losses are those of `fit`, errors are
+    fractions of wrong answers; NaN where there are no examples to measure on, and for errors where
+    the targets are no classes.
     """
 
     train_loss_masks_on: Tensor
@@ -50,14 +51,65 @@ class History(NamedTuple):
     test_error: Tensor
 
 
-def fit(model, data, *, epochs, batch_size=32, learning_rate=1e-3, max_norm=None, every=1):
-    """Train a classifier with Adam, and leave it in training mode.
+def classification_loss(logits, y):
+    """Mean cross-entropy over a batch, in nats: one number, or one a network.
+
+    Parameters
+    ----------
+    logits : torch.Tensor, shape (..., batch, classes)
+    y : torch.Tensor of int, shape (..., batch)
+
+    Returns
+    -------
+    torch.Tensor, shape (...)
+    """
+    losses = cross_entropy(logits.flatten(0, -2), y.flatten(), reduction="none")
+    return losses.view(y.shape).mean(dim=-1)
+
+
+def squared_loss(output, y):
+    """Mean squared error over a batch and its outputs: one number, or one a network.
+
+    Parameters
+    ----------
+    output, y : torch.Tensor, shape (..., batch, outputs)
+
+    Returns
+    -------
+    torch.Tensor, shape (...)
+
+    Raises
+    ------
+    ValueError
+        If the two are not of one shape.
+    """
+    if output.shape != y.shape or y.dim() < 2:
+        raise ValueError(
+            "output and y must both have shape (..., batch, outputs), "
+            f"got {tuple(output.shape)} and {tuple(y.shape)}"
+        )
+    return (output - y).square().mean(dim=(-2, -1))
+
+
+def fit(
+    model,
+    data,
+    *,
+    epochs,
+    batch_size=32,
+    learning_rate=1e-3,
+    max_norm=None,
+    every=1,
+    loss=classification_loss,
+):
+    """Train a network with Adam, and leave it in training mode.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Maps inputs (batch, ...) to logits (batch, classes). A `SideBySide` model maps
-        (nets, batch, ...) to (nets, batch, classes), each network on data of its own.
+        Maps inputs (batch, ...) to outputs (batch, outputs), logits for a classifier. A
+        `SideBySide` model maps (nets, batch, ...) to (nets, batch, outputs), each network on data
+        of its own.
     data : lib.datasets.Split
         Training and test examples; for side-by-side training from `stack_splits`.
     epochs, batch_size : int
@@ -68,6 +120,8 @@ def fit(model, data, *, epochs, batch_size=32, learning_rate=1e-3, max_norm=None
         Upper bound for the norm of the weights into each unit, enforced after every step.
     every : int
         Measure after every so many epochs, at most `epochs`.
+    loss : callable
+        `classification_loss` for labels, `squared_loss` for targets (n, outputs), or one like them.
 
     Returns
     -------
@@ -95,18 +149,18 @@ def fit(model, data, *, epochs, batch_size=32, learning_rate=1e-3, max_norm=None
         model.train()
         losses_masks_on = []
         for x, y in minibatches(data.x_train, data.y_train, batch_size):
-            loss = classification_loss(model(x), y)
+            batch_loss = loss(model(x), y)
             optimizer.zero_grad()
-            loss.sum().backward()
+            batch_loss.sum().backward()
             optimizer.step()
             if max_norm is not None:
                 constrain_norms(model, max_norm)
-            losses_masks_on.append(loss.detach())
+            losses_masks_on.append(batch_loss.detach())
         if epoch % every == 0:
             masks_on = torch.stack(losses_masks_on).mean(dim=0)
-            train_loss, _ = evaluate(model, data.x_train, data.y_train)
-            val = evaluate(model, data.x_val, data.y_val)
-            test = evaluate(model, data.x_test, data.y_test)
+            train_loss, _ = evaluate(model, data.x_train, data.y_train, loss)
+            val = evaluate(model, data.x_val, data.y_val, loss)
+            test = evaluate(model, data.x_test, data.y_test, loss)
             rows.append((masks_on, train_loss, *val, *test))
     return History(*(torch.stack(column) for column in zip(*rows, strict=True)))
 
@@ -115,12 +169,23 @@ def _check_data(model, data):
     side_by_side = isinstance(model, SideBySide)
     nets, in_words = ((model.n_nets,), f"{model.n_nets}, ") if side_by_side else ((), "")
     for part in ("train", "val", "test"):
-        x, y = (getattr(data, f"{name}_{part}").shape for name in "xy")
-        if y[:-1] != nets or x[: len(y)] != y:
+        x, y = (getattr(data, f"{name}_{part}") for name in "xy")
+        shape = _one_an_example(y)
+        if shape[:-1] != nets or x.shape[: len(shape)] != shape:
+            outputs = "" if _are_labels(y) else ", outputs"
             raise ValueError(
                 f"data.x_{part} and data.y_{part} must have shapes ({in_words}n, ...) and "
-                f"({in_words}n), got {tuple(x)} and {tuple(y)}"
+                f"({in_words}n{outputs}), got {tuple(x.shape)} and {tuple(y.shape)}"
             )
+
+
+def _are_labels(y):
+    return not y.is_floating_point()
+
+
+def _one_an_example(y):
+    """(n,) or (nets, n): the shape of labels, or of real targets without their outputs."""
+    return y.shape if _are_labels(y) else y.shape[:-1]
 
 
 def minibatches(x, y, batch_size):
@@ -129,7 +194,7 @@ def minibatches(x, y, batch_size):
     Parameters
     ----------
     x : torch.Tensor, shape (n, ...) or (nets, n, ...)
-    y : torch.Tensor, shape (n,) or (nets, n)
+    y : torch.Tensor, int of shape (n,) or (nets, n), or float of shape (..., n, outputs)
     batch_size : int
 
     Yields
@@ -138,47 +203,33 @@ def minibatches(x, y, batch_size):
         `batch_size` examples and their labels; fewer at the end. Each network has an order of its
         own.
     """
-    order = torch.rand(y.shape).argsort(dim=-1)
+    order = torch.rand(_one_an_example(y)).argsort(dim=-1)
     for rows in order.split(batch_size, dim=-1):
-        if y.dim() == 1:
+        if order.dim() == 1:
             yield x[rows], y[rows]
         else:
-            nets = torch.arange(len(y))[:, None]
+            nets = torch.arange(len(order))[:, None]
             yield x[nets, rows], y[nets, rows]
 
 
-def classification_loss(logits, y):
-    """Mean cross-entropy over a batch: one number, or one a network.
-
-    Parameters
-    ----------
-    logits : torch.Tensor, shape (..., batch, classes)
-    y : torch.Tensor of int, shape (..., batch)
-
-    Returns
-    -------
-    torch.Tensor, shape (...)
-    """
-    losses = cross_entropy(logits.flatten(0, -2), y.flatten(), reduction="none")
-    return losses.view(y.shape).mean(dim=-1)
-
-
 class Evaluation(NamedTuple):
-    """Mean cross-entropy and fraction of wrong answers, masks off."""
+    """Mean loss and fraction of wrong answers, masks off; NaN for answers that are no classes."""
 
     loss: Tensor
     error: Tensor
 
 
 @torch.no_grad()
-def evaluate(model, x, y):
-    """Measure a classifier in eval mode, and leave its mode as it was.
+def evaluate(model, x, y, loss=classification_loss):
+    """Measure a network in eval mode, and leave its mode as it was.
 
     Parameters
     ----------
     model : torch.nn.Module
     x : torch.Tensor, shape (..., n, features)
-    y : torch.Tensor of int, shape (..., n)
+    y : torch.Tensor, int of shape (..., n) or float of shape (..., n, outputs)
+    loss : callable
+        As for `fit`.
 
     Returns
     -------
@@ -186,10 +237,11 @@ def evaluate(model, x, y):
         Each of shape (...): numbers, or one a network side by side.
     """
     with modes_restored(model):
-        logits = model.eval()(x)
-    return Evaluation(
-        classification_loss(logits, y), (logits.argmax(dim=-1) != y).float().mean(dim=-1)
-    )
+        output = model.eval()(x)
+    value = loss(output, y)
+    if not _are_labels(y):
+        return Evaluation(value, torch.full_like(value, torch.nan))
+    return Evaluation(value, (output.argmax(dim=-1) != y).float().mean(dim=-1))
 
 
 @torch.no_grad()

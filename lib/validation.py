@@ -3,6 +3,8 @@
 import math
 import numbers
 
+import numpy as np
+
 
 def check_keep_prob(keep_prob, *, name="keep_prob"):
     """Return the probability to keep as a float.
@@ -122,3 +124,27 @@ def check_choice(value, name, choices):
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
     return value
+
+
+def check_generator(rng):
+    """Return `rng` if it is a random generator of NumPy.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    numpy.random.Generator
+
+    Raises
+    ------
+    TypeError
+        If it is something else, a seed for instance.
+    """
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(
+            "rng must be a numpy.random.Generator, such as numpy.random.default_rng(0), "
+            f"got {rng!r}"
+        )
+    return rng

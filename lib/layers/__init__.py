@@ -2,5 +2,6 @@
 
 from lib.layers.base import StochasticLayer
 from lib.layers.bernoulli import Dropout
+from lib.layers.gaussian import GaussianDropout
 
-__all__ = ["Dropout", "StochasticLayer"]
+__all__ = ["Dropout", "GaussianDropout", "StochasticLayer"]

@@ -33,3 +33,24 @@ def modes_restored(model):
     finally:
         for module, training in before.items():
             module.training = training
+
+
+def check_floating_point(x):
+    """Return a tensor whose entries can be scaled by a real number.
+
+    Parameters
+    ----------
+    x : torch.Tensor
+
+    Returns
+    -------
+    torch.Tensor
+
+    Raises
+    ------
+    TypeError
+        If `x` is not of a floating-point dtype.
+    """
+    if not x.is_floating_point():
+        raise TypeError(f"x must have a floating-point dtype, got {x.dtype}")
+    return x

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lib.layers.base import StochasticLayer
+from lib.layers.base import StochasticLayer, check_floating_point
 from lib.validation import check_choice, check_keep_prob
 
 LEVELS = 2**16  # a 16-bit number decides on each unit
@@ -42,8 +42,7 @@ def keep_mask(x, keep_prob):
     >>> mask.shape, round(drawn_prob, 4)
     (torch.Size([2, 3]), 0.7)
     """
-    if not x.is_floating_point():
-        raise TypeError(f"x must have a floating-point dtype, got {x.dtype}")
+    check_floating_point(x)
     threshold = round(keep_prob * LEVELS)
     if x.device.type != "cpu" or threshold in (0, LEVELS):
         keep_prob = torch.tensor(keep_prob, dtype=torch.float32)  # `x` may be too coarse for it

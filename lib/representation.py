@@ -1,0 +1,137 @@
+"""Measures of what hidden units do: how sparse they are, how many are dead, how correlated."""
+
+import numpy as np
+
+
+def hoyer_sparsity(values, axis=-1):
+    r"""How much of a vector is carried by few of its entries, whatever its scale.
+
+    .. math:: \frac{\sqrt n - |v|_1 / |v|_2}{\sqrt n - 1}
+
+    It is 0 where all n entries have the same size, and 1 where all but one are zero.
+
+    Parameters
+    ----------
+    values : array_like of float
+        At least two entries along `axis`.
+    axis : int
+        The dimension along which a vector lies.
+
+    Returns
+    -------
+    numpy.ndarray of float
+        One number a vector; NaN for a vector of zeros, which has no share to measure.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two entries along `axis`.
+
+    References
+    ----------
+    Hoyer (2004), *Non-negative matrix factorization with sparseness constraints*, JMLR 5, eq. in
+    section 3.1.
+
+    Examples
+    --------
+    >>> hoyer_sparsity([[0, 0, 0, 5], [1, -1, 1, 1]])
+    array([1., 0.])
+    """
+    values = np.abs(np.asarray(values, dtype=float))
+    n = values.shape[axis]
+    if n < 2:
+        raise ValueError(f"values must have at least two entries along axis {axis}, got {n}")
+    largest = values.max(axis=axis, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):  # zeros give NaN
+        values = values / largest  # or the squares of tiny values would vanish
+        ratio = values.sum(axis=axis) / np.sqrt(np.square(values).sum(axis=axis))
+    return (np.sqrt(n) - ratio) / (np.sqrt(n) - 1)
+
+
+def dead_units(activations):
+    """Which units are zero for every example.
+
+    Parameters
+    ----------
+    activations : array_like of float, shape (..., examples, units)
+        After a ReLU.
+
+    Returns
+    -------
+    numpy.ndarray of bool, shape (..., units)
+
+    Examples
+    --------
+    >>> dead_units([[0.0, 1.0], [0.0, 0.0]])
+    array([ True, False])
+    """
+    return (np.asarray(activations) == 0).all(axis=-2)
+
+
+def correlations(activations):
+    """Correlation of each pair of units over the examples.
+
+    Parameters
+    ----------
+    activations : array_like of float, shape (examples, units)
+        At least two examples.
+
+    Returns
+    -------
+    numpy.ndarray of float, shape (live units, live units)
+        Pearson's coefficients. A unit with the same activation for every example, a dead one for
+        instance, has no correlation and is left out.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two examples, or fewer than two units that vary.
+
+    Examples
+    --------
+    >>> correlations([[1.0, 2.0, 0.0], [2.0, 4.0, 0.0], [3.0, 6.0, 0.0]]).round(3)
+    array([[1., 1.],
+           [1., 1.]])
+    """
+    activations = np.asarray(activations, dtype=float)
+    if activations.ndim != 2 or len(activations) < 2:
+        raise ValueError(
+            "activations must have shape (examples, units), with two examples or more, "
+            f"got {activations.shape}"
+        )
+    varies = np.ptp(activations, axis=0) > 0
+    if varies.sum() < 2:
+        raise ValueError(f"activations must have two units that vary, got {varies.sum()}")
+    return np.corrcoef(activations[:, varies], rowvar=False)
+
+
+def mean_correlation(activations):
+    r"""Average strength of the correlation between two different units.
+
+    .. math:: \frac{1}{n (n - 1)} \sum_{i \ne j} |r_{ij}| ,
+
+    the mass of the correlation matrix off its diagonal, a pair.
+
+    Parameters
+    ----------
+    activations : array_like of float, shape (examples, units)
+        Units that don't vary are left out.
+
+    Returns
+    -------
+    float
+        From 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two examples, or fewer than two units that vary.
+
+    Examples
+    --------
+    >>> mean_correlation([[1.0, 0.0], [2.0, 0.0], [3.0, 3.0]])
+    0.866...
+    """
+    strengths = np.abs(correlations(activations))
+    n = len(strengths)
+    return float((strengths.sum() - np.trace(strengths)) / (n * (n - 1)))

@@ -1,0 +1,1 @@
+"""What the derivations say, computed in NumPy: one module a subject."""
