@@ -171,7 +171,7 @@ def _check_data(model, data):
     for part in ("train", "val", "test"):
         x, y = (getattr(data, f"{name}_{part}") for name in "xy")
         shape = _one_an_example(y)
-        if shape[:-1] != nets or x.shape[: len(shape)] != shape:
+        if len(shape) == 0 or shape[:-1] != nets or x.shape[: len(shape)] != shape:
             outputs = "" if _are_labels(y) else ", outputs"
             raise ValueError(
                 f"data.x_{part} and data.y_{part} must have shapes ({in_words}n, ...) and "
