@@ -1,4 +1,4 @@
-"""Measures of what hidden units do: how sparse they are, how many are dead, how correlated."""
+"""Measures of what hidden units do: how sparse, local, dead or correlated they are."""
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def hoyer_sparsity(values, axis=-1):
     >>> hoyer_sparsity([[0, 0, 0, 5], [1, -1, 1, 1]])
     array([1., 0.])
     """
-    values = np.abs(np.asarray(values, dtype=float))
+    values = np.abs(np.array(values, dtype=float, ndmin=1))
     n = values.shape[axis]
     if n < 2:
         raise ValueError(f"values must have at least two entries along axis {axis}, got {n}")
@@ -46,6 +46,55 @@ def hoyer_sparsity(values, axis=-1):
         values = values / largest  # or the squares of tiny values would vanish
         ratio = values.sum(axis=axis) / np.sqrt(np.square(values).sum(axis=axis))
     return (np.sqrt(n) - ratio) / (np.sqrt(n) - 1)
+
+
+def neighbour_correlation(images):
+    r"""How alike neighbouring pixels of an image are.
+
+    .. math:: \frac{\text{mean of } (v_a - \bar v)(v_b - \bar v)
+              \text{ over neighbours } a, b}{\text{mean of } (v_a - \bar v)^2 \text{ over pixels}}
+
+    It is near 1 for large patches, about 0 for independent pixels, and -1 for a chessboard.
+    Neighbours share an edge. (In geography it is called Moran's I.)
+
+    Parameters
+    ----------
+    images : array_like of float, shape (..., height, width)
+        Images, or the weights of units that look at images. At least 2 x 2 pixels.
+
+    Returns
+    -------
+    numpy.ndarray of float, shape (...)
+        One number an image; NaN for an image of one shade.
+
+    Raises
+    ------
+    ValueError
+        If the images are smaller than 2 x 2.
+
+    References
+    ----------
+    Moran (1950), *Notes on continuous stochastic phenomena*, Biometrika 37.
+
+    Examples
+    --------
+    >>> chessboard, halves = [[1, -1], [-1, 1]], [[1, 1], [-1, -1]]
+    >>> neighbour_correlation([chessboard, halves])
+    array([-1.,  0.])
+    """
+    images = np.asarray(images, dtype=float)
+    if images.ndim < 2 or min(images.shape[-2:]) < 2:
+        raise ValueError(
+            f"images must have shape (..., height, width) of at least 2 x 2, got {images.shape}"
+        )
+    images = images - images.mean(axis=(-2, -1), keepdims=True)
+    across = images[..., :, 1:] * images[..., :, :-1]
+    down = images[..., 1:, :] * images[..., :-1, :]
+    pairs = across.shape[-2] * across.shape[-1] + down.shape[-2] * down.shape[-1]
+    with np.errstate(invalid="ignore"):  # one shade gives NaN
+        return (across.sum(axis=(-2, -1)) + down.sum(axis=(-2, -1))) / (
+            pairs * np.square(images).mean(axis=(-2, -1))
+        )
 
 
 def dead_units(activations):
@@ -80,7 +129,7 @@ def correlations(activations):
     -------
     numpy.ndarray of float, shape (live units, live units)
         Pearson's coefficients. A unit with the same activation for every example, a dead one for
-        instance, has no correlation and is left out.
+        instance, has no correlation and is left out; one with a NaN has NaN.
 
     Raises
     ------
@@ -99,10 +148,12 @@ def correlations(activations):
             "activations must have shape (examples, units), with two examples or more, "
             f"got {activations.shape}"
         )
-    varies = np.ptp(activations, axis=0) > 0
+    spread = np.ptp(activations, axis=0)
+    varies = spread != 0
     if varies.sum() < 2:
         raise ValueError(f"activations must have two units that vary, got {varies.sum()}")
-    return np.corrcoef(activations[:, varies], rowvar=False)
+    scaled = activations[:, varies] / spread[varies]  # or the squares of tiny values would vanish
+    return np.corrcoef(scaled, rowvar=False)
 
 
 def mean_correlation(activations):
@@ -135,3 +186,50 @@ def mean_correlation(activations):
     strengths = np.abs(correlations(activations))
     n = len(strengths)
     return float((strengths.sum() - np.trace(strengths)) / (n * (n - 1)))
+
+
+def effective_dimension(activations):
+    r"""Over how many directions the activations of a layer spread.
+
+    With the eigenvalues :math:`\lambda_i` of their covariance matrix,
+
+    .. math:: \frac{(\sum_i \lambda_i)^2}{\sum_i \lambda_i^2} ,
+
+    which is k where the variance is spread evenly over k directions (the participation ratio).
+
+    Parameters
+    ----------
+    activations : array_like of float, shape (examples, units)
+        At least two examples, not all equal.
+
+    Returns
+    -------
+    float
+        From 1 to the number of units.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two examples, or they are all equal.
+
+    Examples
+    --------
+    >>> effective_dimension([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    2.0
+    """
+    activations = _examples(activations)
+    covariance = np.cov(activations, rowvar=False).reshape(2 * activations.shape[1:])
+    total = np.trace(covariance)
+    if total == 0:
+        raise ValueError("activations must differ between examples, got all of them equal")
+    return float(total**2 / np.square(covariance).sum())
+
+
+def _examples(activations):
+    activations = np.asarray(activations, dtype=float)
+    if activations.ndim != 2 or len(activations) < 2:
+        raise ValueError(
+            "activations must have shape (examples, units), with two examples or more, "
+            f"got {activations.shape}"
+        )
+    return activations
