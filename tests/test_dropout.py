@@ -1,0 +1,274 @@
+"""What holds for dropout of units."""
+
+import os
+import re
+
+import numpy as np
+import pytest
+import torch
+from chance import few_examples, is_near, keep_probs
+from hypothesis import given
+from hypothesis import strategies as st
+from layer_runs import DTYPES, every_dtype, in_vmap, output_and_gradient, under_seed
+from torch import nn
+
+from lib.layers import Dropout, bernoulli
+from lib.layers.bernoulli import LEVELS, keep_mask
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
+SCALINGS = ["inverted", "weight"]
+both_scalings = pytest.mark.parametrize("scaling", SCALINGS)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+# Training: what is kept, and how much of it
+
+
+@few_examples
+@given(keep_prob=keep_probs, dtype=st.sampled_from(DTYPES))
+def test_inverted_kept_units_are_divided_by_the_drawn_probability_and_the_others_zero(
+    keep_prob, dtype
+):
+    x = torch.linspace(-3, 3, 500).to(dtype)
+    y = under_seed(Dropout(keep_prob), x)
+    mask, drawn_prob = under_seed(lambda x: keep_mask(x, keep_prob), x)
+    assert y.dtype == dtype
+    assert set(mask.unique().tolist()) <= {0, 1}
+    if keep_prob < 1:
+        assert torch.equal(y, x * (mask.double() / drawn_prob).to(dtype))
+
+
+@few_examples
+@given(keep_prob=keep_probs, dtype=st.sampled_from(DTYPES))
+def test_the_weight_rule_passes_kept_units_on_unscaled(keep_prob, dtype):
+    x = torch.linspace(-3, 3, 500).to(dtype)
+    y = Dropout(keep_prob, "weight")(x)
+    assert y.dtype == dtype
+    assert torch.equal(y, torch.where(y != 0, x, torch.zeros_like(x)))
+
+
+@few_examples
+@given(keep_prob=keep_probs)
+def test_the_drawn_probability_is_within_half_a_level_of_keep_prob(keep_prob):
+    _, drawn_prob = keep_mask(torch.ones(4), keep_prob)
+    assert abs(drawn_prob - keep_prob) <= 0.5 / LEVELS
+
+
+@pytest.mark.parametrize("keep_prob", [1e-5, 0.001, 0.3, 0.5, 0.7, 0.9, 1 - 1e-5])
+def test_of_all_random_numbers_exactly_the_drawn_share_keeps_a_unit(keep_prob, monkeypatch):
+    all_numbers = np.arange(-LEVELS // 2, LEVELS // 2 + 4, dtype=np.int64).astype(np.int16)
+    words = torch.tensor(all_numbers.view(np.int64))
+    monkeypatch.setattr(torch, "randint", lambda *_, **__: words)
+    mask, drawn_prob = keep_mask(torch.ones(LEVELS), keep_prob)
+    assert mask.sum().item() / LEVELS == drawn_prob
+
+
+@pytest.mark.parametrize("keep_prob", [1e-9, 5e-6, 1 - 5e-6, 1 - 1e-9])
+@every_dtype
+def test_beyond_sixteen_bits_torch_draws_with_a_single_precision_probability(
+    keep_prob, dtype, monkeypatch
+):
+    drawn_with = []
+    monkeypatch.setattr(torch, "bernoulli", lambda p: drawn_with.append(p) or p.round())
+    mask, drawn_prob = keep_mask(torch.ones(3, 5, dtype=dtype), keep_prob)
+    assert (mask.dtype, mask.shape) == (dtype, (3, 5))
+    assert (drawn_with[0] == drawn_prob).all()
+    assert drawn_prob == pytest.approx(keep_prob, rel=1e-7)
+
+
+@every_dtype
+@pytest.mark.parametrize("keep_prob", [1e-3, 0.1, 0.5, 0.7, 0.9, 0.999])
+def test_the_mean_of_output_and_gradient_is_kept_exactly_up_to_rounding(dtype, keep_prob):
+    # the mean over the masks is (kept value) x (drawn probability), which the two tests above fix
+    y, gradient = output_and_gradient(Dropout(keep_prob), torch.ones(20_000, dtype=dtype))
+    _, drawn_prob = keep_mask(torch.ones(1), keep_prob)
+    for kept in (y.max(), gradient.max()):
+        assert abs(kept.double().item() * drawn_prob - 1) <= torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("keep_prob", [1e-3, 0.1, 0.5, 0.7, 0.9, 0.999, 1 - 1e-9])
+def test_the_mean_of_output_and_gradient_is_kept_in_a_large_sample(keep_prob):
+    n = 200_000
+    y, gradient = output_and_gradient(Dropout(keep_prob), torch.full((n,), 3.0))
+    std = np.sqrt((1 - keep_prob) / keep_prob)
+    assert is_near(y.double().mean(), 3, 3 * std, n)
+    assert is_near(gradient.double().mean(), 1, std, n)
+
+
+@pytest.mark.parametrize("keep_prob", [0.2, 0.5, 0.7])
+def test_without_scaling_output_and_gradient_have_keep_prob_times_the_mean(keep_prob):
+    n = 200_000
+    y, gradient = output_and_gradient(Dropout(keep_prob, "weight"), torch.full((n,), 3.0))
+    std = np.sqrt(keep_prob * (1 - keep_prob))
+    assert is_near(y.double().mean(), 3 * keep_prob, 3 * std, n)
+    assert is_near(gradient.double().mean(), keep_prob, std, n)
+
+
+def test_a_tiny_keep_prob_drops_all_but_a_few_and_still_divides_by_the_drawn_probability():
+    n = 400_000
+    kept = Dropout(1e-4)(torch.ones(n))
+    _, drawn_prob = keep_mask(torch.ones(1), 1e-4)
+    assert set(kept.unique().tolist()) == {0, torch.tensor(1 / drawn_prob).item()}
+    assert is_near(kept.mean(), 1, np.sqrt(1 / drawn_prob), n)
+    assert (Dropout(1e-9)(torch.ones(1000)) == 0).all()
+
+
+# Training: which units
+
+
+@pytest.mark.parametrize("keep_prob", [0.1, 0.5, 0.9])
+def test_units_are_dropped_independently_within_and_across_random_words(keep_prob):
+    n = 400_000
+    mask, drawn_prob = keep_mask(torch.ones(n), keep_prob)
+    deviation = (mask.double() - drawn_prob) / np.sqrt(drawn_prob * (1 - drawn_prob))
+    for lag in (1, 2, 3, 4, 5, 8, 16):  # four units share a word
+        correlation = (deviation[:-lag] * deviation[lag:]).mean()
+        assert is_near(correlation, 0, 1, n - lag)
+
+
+def test_each_of_the_four_units_of_a_word_is_kept_equally_often():
+    n = 400_000
+    kept = keep_mask(torch.ones(n), 0.3)[0].view(-1, 4).mean(dim=0)
+    assert is_near(kept, 0.3, np.sqrt(0.3 * 0.7), n / 4)
+
+
+@few_examples
+@given(shape=st.lists(st.integers(1, 5), max_size=4))
+def test_every_unit_of_any_shape_is_kept_at_times_and_dropped_at_times(shape):
+    layer, x = Dropout(0.5), torch.ones(shape)
+    kept = sum((layer(x) != 0).int() for _ in range(64))
+    assert kept.shape == x.shape
+    assert ((kept > 0) & (kept < 64)).all()
+
+
+def test_one_layer_used_twice_draws_two_masks():
+    layer = Dropout(0.5)
+    y = nn.Sequential(layer, layer)(torch.ones(10_000))
+    assert set(y.unique().tolist()) == {0, 4}
+    assert is_near((y != 0).double().mean(), 0.25, np.sqrt(0.25 * 0.75), 10_000)
+
+
+def test_both_scalings_draw_the_same_mask_under_one_seed():
+    x = torch.ones(100)
+    inverted, weight = (under_seed(Dropout(0.5, scaling), x) for scaling in SCALINGS)
+    assert torch.equal(inverted * 0.5, weight)
+
+
+@pytest.mark.parametrize("keep_prob", [0.2, 0.5, 0.9])
+def test_units_are_dropped_with_the_same_statistics_as_by_torch(keep_prob):
+    rows, units = 4000, 100
+    x = torch.ones(rows, units)
+    counts = [
+        (under_seed(layer, x) == 0).sum(dim=1).double()
+        for layer in (Dropout(keep_prob), nn.Dropout(1 - keep_prob))
+    ]
+    variance = units * keep_prob * (1 - keep_prob)
+    assert is_near(counts[0].mean() - counts[1].mean(), 0, np.sqrt(2 * variance), rows)
+    for dropped in counts:  # binomial, so its variance has a standard error of about this
+        assert is_near(dropped.var(), variance, np.sqrt(2.1) * variance, rows)
+
+
+# The same mask gives what the libraries give
+
+
+@pytest.mark.parametrize("keep_prob", [0.5, 0.75, 0.9])
+def test_output_and_gradient_are_those_of_torch_under_its_mask(keep_prob, monkeypatch):
+    x, theirs = torch.randn(20, 30), nn.Dropout(1 - keep_prob)
+    mask = (under_seed(theirs, torch.ones_like(x)) != 0).float()
+    expected = output_and_gradient(lambda x: under_seed(theirs, x), x)
+    monkeypatch.setattr(bernoulli, "keep_mask", lambda *_: (mask.clone(), keep_prob))
+    for ours, torchs in zip(output_and_gradient(Dropout(keep_prob), x), expected, strict=True):
+        torch.testing.assert_close(ours, torchs)
+
+
+@pytest.mark.parametrize("keep_prob", [0.5, 0.75, 0.9])
+def test_output_and_gradient_are_those_of_keras_under_its_mask(keep_prob, monkeypatch):
+    import keras  # here, as it takes seconds
+
+    def theirs(x):
+        return keras.layers.Dropout(1 - keep_prob, seed=3)(x, training=True)
+
+    x = torch.randn(20, 30)
+    mask = (theirs(torch.ones_like(x)) != 0).float()
+    assert is_near(mask.mean(), keep_prob, np.sqrt(keep_prob * (1 - keep_prob)), 600)
+    expected = output_and_gradient(theirs, x)
+    monkeypatch.setattr(bernoulli, "keep_mask", lambda *_: (mask.clone(), keep_prob))
+    for ours, kerass in zip(output_and_gradient(Dropout(keep_prob), x), expected, strict=True):
+        torch.testing.assert_close(ours, kerass)
+
+
+# Eval
+
+
+@every_dtype
+def test_inverted_dropout_is_the_identity_in_eval(dtype):
+    x = torch.randn(10, 4).to(dtype)
+    assert torch.equal(Dropout(0.3).eval()(x), x)
+
+
+@every_dtype
+def test_the_weight_rule_multiplies_by_keep_prob_in_eval(dtype):
+    x = torch.randn(10, 4).to(dtype)
+    y = Dropout(0.3, "weight").eval()(x)
+    assert y.dtype == dtype
+    assert torch.equal(y, x * 0.3)
+
+
+@few_examples
+@given(keep_prob=keep_probs, scaling=st.sampled_from(SCALINGS))
+def test_eval_is_the_mean_over_training(keep_prob, scaling):
+    layer, n = Dropout(keep_prob, scaling), 20_000
+    mean = under_seed(layer.train(), torch.ones(n)).double().mean()
+    scale = 1 / keep_prob if scaling == "inverted" else 1
+    std = scale * np.sqrt(keep_prob * (1 - keep_prob))
+    # sixteen bits may move the probability of the "weight" rule by 2**-17
+    assert abs(mean - layer.eval()(torch.ones(1)).item()) <= 6 * std / np.sqrt(n) + 2**-17 + 1e-6
+
+
+# Shapes, layouts, settings
+
+
+@few_examples
+@given(n=st.integers(0, 300), keep_prob=keep_probs)
+def test_any_number_of_units_comes_back(n, keep_prob):
+    assert Dropout(keep_prob)(torch.ones(n)).shape == (n,)
+
+
+NOT_CONTIGUOUS = {
+    "transposed": torch.randn(6, 10).t(),
+    "every other": torch.randn(6, 10)[:, ::2],
+    "expanded": torch.randn(6, 1).expand(6, 10),
+    "channels last": torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last),
+}
+
+
+@pytest.mark.parametrize("layout", NOT_CONTIGUOUS)
+def test_the_layout_in_memory_makes_no_difference(layout):
+    layer, x = Dropout(0.5), NOT_CONTIGUOUS[layout]
+    assert torch.equal(under_seed(layer, x), under_seed(layer, x.contiguous()))
+
+
+def test_the_printed_layer_says_its_settings():
+    assert repr(Dropout(0.3, "weight")) == "Dropout(keep_prob=0.3, scaling='weight')"
+
+
+@pytest.mark.parametrize("keep_prob", [0.2, 0.5, 0.9])
+def test_under_vmap_units_are_kept_with_keep_prob_independently_across_models(keep_prob):
+    models, units = 40, 5000
+    kept = in_vmap(Dropout(keep_prob), torch.ones(models, units), "different") != 0
+    std = np.sqrt(keep_prob * (1 - keep_prob))
+    assert is_near(kept.double().mean(), keep_prob, std, models * units)
+    correlation = np.corrcoef(kept.numpy())
+    assert is_near(correlation, np.eye(models), 1, units)
+
+
+@pytest.mark.parametrize("scaling", ["Inverted", "inverse", "", None, 1])
+def test_another_scaling_is_a_value_error_with_name_value_and_choices(scaling):
+    message = f"scaling must be one of 'inverted', 'weight', got {scaling!r}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Dropout(0.5, scaling)
