@@ -8,11 +8,19 @@ import pytest
 from chance import NOT_A_NUMBER, NOT_IN_RANGE, few_examples, is_near, keep_probs
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import stats
 
-from lib.masks import all_masks, bernoulli_mask, inverted_mask, mask_probabilities
+from lib.masks import (
+    all_masks,
+    bernoulli_mask,
+    gaussian_mask,
+    inverted_mask,
+    mask_probabilities,
+)
 
 SHAPES = [(), (0,), (5,), (3, 4), (2, 0, 3), (2, 3, 4, 5)]
-sampled = pytest.mark.parametrize("sample", [bernoulli_mask, inverted_mask])
+sampled = pytest.mark.parametrize("sample", [bernoulli_mask, inverted_mask, gaussian_mask])
 small = st.integers(min_value=1, max_value=8)
 
 
@@ -60,17 +68,35 @@ def test_units_are_kept_with_keep_prob(keep_prob):
     assert is_near(mean, keep_prob, np.sqrt(keep_prob * (1 - keep_prob)), n)
 
 
+def fourth_central_moment(sample, keep_prob):
+    if sample is gaussian_mask:
+        return 3 * ((1 - keep_prob) / keep_prob) ** 2
+    masks = all_masks(1) / keep_prob
+    return mask_probabilities(all_masks(1), keep_prob) @ (masks - 1) ** 4
+
+
 @few_examples
-@given(keep_prob=keep_probs)
-def test_an_inverted_mask_has_mean_one(keep_prob):
+@given(sample=st.sampled_from([inverted_mask, gaussian_mask]), keep_prob=keep_probs)
+def test_inverted_and_gaussian_masks_have_mean_one_and_the_same_variance(sample, keep_prob):
     n = 20_000
-    mean = inverted_mask(n, keep_prob, np.random.default_rng(1)).mean()
-    assert is_near(mean, 1, np.sqrt((1 - keep_prob) / keep_prob), n)
+    deviation = sample(n, keep_prob, np.random.default_rng(1)) - 1
+    variance = (1 - keep_prob) / keep_prob
+    assert is_near(deviation.mean(), 0, np.sqrt(variance), n)
+    spread = np.sqrt(np.maximum(0, fourth_central_moment(sample, keep_prob) - variance**2))
+    assert is_near((deviation**2).mean(), variance, spread, n)
 
 
-def test_the_entries_of_a_mask_are_independent(rng):
+@pytest.mark.parametrize("keep_prob", [0.2, 0.5, 0.9])
+def test_a_gaussian_mask_has_the_quantiles_of_the_normal_distribution(keep_prob, rng):
+    n = 50_000
+    standard = (gaussian_mask(n, keep_prob, rng) - 1) / np.sqrt(1 / keep_prob - 1)
+    assert stats.kstest(standard, "norm").pvalue > 1e-6
+
+
+@sampled
+def test_the_entries_of_a_mask_are_independent(sample, rng):
     n = 20_000
-    masks = bernoulli_mask((n, 6), 0.5, rng)
+    masks = sample((n, 6), 0.5, rng)
     correlation = np.corrcoef(masks, rowvar=False)
     assert is_near(correlation, np.eye(6), 1, n)
 
@@ -165,6 +191,34 @@ def test_mean_and_variance_of_an_inverted_mask_by_enumeration(n, keep_prob):
     assert variance == pytest.approx(np.full(n, (1 - keep_prob) / keep_prob), rel=1e-9, abs=1e-12)
 
 
+@few_examples
+@given(
+    inputs=st.lists(st.floats(-5, 5), min_size=1, max_size=8), keep_prob=keep_probs, data=st.data()
+)
+def test_a_sum_of_masked_inputs_has_the_mean_and_variance_that_gaussian_noise_gives_it(
+    inputs, keep_prob, data
+):
+    n = len(inputs)
+    x, w = np.array(inputs), data.draw(arrays(float, n, elements=st.floats(-5, 5)))
+    sums = all_masks(n) / keep_prob @ (w * x)
+    probabilities = mask_probabilities(all_masks(n), keep_prob)
+    mean = probabilities @ sums
+    variance = probabilities @ (sums - mean) ** 2
+    # a sum of independent Gaussians: their means add up, and so do their variances
+    assert mean == pytest.approx(w @ x, abs=1e-9)
+    assert variance == pytest.approx((1 - keep_prob) / keep_prob * w**2 @ x**2, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("sample", [inverted_mask, gaussian_mask])
+def test_a_sum_under_drawn_masks_has_that_mean_and_variance_too(sample, rng):
+    n, keep_prob, terms = 50_000, 0.7, np.array([1.0, -2.0, 0.5, 3.0])
+    sums = sample((n, 4), keep_prob, rng) @ terms
+    variance = (1 - keep_prob) / keep_prob * np.sum(terms**2)
+    assert is_near(sums.mean(), terms.sum(), np.sqrt(variance), n)
+    squares = (sums - terms.sum()) ** 2
+    assert is_near(squares.mean(), variance, squares.std(), n)
+
+
 def test_each_probability_is_the_product_over_the_units():
     keep = [0.9, 0.5, 0.2]
     assert mask_probabilities([1, 0, 1], keep) == pytest.approx(0.9 * 0.5 * 0.2)
@@ -206,6 +260,7 @@ def ways_to_use(keep_prob):
     rng = np.random.default_rng(0)
     yield lambda: bernoulli_mask(3, keep_prob, rng)
     yield lambda: inverted_mask(3, keep_prob, rng)
+    yield lambda: gaussian_mask(3, keep_prob, rng)
     yield lambda: mask_probabilities([[0, 1]], keep_prob)
 
 

@@ -9,7 +9,13 @@ from chance import NOT_A_NUMBER, NOT_IN_RANGE, few_examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.validation import check_choice, check_count, check_keep_prob, check_positive
+from lib.validation import (
+    check_choice,
+    check_count,
+    check_generator,
+    check_keep_prob,
+    check_positive,
+)
 
 
 @few_examples
@@ -87,3 +93,22 @@ def test_a_choice_passes_and_anything_else_is_a_value_error_with_the_choices():
         message = f"colour must be one of 'red', 'blue', got {value!r}"
         with pytest.raises(ValueError, match=re.escape(message)):
             check_choice(value, "colour", ("red", "blue"))
+
+
+@pytest.mark.parametrize("bits", [np.random.PCG64, np.random.Philox])
+def test_a_generator_passes_as_it_is_and_draws_nothing(bits):
+    rng, same = (np.random.Generator(bits(0)) for _ in range(2))
+    assert check_generator(rng) is rng
+    assert rng.random() == same.random()
+
+
+@pytest.mark.parametrize(
+    "rng",
+    [None, 0, "0", np.random, np.random.RandomState(0), np.random.PCG64(0)],  # noqa: NPY002
+)
+def test_no_generator_is_a_type_error_that_says_how_to_make_one(rng):
+    message = (
+        f"rng must be a numpy.random.Generator, such as numpy.random.default_rng(0), got {rng!r}"
+    )
+    with pytest.raises(TypeError, match=re.escape(message)):
+        check_generator(rng)

@@ -1,0 +1,306 @@
+"""What holds for the penalties of noise: they are what the noise adds to the loss."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from chance import NOT_A_NUMBER, NOT_IN_RANGE, few_examples, is_near, keep_probs
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from lib.layers import Dropout, GaussianDropout
+from lib.masks import all_masks, mask_probabilities
+from lib.theory.noise import dropout_ridge, tikhonov_penalty
+
+SCALINGS = ["inverted", "weight"]
+both_scalings = pytest.mark.parametrize("scaling", SCALINGS)
+several_keep_probs = pytest.mark.parametrize("keep_prob", [0.05, 0.3, 0.5, 0.9, 1])
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def close(one, other, tolerance=1e-8):
+    np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+
+
+# Dropout on the inputs of a linear model
+
+
+def best_over_all_masks(X, y, keep_prob, scaling):
+    """Least squares over every masked copy of the examples, weighted by its probability."""
+    masks = all_masks(X.shape[1])
+    roots = np.sqrt(mask_probabilities(masks, keep_prob))
+    scale = 1 / keep_prob if scaling == "inverted" else 1
+    rows = np.concatenate(
+        [root * X * mask * scale for root, mask in zip(roots, masks, strict=True)]
+    )
+    targets = np.concatenate([root * y for root in roots])
+    return np.linalg.lstsq(rows, targets, rcond=None)[0]
+
+
+@both_scalings
+@several_keep_probs
+@pytest.mark.parametrize("outputs", [(), (1,), (3,)])
+@pytest.mark.parametrize(("examples", "inputs"), [(30, 1), (30, 4), (15, 10)])
+def test_the_weights_are_best_on_the_average_over_all_masks(
+    scaling, keep_prob, outputs, examples, inputs, rng
+):
+    X = rng.normal(size=(examples, inputs)) * rng.uniform(0.2, 5, size=inputs) + 1
+    y = rng.normal(size=(examples, *outputs))
+    w = dropout_ridge(X, y, keep_prob, scaling)
+    assert w.shape == (inputs, *outputs)
+    close(w, best_over_all_masks(X, y, keep_prob, scaling))
+
+
+@both_scalings
+@pytest.mark.parametrize("keep_prob", [0.05, 0.5, 0.9])
+def test_with_fewer_examples_than_inputs_they_are_so_too(scaling, keep_prob, rng):
+    X, y = rng.normal(size=(4, 9)), rng.normal(size=4)
+    close(dropout_ridge(X, y, keep_prob, scaling), best_over_all_masks(X, y, keep_prob, scaling))
+
+
+def test_masks_are_scaled_by_default(rng):
+    X, y = rng.normal(size=(9, 3)), rng.normal(size=9)
+    close(dropout_ridge(X, y, 0.3), best_over_all_masks(X, y, 0.3, "inverted"))
+
+
+@few_examples
+@given(keep_prob=keep_probs, seed=st.integers(0, 100))
+def test_both_scalings_predict_the_same(keep_prob, seed):
+    rng = np.random.default_rng(seed)
+    X, y = rng.normal(size=(12, 5)), rng.normal(size=(12, 2))
+    inverted, weight = (dropout_ridge(X, y, keep_prob, scaling) for scaling in SCALINGS)
+    close(keep_prob * X @ weight, X @ inverted)
+
+
+def ridge(X, y, strength):
+    return np.linalg.solve(X.T @ X + strength * np.eye(X.shape[1]), X.T @ y)
+
+
+@few_examples
+@given(
+    keep_prob=keep_probs,
+    scaling=st.sampled_from(SCALINGS),
+    exponents=arrays(float, 5, elements=st.floats(-3, 3)),
+)
+def test_the_units_of_measurement_do_not_change_the_predictions(keep_prob, scaling, exponents):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(12, 5)), rng.normal(size=12)
+    other_units = X * 10**exponents
+    close(
+        other_units @ dropout_ridge(other_units, y, keep_prob, scaling),
+        X @ dropout_ridge(X, y, keep_prob, scaling),
+    )
+
+
+def test_with_ordinary_ridge_they_do(rng):
+    X, y = rng.normal(size=(12, 5)), rng.normal(size=12)
+    other_units = X * [1, 10, 1, 1, 1]
+    change = other_units @ ridge(other_units, y, 12) - X @ ridge(X, y, 12)
+    assert np.abs(change).max() > 0.01
+
+
+@pytest.mark.parametrize("keep_prob", [0.05, 0.5, 0.9])
+def test_where_all_columns_have_one_size_it_is_ordinary_ridge(keep_prob, rng):
+    X, y = rng.normal(size=(12, 5)), rng.normal(size=12)
+    X *= 3 / np.linalg.norm(X, axis=0)
+    close(dropout_ridge(X, y, keep_prob), ridge(X, y, (1 - keep_prob) / keep_prob * 3**2))
+
+
+@both_scalings
+def test_with_keep_prob_one_it_is_least_squares(scaling, rng):
+    X, y = rng.normal(size=(12, 5)), rng.normal(size=(12, 2))
+    w = dropout_ridge(X, y, 1, scaling)
+    close(X.T @ (X @ w - y), 0)
+
+
+@both_scalings
+def test_of_several_best_weights_it_gives_the_smallest(scaling, rng):
+    X, y = rng.normal(size=(3, 5)), rng.normal(size=3)
+    close(dropout_ridge(X, y, 1, scaling), np.linalg.pinv(X) @ y)
+
+
+@both_scalings
+@several_keep_probs
+def test_an_input_that_is_always_zero_has_weight_zero_and_changes_no_other(scaling, keep_prob, rng):
+    X, y = rng.normal(size=(12, 5)), rng.normal(size=(12, 2))
+    X[:, 2] = 0
+    w = dropout_ridge(X, y, keep_prob, scaling)
+    close(w[2], 0, 1e-12)
+    close(np.delete(w, 2, axis=0), dropout_ridge(np.delete(X, 2, axis=1), y, keep_prob, scaling))
+
+
+@several_keep_probs
+def test_two_equal_inputs_share_their_weight_equally(keep_prob, rng):
+    X, y = rng.normal(size=(12, 3)), rng.normal(size=12)
+    X[:, 2] = X[:, 0]
+    w = dropout_ridge(X, y, keep_prob)
+    close(w[0], w[2])
+
+
+def test_the_fewer_inputs_are_kept_the_smaller_the_predictions(rng):
+    X, y = rng.normal(size=(12, 5)), rng.normal(size=12)
+    sizes = [np.linalg.norm(X @ dropout_ridge(X, y, p)) for p in (0.001, 0.1, 0.3, 0.5, 0.7, 1)]
+    assert sizes[0] < 0.01 * sizes[-1]
+    assert all(np.diff(sizes) > 0)
+
+
+def test_inputs_and_targets_stay_as_they_were(rng):
+    X, y = rng.normal(size=(12, 5)), rng.normal(size=12)
+    before = X.copy(), y.copy()
+    dropout_ridge(X, y, 0.5)
+    assert np.array_equal(X, before[0])
+    assert np.array_equal(y, before[1])
+
+
+@pytest.mark.parametrize(
+    ("X", "y"),
+    [((3,), (3,)), ((3, 2), (2,)), ((3, 2), (2, 3)), ((3, 2), ()), ((), ()), ((3, 2, 1), (3,)),
+     ((3, 2), (3, 1, 1))],
+)  # fmt: skip
+def test_shapes_that_do_not_fit_are_a_value_error_that_says_them(X, y):
+    message = f"X and y must have shapes (n, inputs) and (n,) or (n, outputs), got {X} and {y}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        dropout_ridge(np.ones(X), np.ones(y), 0.5)
+
+
+@pytest.mark.parametrize("keep_prob", NOT_IN_RANGE)
+def test_a_keep_prob_out_of_range_is_a_value_error_with_name_value_and_range(keep_prob):
+    message = re.escape(f"keep_prob must lie in (0, 1], got {keep_prob!r}")
+    with pytest.raises(ValueError, match=message):
+        dropout_ridge([[1.0]], [1.0], keep_prob)
+
+
+@pytest.mark.parametrize("keep_prob", NOT_A_NUMBER)
+def test_a_keep_prob_that_is_no_number_is_a_type_error_with_name_value_and_range(keep_prob):
+    message = re.escape(f"keep_prob must be a real number in (0, 1], got {keep_prob!r} of type ")
+    with pytest.raises(TypeError, match=message):
+        dropout_ridge([[1.0]], [1.0], keep_prob)
+
+
+@pytest.mark.parametrize("scaling", ["Inverted", "", None, 1])
+def test_another_scaling_is_a_value_error_with_name_value_and_choices(scaling):
+    message = f"scaling must be one of 'inverted', 'weight', got {scaling!r}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        dropout_ridge([[1.0]], [1.0], 0.5, scaling)
+
+
+@pytest.mark.parametrize("layer", [Dropout, GaussianDropout])
+@pytest.mark.parametrize("keep_prob", [0.3, 0.5, 0.9])
+def test_the_layers_add_the_same_penalty_to_the_loss_of_a_linear_model(layer, keep_prob):
+    torch.manual_seed(0)
+    x, w, y, n = torch.randn(6, dtype=torch.float64), torch.randn(6).double(), 0.7, 100_000
+    losses = (y - layer(keep_prob)(x.expand(n, 6)) @ w) ** 2
+    expected = (y - x @ w) ** 2 + (1 - keep_prob) / keep_prob * (x**2 * w**2).sum()
+    assert is_near(losses.mean(), expected, losses.std(), n)
+
+
+# Noise added to the inputs of any model
+
+
+def exact_increase(model, X, Y, noise_std):
+    """What noise of +-s on each input, every sign as likely, adds to the mean squared error."""
+    noise = noise_std * (2 * all_masks(X.shape[1]) - 1)
+
+    def loss(inputs):
+        return np.square(model(inputs) - Y).sum(axis=-1).mean()
+
+    return np.mean([loss(X + e) for e in noise]) - loss(X)
+
+
+@few_examples
+@given(
+    noise_std=st.floats(0.01, 10),
+    examples=st.integers(1, 5),
+    inputs=st.integers(1, 4),
+    outputs=st.integers(1, 3),
+)
+def test_for_a_linear_model_the_penalty_is_exactly_what_the_noise_adds(
+    noise_std, examples, inputs, outputs
+):
+    rng = np.random.default_rng(0)
+    W, X = rng.normal(size=(outputs, inputs)), rng.normal(size=(examples, inputs))
+    Y = rng.normal(size=(examples, outputs))  # whatever the targets are
+    gradients = np.broadcast_to(W, (examples, outputs, inputs))
+    penalty = tikhonov_penalty(gradients, noise_std)
+    close(penalty, exact_increase(lambda x: x @ W.T, X, Y, noise_std))
+    close(penalty, noise_std**2 * np.sum(W**2))
+    if outputs == 1:
+        assert tikhonov_penalty(gradients[:, 0], noise_std) == penalty
+
+
+W = np.array([[0.8, -0.5, 0.3], [0.4, 0.9, -0.6]])  # weights of two tanh units
+
+
+def tanh_units(x):
+    return np.tanh(x @ W.T)
+
+
+def slopes(x):
+    """Derivatives of the units by their inputs, (examples, units, inputs)."""
+    return (1 - tanh_units(x) ** 2)[..., None] * W
+
+
+def curvatures(x):
+    """Sum of the second derivatives of the units by each input, (examples, units)."""
+    f = tanh_units(x)
+    return -2 * f * (1 - f**2) * np.sum(W**2, axis=1)
+
+
+def missing_from_increase(X, Y, noise_std, of_curvature=0.0):
+    """What the penalty, and a term in s^2 besides, leave unexplained of the exact increase."""
+    penalty = tikhonov_penalty(slopes(X), noise_std) + noise_std**2 * of_curvature
+    return exact_increase(tanh_units, X, Y, noise_std) - penalty
+
+
+def test_at_the_optimum_what_the_penalty_misses_is_of_fourth_order_in_the_noise(rng):
+    X = rng.normal(size=(7, 3))
+    whole, half = (missing_from_increase(X, tanh_units(X), s) for s in (0.04, 0.02))
+    assert whole / half == pytest.approx(16, rel=0.02)
+    assert abs(whole) < 0.01 * tikhonov_penalty(slopes(X), 0.04)
+
+
+def test_elsewhere_it_misses_the_term_of_the_second_derivative_and_no_other(rng):
+    X = rng.normal(size=(7, 3))
+    Y = tanh_units(X) + rng.normal(size=(7, 2))
+    term = np.sum((tanh_units(X) - Y) * curvatures(X), axis=-1).mean()
+    whole, half = (missing_from_increase(X, Y, s) for s in (0.04, 0.02))
+    assert whole / half == pytest.approx(4, rel=0.02)
+    assert whole == pytest.approx(0.04**2 * term, rel=0.02)
+    whole, half = (missing_from_increase(X, Y, s, of_curvature=term) for s in (0.04, 0.02))
+    assert whole / half == pytest.approx(16, rel=0.02)
+
+
+def test_the_penalty_is_an_average_over_examples_and_a_sum_over_outputs(rng):
+    gradients = rng.normal(size=(5, 2, 3))
+    penalty = tikhonov_penalty(gradients, 0.3)
+    close(tikhonov_penalty(np.concatenate([gradients] * 4), 0.3), penalty)
+    close(tikhonov_penalty(np.concatenate([gradients] * 4, axis=1), 0.3), 4 * penalty)
+    assert isinstance(penalty, float)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (0, 3), (0, 2, 3), (1, 2, 3, 4)])
+def test_gradients_of_another_shape_are_a_value_error_that_says_it(shape):
+    message = (
+        f"gradients must have shape (examples, inputs) or (examples, outputs, inputs), got {shape}"
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        tikhonov_penalty(np.ones(shape), 0.1)
+
+
+@pytest.mark.parametrize("noise_std", [0, -0.1, float("nan"), float("inf")])
+def test_a_noise_std_out_of_range_is_a_value_error(noise_std):
+    with pytest.raises(ValueError, match=f"noise_std must be positive and finite, got {noise_std}"):
+        tikhonov_penalty([[1.0]], noise_std)
+
+
+@pytest.mark.parametrize("noise_std", NOT_A_NUMBER)
+def test_a_noise_std_that_is_no_number_is_a_type_error(noise_std):
+    message = f"noise_std must be a positive number, got {noise_std!r} of type "
+    with pytest.raises(TypeError, match=re.escape(message)):
+        tikhonov_penalty([[1.0]], noise_std)
