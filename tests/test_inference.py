@@ -10,7 +10,7 @@ from chance import is_near
 from torch import nn
 
 from lib.inference import mc_samples, sampling, stochastic_layers, weight_scaled
-from lib.layers import Dropout
+from lib.layers import Dropout, GaussianDropout
 from lib.masks import all_masks, mask_probabilities
 from lib.training import SideBySide
 
@@ -59,6 +59,7 @@ class Decoder(nn.Module):
 STOCHASTIC = {
     "ours": (Dropout(0.5), (3, 8)),
     "ours, weight": (Dropout(0.5, "weight"), (3, 8)),
+    "ours, Gaussian": (GaussianDropout(0.5), (3, 8)),
     "nn.Dropout": (nn.Dropout(0.5), (3, 8)),
     "nn.Dropout in place": (nn.Dropout(0.5, inplace=True), (3, 8)),
     "nn.Dropout1d": (nn.Dropout1d(0.5), (3, 8, 4)),
@@ -216,6 +217,20 @@ def test_mean_and_variance_of_the_samples_are_the_exact_ones(scaling, keep_prob)
     assert is_near(samples.mean(dim=0), mean, variance.sqrt(), n)
     squares = (samples - mean) ** 2
     assert is_near(squares.mean(dim=0), variance, squares.std(dim=0), n)
+
+
+@pytest.mark.parametrize("keep_prob", [0.5, 0.8])
+def test_with_gaussian_noise_a_linear_output_has_the_mean_and_variance_of_its_sum(keep_prob):
+    x, n = torch.randn(5, 4), 20_000
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), GaussianDropout(keep_prob), nn.Linear(6, 3))
+    samples = mc_samples(net, x, n).double()
+    with torch.no_grad():
+        hidden = net[:2](x).double()
+        mean = net[3](hidden.float()).double()
+        variance = (1 - keep_prob) / keep_prob * hidden**2 @ net[3].weight.T.double() ** 2
+    assert is_near(samples.mean(dim=0), mean, variance.sqrt(), n)
+    squares = (samples - mean) ** 2
+    assert is_near(squares.mean(dim=0), variance, 2**0.5 * variance, n)
 
 
 @every_stochastic_model
@@ -406,6 +421,12 @@ SCALABLE = {
         ),
         (7, 4),
     ),
+    "Gaussian around": (
+        lambda p, scaling: nn.Sequential(
+            GaussianDropout(p), Dropout(p, scaling), GaussianDropout(0.5), nn.Linear(4, 3)
+        ),
+        (7, 4),
+    ),
     "nested": (
         lambda p, scaling: nn.Sequential(
             nn.Sequential(nn.Linear(4, 6), nn.Sequential(nn.ReLU(), Dropout(p, scaling))),
@@ -457,15 +478,25 @@ def test_the_model_stays_as_it_was_and_the_names_in_the_state_dict_too(name, sca
 
 
 @pytest.mark.parametrize(
-    "layer", [nn.Dropout(0.5), nn.Dropout1d(0.5), nn.Dropout2d(0.5), nn.AlphaDropout(0.5)]
+    "layer",
+    [
+        nn.Dropout(0.5),
+        nn.Dropout1d(0.5),
+        nn.Dropout2d(0.5),
+        nn.AlphaDropout(0.5),
+        GaussianDropout(0.5),
+    ],
 )
-def test_torchs_dropout_layers_are_taken_out(layer):
-    scaled = weight_scaled(nn.Sequential(nn.Linear(4, 4), layer, nn.Sigmoid()))
+def test_torchs_dropout_layers_and_gaussian_ones_are_taken_out(layer):
+    net = nn.Sequential(nn.Linear(4, 4), layer, nn.Sigmoid())
+    scaled = weight_scaled(net)
     assert isinstance(scaled[1], nn.Identity)
+    assert torch.equal(scaled[0].weight, net[0].weight)
 
 
-def test_a_dropout_layer_alone_becomes_the_identity():
-    assert isinstance(weight_scaled(Dropout(0.5)), nn.Identity)
+@pytest.mark.parametrize("layer", [Dropout(0.5), GaussianDropout(0.5)])
+def test_a_dropout_layer_alone_becomes_the_identity(layer):
+    assert isinstance(weight_scaled(layer), nn.Identity)
 
 
 def test_for_a_linear_network_it_is_the_exact_average_over_all_masks():

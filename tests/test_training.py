@@ -11,7 +11,7 @@ from chance import is_near
 from torch import nn
 
 from lib.datasets import Split, load_digits
-from lib.layers import Dropout
+from lib.layers import Dropout, GaussianDropout
 from lib.training import (
     SideBySide,
     classification_loss,
@@ -20,6 +20,7 @@ from lib.training import (
     fit,
     minibatches,
     seed_everything,
+    squared_loss,
     stack_splits,
 )
 
@@ -62,7 +63,8 @@ def states_equal(one, other):
 
 def in_turn(x, y, batch_size):
     """The minibatches, in the order of the data."""
-    return zip(x.split(batch_size, dim=y.dim() - 1), y.split(batch_size, dim=-1), strict=True)
+    examples = y.dim() - 2 if y.is_floating_point() else y.dim() - 1
+    return zip(x.split(batch_size, examples), y.split(batch_size, examples), strict=True)
 
 
 # Seeds
@@ -126,6 +128,27 @@ def test_side_by_side_each_network_gets_its_own_data_in_an_order_of_its_own():
     assert all(torch.equal(inputs[..., 0], labels.float()) for inputs, labels in batches)
 
 
+def test_minibatches_keep_all_outputs_of_an_example_with_it():
+    x = torch.arange(20.0)[:, None]
+    y = torch.cat([x, -x, x**2], dim=1)
+    batches = list(minibatches(x, y, 6))
+    assert [targets.shape for _, targets in batches] == [(6, 3)] * 3 + [(2, 3)]
+    assert torch.equal(torch.cat([inputs for inputs, _ in batches]).sort(dim=0).values, x)
+    for inputs, targets in batches:
+        assert torch.equal(targets, torch.cat([inputs, -inputs, inputs**2], dim=1))
+
+
+def test_side_by_side_they_do_so_in_an_order_for_each_network():
+    x = (torch.arange(20.0) + torch.tensor([[0.0], [100.0], [200.0]]))[:, :, None]
+    batches = list(minibatches(x, torch.cat([x, -x], dim=-1), 6))
+    assert [targets.shape for _, targets in batches] == [(3, 6, 2)] * 3 + [(3, 2, 2)]
+    orders = torch.cat([inputs for inputs, _ in batches], dim=1)
+    assert torch.equal(orders.sort(dim=1).values, x)
+    assert len((orders % 100).unique(dim=0)) == 3
+    for inputs, targets in batches:
+        assert torch.equal(targets, torch.cat([inputs, -inputs], dim=-1))
+
+
 # Loss and error
 
 
@@ -144,6 +167,52 @@ def test_the_gradient_of_the_loss_is_the_softmax_minus_the_label_over_the_batch(
     logits, y = torch.randn(5, 4, requires_grad=True), torch.randint(4, (5,))
     (gradient,) = torch.autograd.grad(classification_loss(logits, y), logits)
     torch.testing.assert_close(gradient, (logits.softmax(dim=-1) - torch.eye(4)[y]) / 5)
+
+
+def test_the_squared_loss_is_the_mean_over_examples_and_outputs_of_each_network():
+    output, y = torch.randn(3, 5, 4), torch.randn(3, 5, 4)
+    by_hand = [
+        sum((output[net, i, k] - y[net, i, k]) ** 2 for i in range(5) for k in range(4)) / 20
+        for net in range(3)
+    ]
+    torch.testing.assert_close(squared_loss(output, y), torch.stack(by_hand))
+    torch.testing.assert_close(squared_loss(output[0], y[0]), by_hand[0])
+
+
+def test_the_gradient_of_the_squared_loss_is_twice_the_difference_over_their_number():
+    output, y = torch.randn(5, 4, requires_grad=True), torch.randn(5, 4)
+    (gradient,) = torch.autograd.grad(squared_loss(output, y), output)
+    torch.testing.assert_close(gradient, 2 * (output - y).detach() / 20)
+
+
+@pytest.mark.parametrize(
+    ("output", "y"),
+    [
+        ((5, 1), (5, 3)),
+        ((5, 3), (5, 1)),
+        ((5, 1), (1, 1)),
+        ((5, 1), (5,)),
+        ((5,), (5, 1)),
+        ((5,), (5,)),
+        ((), ()),
+        ((2, 5, 1), (5, 1)),
+    ],
+)
+def test_the_squared_loss_of_shapes_that_differ_is_a_value_error_and_no_broadcast(output, y):
+    message = f"output and y must both have shape (..., batch, outputs), got {output} and {y}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        squared_loss(torch.ones(output), torch.ones(y))
+
+
+def test_evaluation_with_real_targets_has_the_loss_asked_for_and_no_error():
+    output, y = torch.randn(3, 5, 2), torch.randn(3, 5, 2)
+    side_by_side = evaluate(nn.Identity(), output, y, squared_loss)
+    alone = evaluate(nn.Identity(), output[0], y[0], squared_loss)
+    torch.testing.assert_close(side_by_side.loss, (output - y).square().mean(dim=(1, 2)))
+    assert side_by_side.loss[0] == alone.loss
+    assert (side_by_side.error.shape, alone.error.shape) == ((3,), ())
+    assert side_by_side.error.isnan().all()
+    assert alone.error.isnan()
 
 
 def test_evaluation_agrees_with_a_calculation_by_hand():
@@ -327,6 +396,147 @@ def test_side_by_side_data_for_one_network_is_a_value_error(digits):
         fit(nets, digits, epochs=1)
 
 
+# Real targets
+
+
+def affine_problem(seed=0, outputs=2):
+    """Inputs, and targets that an affine map gives without noise."""
+    generator = torch.Generator().manual_seed(seed)
+    weight, bias = torch.randn(3, outputs, generator=generator), torch.tensor([0.5, -1.0])
+    parts = []
+    for n in (120, 20, 40):
+        x = torch.randn(n, 3, generator=generator)
+        parts += [x, x @ weight + bias[:outputs]]
+    return Split(*parts)
+
+
+def regression_net(keep_prob=1.0, layer=Dropout):
+    return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), layer(keep_prob), nn.Linear(8, 2))
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_an_affine_map_is_learned_until_almost_no_loss_is_left(outputs):
+    data, net = affine_problem(outputs=outputs), nn.Linear(3, outputs)
+    before = evaluate(net, data.x_test, data.y_test, squared_loss).loss
+    history = fit(net, data, epochs=60, learning_rate=0.03, loss=squared_loss)
+    for loss in (history.train_loss, history.val_loss, history.test_loss):
+        assert loss[-1] < 1e-5 * before
+
+
+@pytest.mark.parametrize("layer", [Dropout, GaussianDropout])
+def test_with_real_targets_the_losses_are_those_asked_for_and_the_errors_nan(layer):
+    data, net = affine_problem(), regression_net(0.5, layer)
+    history = fit(net, data, epochs=4, every=2, loss=squared_loss)
+    train, val, test = (
+        evaluate(net, x, y, squared_loss) for x, y in (data[:2], data[2:4], data[4:])
+    )
+    assert history.train_loss[-1] == train.loss
+    assert history.val_loss[-1] == val.loss
+    assert history.test_loss[-1] == test.loss
+    for name, column in history._asdict().items():
+        assert column.shape == (2,)
+        assert column.isnan().all() == name.endswith("error")
+
+
+def test_a_step_is_one_of_adam_on_the_mean_squared_error():
+    data, net = affine_problem(), regression_net()
+    by_hand = copy.deepcopy(net)
+    history = fit(net, data, epochs=1, batch_size=120, learning_rate=0.01, loss=squared_loss)
+    optimizer = torch.optim.Adam(by_hand.parameters(), lr=0.01)
+    loss = nn.functional.mse_loss(by_hand(data.x_train), data.y_train)
+    loss.backward()
+    optimizer.step()
+    torch.testing.assert_close(history.train_loss_masks_on[0], loss.detach())
+    for trained, expected in zip(net.parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(trained, expected)
+
+
+def absolute_loss(output, y):
+    return (output - y).abs().mean(dim=(-2, -1))
+
+
+def test_another_loss_of_the_same_form_is_trained_and_measured_just_as_well():
+    data, net = affine_problem(), nn.Linear(3, 2)
+    history = fit(net, data, epochs=60, learning_rate=0.03, loss=absolute_loss)
+    assert history.test_loss[-1] == absolute_loss(net(data.x_test), data.y_test)
+    assert history.test_loss[-1] < history.test_loss[0] / 10
+
+
+def test_with_real_targets_training_side_by_side_is_that_of_each_network_alone(monkeypatch):
+    monkeypatch.setattr("lib.training.minibatches", in_turn)
+    splits = [affine_problem(seed) for seed in range(3)]
+    nets = [regression_net() for _ in splits]
+    side_by_side = SideBySide(nets)
+    options = {"epochs": 3, "batch_size": 30, "max_norm": 1.5, "loss": squared_loss}
+    together = fit(side_by_side, stack_splits(splits), **options)
+    for i, (net, split) in enumerate(zip(nets, splits, strict=True)):
+        alone = fit(net, split, **options)
+        for name, column in together._asdict().items():
+            assert column.shape == (3, 3)
+            torch.testing.assert_close(
+                column[:, i], getattr(alone, name), rtol=1e-3, atol=1e-4, equal_nan=True, msg=name
+            )
+        for expected, parameter in zip(
+            net.parameters(), side_by_side.unstack()[i].parameters(), strict=True
+        ):
+            torch.testing.assert_close(parameter, expected, rtol=1e-2, atol=1e-3)
+
+
+def without_outputs(split):
+    return split._replace(y_train=split.y_train[:, 0])
+
+
+def without_outputs_in_the_test(split):
+    return split._replace(y_test=split.y_test[:, 0])
+
+
+def a_single_target(split):
+    return split._replace(y_train=split.y_train[0, 0])
+
+
+def with_another_dimension(split):
+    return split._replace(y_train=split.y_train[None])
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        short_of_labels,
+        short_of_test_images,
+        without_outputs,
+        without_outputs_in_the_test,
+        a_single_target,
+        with_another_dimension,
+        twice,
+    ],
+)
+def test_real_targets_of_another_shape_are_a_value_error_before_training(spoil):
+    data, net = affine_problem(), regression_net()
+    before = copy.deepcopy(net)
+    message = (
+        r"data\.x_(train|test) and data\.y_\1 must have shapes \(n, \.\.\.\) and "
+        r"\(n, outputs\), got \("
+    )
+    with pytest.raises(ValueError, match=message):
+        fit(net, spoil(data), epochs=1, loss=squared_loss)
+    assert states_equal(net, before)
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda split: split, lambda split: twice(without_outputs(split))]
+)
+def test_real_targets_that_are_not_for_each_network_are_a_value_error(spoil):
+    nets = SideBySide([regression_net(), regression_net()])
+    message = r"data\.x_train .* shapes \(2, n, \.\.\.\) and \(2, n, outputs\), got \("
+    with pytest.raises(ValueError, match=message):
+        fit(nets, spoil(affine_problem()), epochs=1, loss=squared_loss)
+
+
+def test_more_outputs_than_targets_are_a_value_error():
+    with pytest.raises(ValueError, match=r"output and y must .* got \(32, 2\) and \(32, 1\)"):
+        fit(regression_net(), affine_problem(outputs=1), epochs=1, loss=squared_loss)
+
+
 # Max-norm
 
 
@@ -442,9 +652,10 @@ def test_with_masks_training_is_distributed_as_that_of_each_network_alone(digits
         assert 1 / 3 < side_by_side.std() / one_by_one.std() < 3
 
 
-def test_each_network_has_masks_of_its_own():
-    nets = SideBySide([nn.Sequential(Dropout(0.5))] * 4)
-    masks = nets(torch.ones(4, 10, 20)) != 0
+@pytest.mark.parametrize("layer", [Dropout, GaussianDropout])
+def test_each_network_has_masks_of_its_own(layer):
+    nets = SideBySide([nn.Sequential(layer(0.5))] * 4)
+    masks = nets(torch.ones(4, 10, 20))
     assert len(masks.flatten(1).unique(dim=0)) == 4
     assert len(masks.flatten(0, 1).unique(dim=0)) == 40
 
