@@ -250,6 +250,36 @@ def check_fresh(draw):
     )
 
 
+def check_unknown_phase(student, *arguments):
+    """Call a student's layer with a phase that does not exist.
+
+    Parameters
+    ----------
+    student : callable
+    *arguments
+        What it takes, with the phase "predict" among them.
+
+    Raises
+    ------
+    AssertionError
+        If it raises no ValueError.
+    """
+    __tracebackhide__ = True
+    try:
+        student(*arguments)
+    except ValueError:
+        return
+    except Exception as error:
+        raise AssertionError(
+            'An unknown phase must raise a ValueError; phase="predict" raised '
+            f"{type(error).__name__}: {error}"
+        ) from error
+    raise AssertionError(
+        'phase="predict" was accepted. A misspelt phase that passes in silence is noise left on, '
+        "or never applied: raise a ValueError."
+    )
+
+
 def factor(values, units):
     """By what one factor do `values` differ from `units`? None if by several.
 

@@ -86,7 +86,8 @@ def tikhonov_penalty(gradients, noise_std):
 
     For a linear model this is exact, and :math:`s^2 |w|^2`. Otherwise it is the term of first order
     in :math:`s^2`, without :math:`s^2 (f - y) \nabla^2 f`, which vanishes on average where f is the
-    mean of y given x.
+    mean of y given x. The loss there is right to that order; the model that minimises loss plus
+    penalty is in general not the one that minimises the loss under noise.
 
     Parameters
     ----------
