@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 from sklearn.linear_model import LinearRegression, Ridge
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import StandardScaler, normalize
 
 from lib.checks import noise
 from lib.masks import all_masks, mask_probabilities
@@ -302,6 +302,7 @@ DROPOUT_PENALTY = [
     (penalty(lambda X, w: len(X) * w**2 @ X.var(axis=0)), "inputs are centred"),
     (penalty(lambda X, w: w**2 @ X.var(axis=0)), "inputs are centred"),
     (penalty(lambda X, w: w**2 @ np.linalg.norm(X, axis=0)), "A root is taken"),
+    (lambda X, w, k: alpha(k) * np.linalg.norm(X * w), "A root is taken"),
     (second_moment, "mean square of the masked output"),
     (penalty(lambda X, w: np.square(X * w).sum(axis=0)), "must be one number"),
     (penalty(lambda X, w: np.square(X * w).sum(axis=1)), "must be one number"),
@@ -350,6 +351,12 @@ def column_by_column(X, y, keep_prob):
     return np.array([value / s for value, s in zip(u, lengths, strict=True)])
 
 
+def normalized(X, y, keep_prob):
+    Z, s = normalize(X, axis=0, return_norm=True)
+    u = Ridge(alpha=1 / keep_prob - 1, fit_intercept=False).fit(Z, y).coef_
+    return u / np.where(s == 0, 1, s)
+
+
 def added_rows(X, y, keep_prob):
     rows = np.vstack([X, np.diag(math.sqrt(alpha(keep_prob)) * norms(X))])
     return np.linalg.pinv(rows) @ np.concatenate([y, np.zeros(X.shape[1])])
@@ -379,6 +386,7 @@ DROPOUT_BY_RIDGE = [
     (by_ridge(), None),
     (closed_form, None),
     (column_by_column, None),
+    (normalized, None),
     (added_rows, None),
     (zero_to_tiny, None),
     (
@@ -403,6 +411,11 @@ DROPOUT_BY_RIDGE = [
     (by_ridge(scale=lambda X: 1 / safe(norms(X))), "multiplied by their norms"),
     (by_ridge(scale=lambda X: np.abs(X).sum(axis=0)), "sums of absolute values"),
     (by_ridge(scale=lambda X: np.abs(X).max(axis=0)), "largest entries"),
+    (by_ridge(scale=lambda X: np.linalg.norm(X) * np.ones(X.shape[1])), "by one number"),
+    (
+        lambda X, y, k: Ridge(alpha=alpha(k), fit_intercept=False).fit(normalize(X), y).coef_,
+        "The rows are divided",
+    ),
     (by_ridge(penalty=lambda k, n: k * (1 - k)), r"alpha is keep_prob \* \(1 - keep_prob\), that"),
     (by_ridge(penalty=lambda k, n: 1 - k), "alpha is 1 - keep_prob, which"),
     (by_ridge(penalty=lambda k, n: k / (1 - k)), "upside down"),

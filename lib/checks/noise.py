@@ -343,6 +343,7 @@ def _penalty_bases(X, w):
         (np.abs(w) @ np.abs(X).sum(axis=0), f"Weights and inputs are {SQUARES}"),
         (w2 @ np.square(X.sum(axis=0)), SUM_OF_SQUARES),
         (w2 @ np.sqrt(x2), "A root is taken of the sums of squares; none belongs there."),
+        (np.sqrt(w2 @ x2), "A root is taken of the sum of squares; none belongs there."),
         (np.square(X @ w).sum(), CROSS_TERMS),
         (w2.sum() * x2.sum(), APART),
         (w2 @ np.square(X - X.mean(axis=0)).sum(axis=0), CENTRED),
@@ -482,6 +483,14 @@ MULTIPLIED = (
     "The columns are multiplied by their norms. Divide: a large column must come out with norm 1, "
     "for its weight to cost what the others cost."
 )
+ONE_NORM = (
+    "All columns are divided by one number, the norm of the whole of X, so they keep their "
+    "different lengths. Each column has a norm of its own: sum over axis=0."
+)
+ROWS = (
+    "The rows are divided by their norms: each example comes out with length 1. It is the columns, "
+    "the inputs, that must: sum over axis=0."
+)
 NOT_UNDONE = (
     "These are the weights of the scaled columns. If column i was divided by s_i, its weight came "
     "out s_i times too large for X itself: undo the scaling."
@@ -511,6 +520,9 @@ def _name_ridge(w, X, y, keep_prob):
                 found.append([mistake for mistake in mistakes if mistake])
     if found:
         raise AssertionError(min(found, key=len)[0])
+    rows = X / np.linalg.norm(X, axis=1, keepdims=True)
+    for intercept in (False, True):
+        expect(not _near(w, _ridge(rows, y, _variance(keep_prob), intercept)), ROWS)
 
 
 def _ridge_scales(X):
@@ -526,6 +538,7 @@ def _ridge_scales(X):
         (norm**2, NO_ROOT),
         (np.sqrt(norm), f"The root is taken twice. {not_that}"),
         (1 / norm, MULTIPLIED),
+        (np.full_like(norm, np.linalg.norm(X)), ONE_NORM),
         (np.abs(X).sum(axis=0), f"The columns are divided by sums of absolute values. {not_that}"),
         (np.abs(X).max(axis=0), f"The columns are divided by their largest entries. {not_that}"),
     )
