@@ -275,8 +275,8 @@ def check_unknown_phase(student, *arguments):
             f"{type(error).__name__}: {error}"
         ) from error
     raise AssertionError(
-        'phase="predict" was accepted. A misspelt phase that passes in silence is noise left on, '
-        "or never applied: raise a ValueError."
+        'phase="predict" was accepted. A misspelt phase that passes in silence is a mask left '
+        "on, or never applied: raise a ValueError."
     )
 
 
