@@ -42,7 +42,7 @@ def hoyer_sparsity(values, axis=-1):
     if n < 2:
         raise ValueError(f"values must have at least two entries along axis {axis}, got {n}")
     largest = values.max(axis=axis, keepdims=True)
-    with np.errstate(invalid="ignore", divide="ignore"):  # zeros give NaN
+    with np.errstate(invalid="ignore"):  # zeros give NaN
         values = values / largest  # or the squares of tiny values would vanish
         ratio = values.sum(axis=axis) / np.sqrt(np.square(values).sum(axis=axis))
     return (np.sqrt(n) - ratio) / (np.sqrt(n) - 1)
