@@ -107,9 +107,10 @@ def test_keep_prob_one_is_the_identity(make, training):
 
 
 @every_layer
-def test_eval_draws_no_random_numbers(make):
+def test_neither_eval_nor_keep_prob_one_draws_random_numbers(make):
     before = torch.get_rng_state()
     make(0.5).eval()(torch.ones(10))
+    make(1)(torch.ones(10))
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -92,6 +92,11 @@ def test_a_vector_lies_along_the_last_axis_or_the_one_asked_for(rng):
         assert hoyer_sparsity(values, axis=axis) == pytest.approx(expected)
 
 
+def test_a_tiny_vector_beside_a_huge_one_is_measured_as_it_is_alone():
+    sparsities = hoyer_sparsity([[1e-300, 0], [1e300, 1e300], [1e-300, 1e-300]])
+    assert sparsities == pytest.approx([1, 0, 0], abs=1e-12)
+
+
 def test_a_vector_of_zeros_is_nan_and_spoils_no_other():
     sparsities = hoyer_sparsity([[0.0, 0.0], [1.0, 0.0], [-2.0, 2.0]])
     assert sparsities == pytest.approx([np.nan, 1, 0], abs=1e-12, nan_ok=True)
@@ -107,7 +112,7 @@ def test_fewer_than_two_entries_are_a_value_error(values):
 
 
 def test_a_unit_is_dead_if_it_is_zero_for_every_example():
-    activations = [[0.0, 1.0, 0.0, -1.0], [0.0, 0.0, 1e-300, 1.0], [-0.0, 0.0, 0.0, 0.0]]
+    activations = [[0.0, 1.0, 0.0, -1.0], [0.0, 0.0, 1e-300, -1.0], [-0.0, 0.0, 0.0, 0.0]]
     assert dead_units(activations).tolist() == [True, False, False, False]
 
 
@@ -187,7 +192,7 @@ def test_the_mean_is_that_of_the_strengths_over_all_pairs(rng):
         for j in range(i)
     ]
     mean = mean_correlation(activations)
-    assert isinstance(mean, float)
+    assert type(mean) is float
     assert mean == pytest.approx(np.mean(strengths))
 
 
@@ -205,6 +210,18 @@ def test_a_unit_with_a_nan_is_not_taken_for_one_that_never_changes(rng):
     strengths = correlations(activations)
     assert np.isnan(strengths).tolist() == [[i == 1 or j == 1 for i in range(3)] for j in range(3)]
     assert np.isnan(mean_correlation(activations))
+
+
+def test_two_units_that_vary_are_enough(rng):
+    activations = np.insert(rng.normal(size=(5, 2)), 1, 0, axis=1)
+    strength = pearson(activations[:, 0], activations[:, 2])
+    assert correlations(activations) == pytest.approx(np.array([[1, strength], [strength, 1]]))
+    assert mean_correlation(activations) == pytest.approx(abs(strength))
+
+
+def test_between_two_examples_units_go_the_same_way_or_opposite_ways():
+    strengths = correlations([[1.0, 5.0, 2.0], [2.0, 9.0, 1.0]])
+    assert strengths == pytest.approx(np.array([[1, 1, -1], [1, 1, -1], [-1, -1, 1]]))
 
 
 both_measures = pytest.mark.parametrize("measure", [correlations, mean_correlation])

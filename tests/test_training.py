@@ -457,17 +457,28 @@ def absolute_loss(output, y):
 
 def test_another_loss_of_the_same_form_is_trained_and_measured_just_as_well():
     data, net = affine_problem(), nn.Linear(3, 2)
+    before = absolute_loss(net(data.x_train), data.y_train).detach()
+    history = fit(net, data, epochs=1, batch_size=120, loss=absolute_loss)
+    torch.testing.assert_close(history.train_loss_masks_on[0], before)
     history = fit(net, data, epochs=60, learning_rate=0.03, loss=absolute_loss)
-    assert history.test_loss[-1] == absolute_loss(net(data.x_test), data.y_test)
+    for part in ("train", "val", "test"):
+        x, y = (getattr(data, f"{name}_{part}") for name in "xy")
+        assert getattr(history, f"{part}_loss")[-1] == absolute_loss(net(x), y)
     assert history.test_loss[-1] < history.test_loss[0] / 10
 
 
-def test_with_real_targets_training_side_by_side_is_that_of_each_network_alone(monkeypatch):
+def faint_loss(output, y):
+    """So small that Adam's steps depend on its size: a loss shared among networks would show."""
+    return 1e-7 * squared_loss(output, y)
+
+
+@pytest.mark.parametrize("loss", [squared_loss, faint_loss])
+def test_with_real_targets_training_side_by_side_is_that_of_each_network_alone(loss, monkeypatch):
     monkeypatch.setattr("lib.training.minibatches", in_turn)
     splits = [affine_problem(seed) for seed in range(3)]
     nets = [regression_net() for _ in splits]
     side_by_side = SideBySide(nets)
-    options = {"epochs": 3, "batch_size": 30, "max_norm": 1.5, "loss": squared_loss}
+    options = {"epochs": 3, "batch_size": 30, "learning_rate": 0.01, "max_norm": 1.5, "loss": loss}
     together = fit(side_by_side, stack_splits(splits), **options)
     for i, (net, split) in enumerate(zip(nets, splits, strict=True)):
         alone = fit(net, split, **options)
