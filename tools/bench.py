@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lib.layers import Dropout
+from lib.layers import Dropout, GaussianDropout
 
 
 def main():
@@ -43,6 +43,7 @@ def dropout_layer(seconds=4):
             "ours, keep_prob 0.5": partial(run, Dropout(0.5)),
             "ours, keep_prob 0.7": partial(run, Dropout(0.7)),
             'ours, scaling="weight"': partial(run, Dropout(0.5, "weight")),
+            "ours, Gaussian": partial(run, GaussianDropout(0.5)),
         },
         seconds,
     )
