@@ -7,7 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn import datasets
 
-from lib.datasets import load_digits
+from lib.datasets import autoencoding, load_digits
+from lib.training import stack_splits
 
 ALL = 1797
 seeds = st.integers(0, 1000)
@@ -144,3 +145,20 @@ def test_a_size_that_cannot_be_is_a_value_error_with_name_value_and_range(wrong,
 def test_a_size_that_is_no_whole_number_is_a_type_error(name, value):
     with pytest.raises(TypeError, match=f"{name} must be a whole number .*, got {value!r} of type"):
         load_digits(**{name: value})
+
+
+@pytest.mark.parametrize("n_val", [0, 20])
+def test_in_autoencoding_the_targets_of_each_part_are_its_inputs(n_val):
+    digits = load_digits(n_train=50, n_val=n_val, n_test=30)
+    pictures = autoencoding(digits)
+    for part in ("train", "val", "test"):
+        x = getattr(digits, f"x_{part}")
+        assert torch.equal(getattr(pictures, f"x_{part}"), x)
+        assert torch.equal(getattr(pictures, f"y_{part}"), x)
+
+
+def test_autoencoding_for_several_networks_is_that_of_each():
+    splits = [load_digits(n_train=50, n_val=20, n_test=30, seed=seed) for seed in range(3)]
+    together, one_by_one = autoencoding(stack_splits(splits)), map(autoencoding, splits)
+    for part, expected in zip(together, stack_splits(one_by_one), strict=True):
+        assert torch.equal(part, expected)
