@@ -142,12 +142,7 @@ def correlations(activations):
     array([[1., 1.],
            [1., 1.]])
     """
-    activations = np.asarray(activations, dtype=float)
-    if activations.ndim != 2 or len(activations) < 2:
-        raise ValueError(
-            "activations must have shape (examples, units), with two examples or more, "
-            f"got {activations.shape}"
-        )
+    activations = _examples(activations)
     spread = np.ptp(activations, axis=0)
     varies = spread != 0
     if varies.sum() < 2:
