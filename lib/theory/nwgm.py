@@ -1,0 +1,274 @@
+r"""One logistic unit under dropout: the normalized weighted geometric mean, and the gradient.
+
+The unit gets the sum S of its masked inputs and answers O = sigma(S). Each mask gives a sum S_k and
+an output O_k, with probability P_k. The geometric means of the outputs, and of what they lack to 1,
+
+    G = prod_k O_k^P_k,   G' = prod_k (1 - O_k)^P_k
+
+are normalized to add up to one:  NWGM = G / (G + G') = sigma(E[S]).
+"""
+
+import numpy as np
+from scipy.special import expit, logit
+
+from lib.masks import all_masks, mask_probabilities
+from lib.theory.ensemble import check_probabilities
+from lib.validation import check_choice
+
+
+def nwgm(outputs, probabilities):
+    r"""Normalized weighted geometric mean of probabilities.
+
+    .. math:: \frac{G}{G + G'}, \qquad G = \prod_k O_k^{P_k}, \quad
+              G' = \prod_k (1 - O_k)^{P_k}
+
+    It is computed as :math:`\sigma(\sum_k P_k \, \text{logit}(O_k))`, which is the same and does
+    not underflow.
+
+    Parameters
+    ----------
+    outputs : array_like of float, shape (m, ...)
+        Probabilities O_k in [0, 1].
+    probabilities : array_like of float, shape (m,)
+        Weights P_k, not negative and summing to 1.
+
+    Returns
+    -------
+    numpy.ndarray of float, shape (...)
+        An output of 0 (of weight above 0) makes it 0, and an output of 1 makes it 1: a geometric
+        mean is at the mercy of its smallest factor. With both a 0 and a 1 among the outputs, G and
+        G' are 0 and it is NaN.
+
+    Raises
+    ------
+    ValueError
+        If an output is outside [0, 1], the lengths differ, or the probabilities are negative or
+        don't sum to 1.
+
+    References
+    ----------
+    Baldi and Sadowski (2013), *Understanding dropout*, NeurIPS 26, section 3.
+
+    Examples
+    --------
+    >>> float(nwgm([0.3, 0.9], [2 / 3, 1 / 3]).round(4))
+    0.5418
+    """
+    probabilities, outputs = _outputs(probabilities, outputs)
+    counts = probabilities > 0  # 0 times an infinite logit is 0 here, not NaN
+    with np.errstate(invalid="ignore"):  # infinity minus infinity gives NaN, as stated
+        return expit(np.tensordot(probabilities[counts], logit(outputs[counts]), axes=1))
+
+
+def taylor_estimate(outputs, probabilities):
+    r"""Baldi and Sadowski's estimate of how far the NWGM is from the mean.
+
+    .. math:: |\mathbb{E}(O) - \text{NWGM}| \approx \frac{V \, |1 - 2E|}{1 - 2V},
+              \qquad E = \mathbb{E}(O), \; V = \text{Var}(O)
+
+    It comes from a Taylor expansion to second order around O = 1/2. It is an estimate, not a bound.
+
+    Parameters
+    ----------
+    outputs : array_like of float, shape (m, ...)
+        Probabilities in [0, 1].
+    probabilities : array_like of float, shape (m,)
+        Not negative, summing to 1.
+
+    Returns
+    -------
+    numpy.ndarray of float, shape (...)
+
+    Raises
+    ------
+    ValueError
+        As for `nwgm`.
+
+    References
+    ----------
+    Baldi and Sadowski (2013), section 3.
+
+    Examples
+    --------
+    >>> float(taylor_estimate([0.2, 0.6], [0.5, 0.5]).round(4))
+    0.0087
+    """
+    probabilities, outputs = _outputs(probabilities, outputs)
+    mean = np.tensordot(probabilities, outputs, axes=1)
+    variance = np.tensordot(probabilities, (outputs - mean) ** 2, axes=1)
+    return variance * np.abs(1 - 2 * mean) / (1 - 2 * variance)
+
+
+def rigorous_bound(sum_variance):
+    r"""A bound on the distance between the mean output and the NWGM that always holds.
+
+    .. math:: |\mathbb{E}[\sigma(S)] - \sigma(\mathbb{E}[S])|
+              \le \tfrac12 \max |\sigma''| \, \text{Var}(S) = \frac{\text{Var}(S)}{12 \sqrt 3}
+
+    Parameters
+    ----------
+    sum_variance : array_like of float
+        Variance of the sum S, at least 0.
+
+    Returns
+    -------
+    numpy.ndarray of float
+        Of the shape of `sum_variance`.
+
+    Raises
+    ------
+    ValueError
+        If a variance is negative or NaN.
+
+    Examples
+    --------
+    >>> rigorous_bound([1.0, 2.0]).round(4)
+    array([0.0481, 0.0962])
+    """
+    sum_variance = np.asarray(sum_variance, dtype=float)
+    if not (sum_variance >= 0).all():
+        raise ValueError(f"sum_variance must be at least 0, got {sum_variance.min()!r}")
+    return sum_variance / (12 * np.sqrt(3))
+
+
+def dropout_gradient(w, x, target, keep_prob, *, unit="sigmoid", scaling="weight"):
+    r"""Gradient by the weights of the loss under dropout, averaged over all masks.
+
+    Parameters
+    ----------
+    w, x : array_like of float, shape (n,)
+        Weights and inputs of one unit, n at most 20.
+    target : float
+        For a sigmoid unit in [0, 1].
+    keep_prob : float or array_like of shape (n,)
+        Probability to keep each input, in (0, 1].
+    unit : {"sigmoid", "linear"}
+        Sigmoid with cross-entropy, or linear with half the squared error: for both, the derivative
+        of the loss by S is output minus target.
+    scaling : {"weight", "inverted"}
+        Whether the mask in the sum is m (as in the paper) or m / keep_prob.
+
+    Returns
+    -------
+    numpy.ndarray of float, shape (n,)
+
+    Raises
+    ------
+    TypeError
+        If a keep probability is not a number.
+    ValueError
+        If shapes don't fit, there are more than 20 inputs, or an argument is outside its range.
+
+    References
+    ----------
+    Baldi and Sadowski (2013), section 5.
+
+    Examples
+    --------
+    >>> dropout_gradient([1.0, 1.0], [1.0, 2.0], 0.0, 0.5, unit="linear")
+    array([1. , 2.5])
+    """
+    w, x, keep, respond = _checked(w, x, target, keep_prob, unit, scaling)
+    masks = all_masks(len(w))
+    scaled = masks if scaling == "weight" else masks / keep
+    delta = respond(scaled * x @ w) - target  # (masks,)
+    return (mask_probabilities(masks, keep) * delta) @ scaled * x
+
+
+def ensemble_gradient(w, x, target, keep_prob, *, unit="sigmoid", scaling="weight"):
+    r"""Gradient by the weights of the loss of the ensemble, the unit at the mean sum.
+
+    With cross-entropy, :math:`E_\text{ens} = -t \log \sigma(\mathbb{E}[S])
+    - (1 - t) \log(1 - \sigma(\mathbb{E}[S]))`.
+
+    Parameters
+    ----------
+    w, x, target, keep_prob, unit, scaling
+        As for `dropout_gradient`.
+
+    Returns
+    -------
+    numpy.ndarray of float, shape (n,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `dropout_gradient`.
+
+    References
+    ----------
+    Baldi and Sadowski (2013), section 5.
+
+    Examples
+    --------
+    >>> ensemble_gradient([1.0, 1.0], [1.0, 2.0], 0.0, 0.5, unit="linear")
+    array([0.75, 1.5 ])
+    """
+    w, x, keep, respond = _checked(w, x, target, keep_prob, unit, scaling)
+    mean = keep if scaling == "weight" else np.ones_like(keep)
+    return (respond(mean * x @ w) - target) * mean * x
+
+
+def weight_decay_term(w, x, keep_prob, *, unit="sigmoid", scaling="weight"):
+    r"""What dropout adds to the ensemble's gradient: exactly for a linear unit, else about.
+
+    .. math:: \sigma'(\mathbb{E}[S]) \; \text{Var}(M_i) \, x_i^2 \, w_i
+
+    M is the mask in the sum: its variance is p (1 - p), or (1 - p) / p if it is scaled by 1 / p.
+    For a linear unit the factor in front is 1.
+
+    Parameters
+    ----------
+    w, x, keep_prob, unit, scaling
+        As for `dropout_gradient`.
+
+    Returns
+    -------
+    numpy.ndarray of float, shape (n,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `dropout_gradient`.
+
+    References
+    ----------
+    Baldi and Sadowski (2013), section 5.
+
+    Examples
+    --------
+    >>> weight_decay_term([1.0, 1.0], [1.0, 2.0], 0.5, unit="linear")
+    array([0.25, 1.  ])
+    """
+    w, x, keep, respond = _checked(w, x, 0.0, keep_prob, unit, scaling)
+    if scaling == "weight":
+        mean, variance = keep, keep * (1 - keep)
+    else:
+        mean, variance = np.ones_like(keep), (1 - keep) / keep
+    output = respond(mean * x @ w)
+    slope = output * (1 - output) if unit == "sigmoid" else 1.0
+    return slope * variance * x**2 * w
+
+
+def _outputs(probabilities, outputs):
+    probabilities, outputs = check_probabilities(probabilities, outputs)
+    if not ((outputs >= 0) & (outputs <= 1)).all():
+        raise ValueError(
+            "outputs must lie in [0, 1], "
+            f"got values from {np.min(outputs):.6g} to {np.max(outputs):.6g}"
+        )
+    return probabilities, outputs
+
+
+def _checked(w, x, target, keep_prob, unit, scaling):
+    """Arrays that fit together, and what the unit makes of a sum."""
+    check_choice(unit, "unit", ("sigmoid", "linear"))
+    check_choice(scaling, "scaling", ("weight", "inverted"))
+    w, x = np.asarray(w, dtype=float), np.asarray(x, dtype=float)
+    if w.ndim != 1 or w.shape != x.shape:
+        raise ValueError(f"w and x must both have shape (n,), got {w.shape} and {x.shape}")
+    if unit == "sigmoid" and not 0 <= target <= 1:
+        raise ValueError(f"target must lie in [0, 1] for a sigmoid unit, got {target!r}")
+    mask_probabilities(np.ones(len(w), dtype=int), keep_prob)  # checks the keep probabilities
+    keep = np.broadcast_to(np.asarray(keep_prob, dtype=float), w.shape)
+    return w, x, keep, expit if unit == "sigmoid" else lambda s: s
