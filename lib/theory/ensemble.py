@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lib.masks import all_masks
+from lib.masks import LARGEST_ENUMERATION, all_masks
 from lib.validation import check_count
 
 
@@ -45,7 +45,7 @@ def subnetwork_outputs(forward, n_units, *, chunk=4096):
     array([ 0., 10.,  1., 11.])
     """
     chunk = check_count(chunk, "chunk")
-    masks = all_masks(n_units)
+    masks = all_masks(check_count(n_units, "n_units", at_most=LARGEST_ENUMERATION))
     outputs = []
     for start in range(0, len(masks), chunk):
         some = masks[start : start + chunk]
@@ -236,4 +236,4 @@ def average_variance(variance, covariance, k):
             f"covariance must lie between {lowest:.6g} and the variance {variance:.6g}, "
             f"got {covariance!r}"
         )
-    return variance / k + (k - 1) / k * covariance
+    return max(0.0, variance / k + (k - 1) / k * covariance)  # rounding can make it negative
