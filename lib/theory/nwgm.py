@@ -11,9 +11,9 @@ are normalized to add up to one:  NWGM = G / (G + G') = sigma(E[S]).
 import numpy as np
 from scipy.special import expit, logit
 
-from lib.masks import all_masks, mask_probabilities
+from lib.masks import LARGEST_ENUMERATION, all_masks, mask_probabilities
 from lib.theory.ensemble import check_probabilities
-from lib.validation import check_choice
+from lib.validation import check_choice, check_count
 
 
 def nwgm(outputs, probabilities):
@@ -23,7 +23,9 @@ def nwgm(outputs, probabilities):
               G' = \prod_k (1 - O_k)^{P_k}
 
     It is computed as :math:`\sigma(\sum_k P_k \, \text{logit}(O_k))`, which is the same and does
-    not underflow.
+    not underflow. But an output close to 1 holds few digits of what it lacks to 1, and rounds to 1
+    where its sum is above 37 (in single precision, 17). Where the sums are known, sigma(E[S]) is
+    more precise.
 
     Parameters
     ----------
@@ -66,7 +68,14 @@ def taylor_estimate(outputs, probabilities):
     .. math:: |\mathbb{E}(O) - \text{NWGM}| \approx \frac{V \, |1 - 2E|}{1 - 2V},
               \qquad E = \mathbb{E}(O), \; V = \text{Var}(O)
 
-    It comes from a Taylor expansion to second order around O = 1/2. It is an estimate, not a bound.
+    It comes from Taylor expansions of G and G' to second order around O = 1/2. It is an estimate,
+    not a bound, and not right to leading order: the difference is of third order in O - 1/2, and
+    the terms of third order that the expansions leave out count as much. With all of them
+
+    .. math:: \text{NWGM} - \mathbb{E}(O) \approx 4 \, (E - \tfrac12) \, V
+              + \tfrac43 \, \mathbb{E}[(O - E)^3] ,
+
+    twice the estimate where the outputs lie symmetrically about their mean.
 
     Parameters
     ----------
@@ -127,7 +136,7 @@ def rigorous_bound(sum_variance):
     """
     sum_variance = np.asarray(sum_variance, dtype=float)
     if not (sum_variance >= 0).all():
-        raise ValueError(f"sum_variance must be at least 0, got {sum_variance.min()!r}")
+        raise ValueError(f"sum_variance must be at least 0, got {sum_variance.min():.6g}")
     return sum_variance / (12 * np.sqrt(3))
 
 
@@ -169,7 +178,7 @@ def dropout_gradient(w, x, target, keep_prob, *, unit="sigmoid", scaling="weight
     array([1. , 2.5])
     """
     w, x, keep, respond = _checked(w, x, target, keep_prob, unit, scaling)
-    masks = all_masks(len(w))
+    masks = all_masks(check_count(len(w), "len(w)", at_most=LARGEST_ENUMERATION))
     scaled = masks if scaling == "weight" else masks / keep
     delta = respond(scaled * x @ w) - target  # (masks,)
     return (mask_probabilities(masks, keep) * delta) @ scaled * x
@@ -184,7 +193,7 @@ def ensemble_gradient(w, x, target, keep_prob, *, unit="sigmoid", scaling="weigh
     Parameters
     ----------
     w, x, target, keep_prob, unit, scaling
-        As for `dropout_gradient`.
+        As for `dropout_gradient`; n may be any number here.
 
     Returns
     -------
@@ -220,7 +229,7 @@ def weight_decay_term(w, x, keep_prob, *, unit="sigmoid", scaling="weight"):
     Parameters
     ----------
     w, x, keep_prob, unit, scaling
-        As for `dropout_gradient`.
+        As for `dropout_gradient`; n may be any number here.
 
     Returns
     -------
