@@ -22,10 +22,9 @@ def nwgm(outputs, probabilities):
     .. math:: \frac{G}{G + G'}, \qquad G = \prod_k O_k^{P_k}, \quad
               G' = \prod_k (1 - O_k)^{P_k}
 
-    It is computed as :math:`\sigma(\sum_k P_k \, \text{logit}(O_k))`, which is the same and does
-    not underflow. But an output close to 1 holds few digits of what it lacks to 1, and rounds to 1
-    where its sum is above 37 (in single precision, 17). Where the sums are known, sigma(E[S]) is
-    more precise.
+    It is computed as :math:`\sigma(\sum_k P_k \, \text{logit}(O_k))`, which is the same.
+    An output close to 1 holds few digits of what it lacks to 1, and rounds to 1 where its sum is
+    above 37 (in single precision, 17). Where the sums are known, sigma(E[S]) is more precise.
 
     Parameters
     ----------
