@@ -628,3 +628,28 @@ def test_another_unit_or_scaling_is_a_value_error_with_the_choices(choice):
     )
     message = f"scaling must be one of 'weight', 'inverted', got {choice!r}"
     assert_all_raise(ValueError, message, scaling=choice)
+
+
+@pytest.mark.parametrize("mean", [0.1, 0.3, 0.8])
+def test_expanded_around_the_mean_the_estimate_is_right_to_leading_order(mean):
+    probabilities = np.array([0.5, 0.3, 0.2])
+    shape = np.array([1.0, -2.0, 0.5])  # of mean 0, and not symmetric
+    misses = []
+    for spread in (1e-2, 1e-3):
+        outputs = mean + spread * shape
+        gap = abs(probabilities @ outputs - nwgm(outputs, probabilities))
+        misses.append(abs(taylor_estimate(outputs, probabilities, around="mean") / gap - 1))
+    assert misses[1] < 0.02
+    assert misses[1] < misses[0] / 5  # what is left out is smaller by one order
+
+
+def test_near_one_half_the_two_expansions_differ_by_a_factor_of_two():
+    outputs, probabilities = np.array([0.509, 0.511]), np.array([0.5, 0.5])
+    half = taylor_estimate(outputs, probabilities)
+    assert np.isclose(taylor_estimate(outputs, probabilities, around="mean") / half, 2, rtol=1e-3)
+
+
+def test_around_the_mean_of_zeros_the_estimate_is_nan_and_other_places_are_refused():
+    assert np.isnan(taylor_estimate([0.0, 0.0], [0.5, 0.5], around="mean"))
+    with pytest.raises(ValueError, match="around must be one of 'half', 'mean', got 'one'"):
+        taylor_estimate([0.5], [1.0], around="one")

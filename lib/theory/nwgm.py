@@ -61,20 +61,22 @@ def nwgm(outputs, probabilities):
         return expit(np.tensordot(probabilities[counts], logit(outputs[counts]), axes=1))
 
 
-def taylor_estimate(outputs, probabilities):
-    r"""Baldi and Sadowski's estimate of how far the NWGM is from the mean.
+def taylor_estimate(outputs, probabilities, around="half"):
+    r"""Estimate how far the NWGM is from the mean, :math:`|\mathbb{E}(O) - \text{NWGM}|`.
 
-    .. math:: |\mathbb{E}(O) - \text{NWGM}| \approx \frac{V \, |1 - 2E|}{1 - 2V},
-              \qquad E = \mathbb{E}(O), \; V = \text{Var}(O)
+    Both come from a Taylor expansion of :math:`\log O` and :math:`\log(1 - O)` to second order.
+    With :math:`E = \mathbb{E}(O)` and :math:`V = \text{Var}(O)`,
 
-    It comes from Taylor expansions of G and G' to second order around O = 1/2. It is an estimate,
-    not a bound, and not right to leading order: the difference is of third order in O - 1/2, and
-    the terms of third order that the expansions leave out count as much. With all of them
+    ========  ==========================================  ==========================
+    around    estimate                                    source
+    ========  ==========================================  ==========================
+    "half"    :math:`\frac{V \, |1 - 2E|}{1 - 2V}`        Baldi and Sadowski (2013)
+    "mean"    :math:`\frac{V \, |1 - 2E|}{2 E (1 - E)}`   the same, expanded around E
+    ========  ==========================================  ==========================
 
-    .. math:: \text{NWGM} - \mathbb{E}(O) \approx 4 \, (E - \tfrac12) \, V
-              + \tfrac43 \, \mathbb{E}[(O - E)^3] ,
-
-    twice the estimate where the outputs lie symmetrically about their mean.
+    The second is right to the order of V. The first leaves out terms as large as itself: where all
+    outputs are near 1/2 it gives half of the second. Neither is a bound: near E = 1/2 the third
+    central moment of the outputs counts as much as V |1 - 2E|.
 
     Parameters
     ----------
@@ -82,29 +84,41 @@ def taylor_estimate(outputs, probabilities):
         Probabilities in [0, 1].
     probabilities : array_like of float, shape (m,)
         Not negative, summing to 1.
+    around : {"half", "mean"}
+        Where to expand.
 
     Returns
     -------
     numpy.ndarray of float, shape (...)
+        NaN for "mean" where the mean is 0 or 1.
 
     Raises
     ------
     ValueError
-        As for `nwgm`.
+        As for `nwgm`, or if `around` is not one of the two.
 
     References
     ----------
-    Baldi and Sadowski (2013), section 3.
+    Baldi and Sadowski (2013), section 3, for "half".
 
     Examples
     --------
-    >>> float(taylor_estimate([0.2, 0.6], [0.5, 0.5]).round(4))
-    0.0087
+    >>> outputs, probabilities = [0.2, 0.4], [0.5, 0.5]
+    >>> float(taylor_estimate(outputs, probabilities).round(4))
+    0.0041
+    >>> float(taylor_estimate(outputs, probabilities, around="mean").round(4))
+    0.0095
+    >>> float((0.3 - nwgm(outputs, probabilities)).round(4))
+    0.0101
     """
+    check_choice(around, "around", ("half", "mean"))
     probabilities, outputs = _outputs(probabilities, outputs)
     mean = np.tensordot(probabilities, outputs, axes=1)
     variance = np.tensordot(probabilities, (outputs - mean) ** 2, axes=1)
-    return variance * np.abs(1 - 2 * mean) / (1 - 2 * variance)
+    if around == "half":
+        return variance * np.abs(1 - 2 * mean) / (1 - 2 * variance)
+    with np.errstate(invalid="ignore"):  # 0 by 0 gives NaN
+        return variance * np.abs(1 - 2 * mean) / (2 * mean * (1 - mean))
 
 
 def rigorous_bound(sum_variance):
