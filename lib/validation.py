@@ -148,3 +148,33 @@ def check_generator(rng):
             f"got {rng!r}"
         )
     return rng
+
+
+def check_unit_interval(value, name):
+    """Return a number strictly between 0 and 1 as a float.
+
+    Parameters
+    ----------
+    value : float
+        The number to check.
+    name : str
+        The argument's name in the error message.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    TypeError
+        If `value` is not a real number.
+    ValueError
+        If `value` is not between 0 and 1, or NaN.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(
+            f"{name} must be a number in (0, 1), got {value!r} of type {type(value).__name__}"
+        )
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must lie in (0, 1), got {value!r}")
+    return float(value)
