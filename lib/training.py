@@ -99,6 +99,7 @@ def fit(
     batch_size=32,
     learning_rate=1e-3,
     max_norm=None,
+    weight_decay=0.0,
     every=1,
     loss=classification_loss,
 ):
@@ -118,6 +119,9 @@ def fit(
         Adam's step size.
     max_norm : float, optional
         Upper bound for the norm of the weights into each unit, enforced after every step.
+    weight_decay : float
+        Adds ``weight_decay * w`` to the gradient of every parameter w, as a penalty
+        ``weight_decay / 2 * w**2`` in the loss does. At least 0.
     every : int
         Measure after every so many epochs, at most `epochs`.
     loss : callable
@@ -142,8 +146,11 @@ def fit(
     check_positive(learning_rate, "learning_rate")
     if max_norm is not None:
         check_positive(max_norm, "max_norm")
+    if weight_decay != 0:
+        check_positive(weight_decay, "weight_decay")
     _check_data(model, data)
-    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
+    settings = {"lr": learning_rate, "weight_decay": weight_decay, "fused": True}
+    optimizer = torch.optim.Adam(model.parameters(), **settings)
     rows = []
     for epoch in progress(range(1, epochs + 1), "epochs"):
         model.train()

@@ -354,6 +354,12 @@ def test_measuring_less_than_once_is_a_value_error(digits):
         fit(dense_net(), digits, epochs=2, every=3)
 
 
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_a_weight_decay_that_is_negative_is_a_value_error(value, digits):
+    with pytest.raises(ValueError, match=f"weight_decay must be positive and finite, got {value}"):
+        fit(dense_net(), digits, epochs=1, weight_decay=value)
+
+
 @pytest.mark.parametrize("name", ["learning_rate", "max_norm"])
 @pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf")])
 def test_a_rate_or_norm_that_is_not_positive_is_a_value_error(name, value, digits):
@@ -447,6 +453,19 @@ def test_a_step_is_one_of_adam_on_the_mean_squared_error():
     loss.backward()
     optimizer.step()
     torch.testing.assert_close(history.train_loss_masks_on[0], loss.detach())
+    for trained, expected in zip(net.parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(trained, expected)
+
+
+def test_weight_decay_is_a_quadratic_penalty_in_the_loss():
+    data, net = affine_problem(), regression_net()
+    by_hand = copy.deepcopy(net)
+    settings = {"batch_size": 120, "learning_rate": 0.01, "loss": squared_loss}
+    fit(net, data, epochs=1, weight_decay=0.3, **settings)
+    optimizer = torch.optim.Adam(by_hand.parameters(), lr=0.01)
+    penalty = sum(weights.square().sum() for weights in by_hand.parameters()) * 0.3 / 2
+    (squared_loss(by_hand(data.x_train), data.y_train) + penalty).backward()
+    optimizer.step()
     for trained, expected in zip(net.parameters(), by_hand.parameters(), strict=True):
         torch.testing.assert_close(trained, expected)
 
