@@ -27,7 +27,8 @@ def predictive_log_likelihood(samples, targets, tau):
     samples : torch.Tensor, shape (n_samples, n, ...)
         Outputs f_t, from `lib.inference.mc_samples`.
     targets : torch.Tensor, shape (n, ...)
-        Targets y. Outputs of one example are independent, and their log-likelihoods add up.
+        Targets y. Given a sample, the outputs of one example are independent: their log-densities
+        add up before the average is taken.
     tau : float
         Precision of the observation noise, 1 / variance, above 0.
 
