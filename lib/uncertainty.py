@@ -42,7 +42,7 @@ def predictive_log_likelihood(samples, targets, tau):
     TypeError
         If `tau` is not a number.
     ValueError
-        If `tau` is not positive and finite, the shapes don't fit, or there is a NaN.
+        If `tau` is not positive and finite, the shapes don't fit, or a value is not finite.
 
     References
     ----------
@@ -90,7 +90,8 @@ def interval_coverage(samples, targets, level=0.95, tau=None):
     TypeError
         If a number is not one.
     ValueError
-        If `level` is outside (0, 1), `tau` not positive, the shapes don't fit, or there is a NaN.
+        If `level` is outside (0, 1), `tau` not positive and finite, the shapes don't fit, or a value
+        is not finite.
 
     Examples
     --------
@@ -242,14 +243,17 @@ def gal_weight_decay(keep_prob, length_scale, n_train, tau):
 
 def _checked(samples, targets):
     samples, targets = torch.as_tensor(samples), torch.as_tensor(targets)
-    if samples.dim() < 2 or len(samples) == 0 or samples.shape[1:] != targets.shape:
+    if samples.dim() < 2 or samples.numel() == 0 or samples.shape[1:] != targets.shape:
         raise ValueError(
-            "samples and targets must have shapes (n_samples, n, ...) and (n, ...), "
+            "samples and targets must have shapes (n_samples, n, ...) and (n, ...), none empty, "
             f"got {tuple(samples.shape)} and {tuple(targets.shape)}"
         )
     for name, values in (("samples", samples), ("targets", targets)):
-        if values.isnan().any():
-            raise ValueError(f"{name} must not hold NaN, got {values.isnan().sum().item()} of them")
+        bad = (~values.isfinite()).sum().item()
+        if bad:
+            raise ValueError(
+                f"{name} must be finite, got NaN or infinity in {bad} of {values.numel()} values"
+            )
     return samples, targets
 
 
