@@ -135,7 +135,8 @@ def predictive_entropy(samples):
     >>> predictive_entropy(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]))
     tensor([0.6931])
     """
-    return _entropy(_probabilities(samples).mean(dim=0))
+    samples, dtype = _probabilities(samples)
+    return _entropy(samples.mean(dim=0)).to(dtype)
 
 
 def expected_entropy(samples):
@@ -162,7 +163,8 @@ def expected_entropy(samples):
     >>> expected_entropy(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]))
     tensor([0.])
     """
-    return _entropy(_probabilities(samples)).mean(dim=0)
+    samples, dtype = _probabilities(samples)
+    return _entropy(samples).mean(dim=0).to(dtype)
 
 
 def mutual_information(samples):
@@ -191,8 +193,9 @@ def mutual_information(samples):
     >>> mutual_information(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]))
     tensor([0.6931])
     """
-    samples = _probabilities(samples)
-    return predictive_entropy(samples) - expected_entropy(samples)
+    samples, dtype = _probabilities(samples)
+    information = _entropy(samples.mean(dim=0)) - _entropy(samples).mean(dim=0)
+    return information.clamp(min=0).to(dtype)  # not below zero by rounding
 
 
 def gal_weight_decay(keep_prob, length_scale, n_train, tau):
@@ -258,11 +261,14 @@ def _checked(samples, targets):
 
 
 def _probabilities(samples):
+    """Check class probabilities; return them in double precision, and the dtype to answer in."""
     samples = torch.as_tensor(samples)
-    if samples.dim() < 2 or len(samples) == 0:
+    if samples.dim() < 2 or samples.numel() == 0:
         raise ValueError(
-            f"samples must have shape (n_samples, ..., classes), got {tuple(samples.shape)}"
+            "samples must have shape (n_samples, ..., classes), none empty, "
+            f"got {tuple(samples.shape)}"
         )
+    samples, dtype = samples.double(), torch.promote_types(samples.dtype, torch.float32)
     sums = samples.sum(dim=-1)
     if not ((samples >= 0).all() and torch.allclose(sums, torch.ones_like(sums), atol=1e-4)):
         raise ValueError(
@@ -270,7 +276,7 @@ def _probabilities(samples):
             f"got a smallest value of {samples.min().item():.6g} and sums from "
             f"{sums.min().item():.6g} to {sums.max().item():.6g}"
         )
-    return samples
+    return samples, dtype
 
 
 def _entropy(probabilities):
