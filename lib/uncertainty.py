@@ -90,8 +90,8 @@ def interval_coverage(samples, targets, level=0.95, tau=None):
     TypeError
         If a number is not one.
     ValueError
-        If `level` is outside (0, 1), `tau` not positive and finite, the shapes don't fit, or a value
-        is not finite.
+        If `level` is outside (0, 1), `tau` not positive and finite, the shapes don't fit, or a
+        value is not finite.
 
     Examples
     --------
