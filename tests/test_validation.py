@@ -15,6 +15,7 @@ from lib.validation import (
     check_generator,
     check_keep_prob,
     check_positive,
+    check_unit_interval,
 )
 
 
@@ -85,6 +86,30 @@ def test_a_positive_number_of_another_type_is_a_type_error(value):
     message = f"step must be a positive number, got {value!r} of type "
     with pytest.raises(TypeError, match=re.escape(message)):
         check_positive(value, "step")
+
+
+@few_examples
+@given(value=st.floats(min_value=0, max_value=1, exclude_min=True, exclude_max=True))
+def test_every_number_strictly_between_zero_and_one_passes_unchanged(value):
+    assert check_unit_interval(value, "share") == value
+
+
+@pytest.mark.parametrize("value", [np.float32(0.5), np.float64(0.5), Fraction(1, 2)])
+def test_a_share_of_any_kind_of_real_number_comes_back_as_a_float(value):
+    assert type(check_unit_interval(value, "share")) is float
+
+
+@pytest.mark.parametrize("value", [*NOT_IN_RANGE, 1, 1.0, 95])
+def test_a_number_that_is_not_strictly_between_zero_and_one_is_a_value_error(value):
+    with pytest.raises(ValueError, match=re.escape(f"share must lie in (0, 1), got {value!r}")):
+        check_unit_interval(value, "share")
+
+
+@pytest.mark.parametrize("value", [*NOT_A_NUMBER, np.array(0.5), np.True_])
+def test_a_share_of_another_type_is_a_type_error(value):
+    message = f"share must be a number in (0, 1), got {value!r} of type {type(value).__name__}"
+    with pytest.raises(TypeError, match=re.escape(message)):
+        check_unit_interval(value, "share")
 
 
 def test_a_choice_passes_and_anything_else_is_a_value_error_with_the_choices():

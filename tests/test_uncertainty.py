@@ -1,0 +1,636 @@
+"""What holds for Monte Carlo samples: how likely targets are, how many lie inside, entropies."""
+
+import re
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from chance import NOT_A_NUMBER, NOT_IN_RANGE, few_examples, is_near, keep_probs
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import optimize, special, stats
+from torch import nn
+
+from lib.inference import mc_samples
+from lib.layers import Dropout
+from lib.masks import all_masks, mask_probabilities
+from lib.uncertainty import (
+    expected_entropy,
+    gal_weight_decay,
+    interval_coverage,
+    mutual_information,
+    predictive_entropy,
+    predictive_log_likelihood,
+)
+
+moderate = st.floats(-10, 10)
+taus = st.floats(0.01, 100)
+several_taus = pytest.mark.parametrize("tau", [0.25, 1.0, 4.0])
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def close(one, other, tolerance=1e-10):
+    np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+
+
+# predictive_log_likelihood
+
+
+@few_examples
+@given(sample=moderate, target=moderate, tau=taus)
+def test_with_one_sample_it_is_the_log_density_of_a_normal_distribution(sample, target, tau):
+    likelihood = predictive_log_likelihood(np.array([[sample]]), np.array([target]), tau)
+    close(likelihood, [stats.norm.logpdf(target, loc=sample, scale=tau**-0.5)])
+
+
+@few_examples
+@given(
+    samples=arrays(float, (7, 3), elements=st.floats(-3, 3)),
+    targets=arrays(float, 3, elements=st.floats(-3, 3)),
+    tau=st.floats(0.1, 4),
+)
+def test_with_several_it_is_the_log_of_the_average_density(samples, targets, tau):
+    densities = stats.norm.pdf(targets, loc=samples, scale=tau**-0.5)
+    close(predictive_log_likelihood(samples, targets, tau), np.log(densities.mean(axis=0)))
+
+
+@few_examples
+@given(
+    samples=arrays(float, (7, 3), elements=st.floats(-3, 3)),
+    targets=arrays(float, 3, elements=st.floats(-3, 3)),
+    tau=taus,
+)
+def test_it_is_never_below_the_average_of_the_log_densities(samples, targets, tau):
+    average_of_logs = stats.norm.logpdf(targets, loc=samples, scale=tau**-0.5).mean(axis=0)
+    likelihood = predictive_log_likelihood(samples, targets, tau).numpy()
+    assert (likelihood >= average_of_logs - 1e-9 * np.abs(average_of_logs)).all()
+
+
+def test_the_average_of_the_log_densities_is_something_else():
+    samples, targets = torch.tensor([[-3.0], [0.0]]), torch.tensor([0.0])
+    average_of_logs = stats.norm.logpdf(0, loc=samples[:, 0]).mean()
+    assert predictive_log_likelihood(samples, targets, 1.0).item() - average_of_logs > 1.5
+
+
+@several_taus
+@pytest.mark.parametrize("shape", [(4,), (4, 1), (4, 3), (4, 2, 3)])
+def test_outputs_of_an_example_are_independent_given_the_sample(shape, tau, rng):
+    samples, targets = rng.normal(size=(6, *shape)), rng.normal(size=shape)
+    densities = stats.norm.pdf(targets, loc=samples, scale=tau**-0.5)
+    joint = densities.reshape(6, 4, -1).prod(axis=-1)
+    likelihood = predictive_log_likelihood(samples, targets, tau)
+    assert likelihood.shape == (4,)
+    close(likelihood, np.log(joint.mean(axis=0)))
+
+
+def test_after_the_average_they_are_not_independent(rng):
+    samples, targets = rng.normal(size=(6, 4, 3)), rng.normal(size=(4, 3))
+    together = predictive_log_likelihood(samples, targets, 1.0)
+    one_by_one = sum(
+        predictive_log_likelihood(samples[..., i], targets[:, i], 1.0) for i in (0, 1, 2)
+    )
+    assert (together - one_by_one).abs().max() > 0.1
+
+
+@several_taus
+def test_the_densities_of_all_targets_sum_to_one(tau, rng):
+    grid = np.linspace(-30, 30, 6001)
+    samples = np.repeat(rng.normal(size=(5, 1)), len(grid), axis=1)
+    density = predictive_log_likelihood(samples, grid, tau).exp()
+    close(np.trapezoid(density, grid), 1)
+
+
+@several_taus
+def test_samples_of_a_normal_distribution_add_its_variance_to_that_of_the_noise(tau, rng):
+    mean, std, n = 1.5, 0.8, 200_000
+    targets = np.array([-1.0, 1.5, 2.0, 4.0])
+    samples = np.repeat(rng.normal(mean, std, size=(n, 1)), len(targets), axis=1)
+    density = predictive_log_likelihood(samples, targets, tau).exp()
+    expected = stats.norm.pdf(targets, loc=mean, scale=np.sqrt(std**2 + 1 / tau))
+    spread = stats.norm.pdf(targets, loc=samples, scale=tau**-0.5).std(axis=0)
+    assert is_near(density, expected, spread, n)
+
+
+@few_examples
+@given(order=st.permutations(range(6)), times=st.integers(1, 5))
+def test_the_order_of_samples_does_not_matter_nor_does_repeating_them_all(order, times):
+    samples, targets = torch.linspace(-2, 2, 12).double().view(6, 2), torch.tensor([0.3, -1.2])
+    expected = predictive_log_likelihood(samples, targets, 2.0)
+    close(predictive_log_likelihood(samples[list(order)], targets, 2.0), expected)
+    close(predictive_log_likelihood(samples.repeat(times, 1), targets, 2.0), expected)
+
+
+@pytest.mark.parametrize("target", [30.0, 1e3, -1e6])
+def test_targets_so_far_away_that_every_density_is_zero_keep_their_likelihood(target, rng):
+    samples, targets = torch.tensor(rng.normal(size=(50, 1))), torch.tensor([target])
+    for kind in (torch.float32, torch.float64):
+        # the closest sample has the largest density; the others only count less
+        log_densities = stats.norm.logpdf(target, loc=samples.to(kind).double(), scale=0.1)
+        assert not np.exp(log_densities).any()
+        expected = special.logsumexp(log_densities) - np.log(50)
+        likelihood = predictive_log_likelihood(samples.to(kind), targets.to(kind), 100.0)
+        assert likelihood.dtype == kind
+        np.testing.assert_allclose(likelihood, [expected], rtol=1e-5)
+
+
+def test_with_very_many_samples_it_stays_exact():
+    samples, targets = torch.zeros(1_000_000, 2), torch.tensor([0.0, 3.0])
+    close(predictive_log_likelihood(samples, targets, 1.0), stats.norm.logpdf(targets), 1e-5)
+
+
+def test_of_two_samples_far_apart_the_near_one_counts_by_half():
+    samples, targets = torch.tensor([[0.0], [1e4]]), torch.tensor([0.0])
+    expected = stats.norm.logpdf(0) - np.log(2)
+    close(predictive_log_likelihood(samples, targets, 1.0), [expected], 1e-6)
+
+
+@several_taus
+def test_samples_of_a_linear_net_give_the_likelihood_averaged_over_all_masks(tau):
+    keep_prob, n = 0.6, 20_000
+    net, x = nn.Sequential(Dropout(keep_prob), nn.Linear(6, 2)), torch.randn(3, 6)
+    targets = torch.randn(3, 2)
+    masks = all_masks(6)
+    with torch.no_grad():
+        outputs = net[1](x * torch.tensor(masks / keep_prob, dtype=torch.float32)[:, None])
+    densities = stats.norm.pdf(targets, loc=outputs, scale=tau**-0.5).prod(axis=-1)
+    probabilities = mask_probabilities(masks, keep_prob)
+    expected = probabilities @ densities
+    spread = np.sqrt(probabilities @ (densities - expected) ** 2)
+    likelihood = predictive_log_likelihood(mc_samples(net, x, n).double(), targets, tau)
+    assert is_near(likelihood.exp(), expected, spread, n)
+
+
+def test_samples_and_targets_stay_as_they_were():
+    samples, targets = torch.randn(5, 3), torch.randn(3)
+    before = samples.clone(), targets.clone()
+    predictive_log_likelihood(samples, targets, 1.0)
+    interval_coverage(samples, targets, tau=1.0)
+    assert torch.equal(samples, before[0])
+    assert torch.equal(targets, before[1])
+
+
+# interval_coverage
+
+
+def ranked(n_samples, ties=False):
+    """Samples 1, ..., T, and targets with each possible number of them below."""
+    samples = torch.arange(1.0, n_samples + 1)[:, None]
+    targets = samples[:, 0] if ties else torch.arange(n_samples + 1) + 0.5
+    return samples.expand(-1, len(targets)), targets
+
+
+LEVELS = [Fraction(1, 2), Fraction(3, 5), Fraction(4, 5), Fraction(9, 10), Fraction(19, 20)]
+levels = st.floats(0.01, 0.99)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("n_samples", [1, 2, 3, 10, 39, 40, 200])
+def test_a_target_is_inside_if_its_rank_among_the_samples_is(n_samples, level):
+    """Both ends count, without noise: shares of samples below are compared as fractions."""
+    samples, targets = ranked(n_samples)
+    tail = (1 - level) / 2
+    for below, target in enumerate(targets):
+        inside = tail <= Fraction(below, n_samples) <= 1 - tail
+        assert interval_coverage(samples[:, :1], target[None], float(level)) == inside
+
+
+@pytest.mark.parametrize("n_samples", [1, 2, 3, 10, 40])
+def test_a_sample_equal_to_the_target_counts_by_half(n_samples):
+    samples, targets = ranked(n_samples, ties=True)
+    shares = [Fraction(2 * below + 1, 2 * n_samples) for below in range(n_samples)]
+    for level in LEVELS:
+        tail = (1 - level) / 2
+        inside = sum(tail <= share <= 1 - tail for share in shares)
+        coverage = interval_coverage(samples, targets, float(level))
+        assert coverage == pytest.approx(inside / n_samples)
+
+
+def test_targets_that_all_samples_agree_on_are_inside():
+    assert interval_coverage(torch.ones(10, 4), torch.ones(4), 0.1) == 1
+    assert interval_coverage(torch.ones(10, 4), torch.ones(4), 0.1, tau=2.0) == 1
+
+
+@pytest.mark.parametrize("tau", [None, 0.5, 4.0])
+@few_examples
+@given(one=levels, other=levels, seed=st.integers(0, 100))
+def test_a_higher_level_never_covers_less(tau, one, other, seed):
+    rng = np.random.default_rng(seed)
+    samples, targets = rng.normal(size=(9, 20)), 2 * rng.normal(size=20)
+    low, high = (interval_coverage(samples, targets, level, tau) for level in sorted((one, other)))
+    assert 0 <= low <= high <= 1
+
+
+@few_examples
+@given(sample=moderate, tau=taus, level=levels)
+def test_with_one_sample_and_noise_the_ends_are_quantiles_of_a_normal_distribution(
+    sample, tau, level
+):
+    ends = stats.norm.interval(level, loc=sample, scale=tau**-0.5)
+    step = 1e-6 * (ends[1] - ends[0])
+    targets = np.array([ends[0] - step, ends[0] + step, ends[1] - step, ends[1] + step])
+    samples = np.array([[sample]])
+    assert [interval_coverage(samples, t[None], level, tau) for t in targets] == [0, 1, 1, 0]
+
+
+@several_taus
+@pytest.mark.parametrize("level", [0.5, 0.95])
+def test_with_several_they_are_quantiles_of_the_average_distribution(level, tau, rng):
+    samples = rng.normal(size=(5, 1)) + [[0], [0], [0], [5], [5]]
+
+    def end(share):
+        def excess(y):
+            return stats.norm.cdf(y, loc=samples, scale=tau**-0.5).mean() - share
+
+        return optimize.brentq(excess, -50, 50, xtol=1e-12)
+
+    ends = end((1 - level) / 2), end((1 + level) / 2)
+    for target, inside in [
+        (ends[0] - 1e-6, 0),
+        (ends[0] + 1e-6, 1),
+        (ends[1] - 1e-6, 1),
+        (ends[1] + 1e-6, 0),
+    ]:
+        assert interval_coverage(samples, np.array([target]), level, tau) == inside
+
+
+@pytest.fixture(scope="module")
+def calibrated():
+    """Samples f ~ N(m, 1) with another m for each example, targets f + noise of variance 1/4."""
+    rng = np.random.default_rng(0)
+    n_samples, n = 400, 4000
+    means = 5 * rng.normal(size=n)
+    samples = torch.tensor(means + rng.normal(size=(n_samples, n)))
+    noiseless = means + rng.normal(size=n)
+    return samples, torch.tensor(noiseless), torch.tensor(noiseless + rng.normal(size=n) / 2)
+
+
+def coverage_is_near(coverage, expected, n):
+    # the ends come from 400 samples, which moves a coverage by less than 1/400
+    return is_near(coverage, expected, (expected * (1 - expected)) ** 0.5 + n**0.5 / 2400, n)
+
+
+@pytest.mark.parametrize("level", [0.2, 0.5, 0.8, 0.95])
+def test_a_calibrated_model_covers_about_as_much_as_the_level_says(level, calibrated):
+    samples, noiseless, noisy = calibrated
+    assert coverage_is_near(interval_coverage(samples, noisy, level, tau=4.0), level, len(noisy))
+    assert coverage_is_near(interval_coverage(samples, noiseless, level), level, len(noisy))
+
+
+def test_noisy_targets_are_covered_too_little_if_the_noise_is_left_out_or_too_small(calibrated):
+    samples, _, noisy = calibrated
+    without, small, right, large = (
+        interval_coverage(samples, noisy, 0.8, tau) for tau in (None, 1e6, 4.0, 0.5)
+    )
+    end = stats.norm.ppf(0.9)
+    for coverage, modelled in [(without, 1), (small, 1), (right, 1.25), (large, 3)]:
+        expected = 1 - 2 * stats.norm.sf(end * np.sqrt(modelled / 1.25))
+        assert coverage_is_near(coverage, expected, len(noisy))
+    assert without < right - 0.03
+    assert right < large - 0.1
+
+
+def test_the_level_is_95_percent_by_default():
+    samples, targets = torch.zeros(1, 2), torch.tensor([1.95, 1.97])
+    assert interval_coverage(samples, targets, tau=1.0) == 0.5
+    samples, targets = ranked(200)
+    assert interval_coverage(samples, targets) == interval_coverage(samples, targets, 0.95)
+
+
+@pytest.mark.parametrize("tau", [None, 2.0])
+def test_every_output_of_an_example_counts_and_the_order_of_samples_does_not(tau, rng):
+    samples, targets = rng.normal(size=(11, 6, 2, 3)), rng.normal(size=(6, 2, 3))
+    coverage = interval_coverage(samples, targets, 0.5, tau)
+    assert type(coverage) is float
+    assert 0 < coverage < 1
+    flat = samples.reshape(11, -1), targets.reshape(-1)
+    one_by_one = [interval_coverage(flat[0][:, [i]], flat[1][[i]], 0.5, tau) for i in range(36)]
+    assert coverage == pytest.approx(np.mean(one_by_one))
+    assert interval_coverage(samples[::-1].copy(), targets, 0.5, tau) == coverage
+
+
+# Bad input, of both
+
+
+def coverage_of_90_percent(samples, targets, tau):
+    return interval_coverage(samples, targets, 0.9, tau)
+
+
+both_need_targets = pytest.mark.parametrize(
+    "function", [predictive_log_likelihood, coverage_of_90_percent]
+)
+
+
+@both_need_targets
+@pytest.mark.parametrize(
+    ("samples", "targets"),
+    [((), ()), ((5,), ()), ((5,), (5,)), ((5, 3), (4,)), ((5, 3), (5,)), ((5, 3), (5, 3)),
+     ((5, 3, 1), (3,)), ((5, 3), (3, 1)), ((5, 3, 2), (3, 1)), ((5, 3, 2), (1, 2)),
+     ((0, 3), (3,)), ((5, 0), (0,)), ((5, 3, 0), (3, 0))],
+)  # fmt: skip
+def test_shapes_that_do_not_fit_are_a_value_error_that_says_them(function, samples, targets):
+    message = (
+        "samples and targets must have shapes (n_samples, n, ...) and (n, ...), none empty, "
+        f"got {samples} and {targets}"
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        function(torch.zeros(samples), torch.zeros(targets), 1.0)
+
+
+@both_need_targets
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_samples_or_targets_that_are_not_finite_are_a_value_error(function, bad):
+    samples, targets = torch.zeros(5, 3), torch.zeros(3)
+    samples[2, 1] = samples[4, 0] = bad
+    message = "samples must be finite, got NaN or infinity in 2 of 15 values"
+    with pytest.raises(ValueError, match=message):
+        function(samples, targets, 1.0)
+    targets[1] = bad
+    message = "targets must be finite, got NaN or infinity in 1 of 3 values"
+    with pytest.raises(ValueError, match=message):
+        function(torch.zeros(5, 3), targets, 1.0)
+
+
+@both_need_targets
+@pytest.mark.parametrize("tau", [0, -0.5, float("nan"), float("inf")])
+def test_a_tau_that_is_not_positive_and_finite_is_a_value_error(function, tau):
+    with pytest.raises(ValueError, match=f"tau must be positive and finite, got {tau}"):
+        function(torch.zeros(5, 3), torch.zeros(3), tau)
+
+
+@both_need_targets
+@pytest.mark.parametrize("tau", ["1", True, 1j, [1.0]])
+def test_a_tau_that_is_no_number_is_a_type_error(function, tau):
+    message = f"tau must be a positive number, got {tau!r} of type {type(tau).__name__}"
+    with pytest.raises(TypeError, match=re.escape(message)):
+        function(torch.zeros(5, 3), torch.zeros(3), tau)
+
+
+def test_a_likelihood_needs_a_tau():
+    with pytest.raises(TypeError, match="tau must be a positive number, got None"):
+        predictive_log_likelihood(torch.zeros(5, 3), torch.zeros(3), None)
+
+
+@pytest.mark.parametrize("level", [0, 1, 95, -0.1, float("nan"), float("inf")])
+def test_a_level_out_of_range_is_a_value_error(level):
+    with pytest.raises(ValueError, match=re.escape(f"level must lie in (0, 1), got {level!r}")):
+        interval_coverage(torch.zeros(5, 3), torch.zeros(3), level)
+
+
+@pytest.mark.parametrize("level", NOT_A_NUMBER)
+def test_a_level_that_is_no_number_is_a_type_error(level):
+    message = f"level must be a number in (0, 1), got {level!r} of type {type(level).__name__}"
+    with pytest.raises(TypeError, match=re.escape(message)):
+        interval_coverage(torch.zeros(5, 3), torch.zeros(3), level)
+
+
+# Entropies
+
+
+ENTROPIES = [predictive_entropy, expected_entropy, mutual_information]
+each_entropy = pytest.mark.parametrize("function", ENTROPIES)
+
+
+@st.composite
+def class_probabilities(draw):
+    """Samples of shape (T, n, classes); large logits make some of them one-hot."""
+    shape = draw(st.tuples(st.integers(1, 5), st.integers(1, 3), st.integers(1, 6)))
+    scale = draw(st.sampled_from([0.1, 3, 1000]))
+    logits = draw(arrays(float, shape, elements=st.floats(-1, 1)))
+    kind = draw(st.sampled_from([torch.float32, torch.float64]))
+    return torch.tensor(logits * scale).to(kind).softmax(dim=-1)
+
+
+@few_examples
+@given(samples=class_probabilities())
+def test_entropy_is_mutual_information_plus_expected_entropy(samples):
+    total, information, expected = (
+        function(samples) for function in (predictive_entropy, mutual_information, expected_entropy)
+    )
+    close(total, information + expected, 1e-6)
+    assert {total.dtype, information.dtype, expected.dtype} == {samples.dtype}
+    assert total.shape == information.shape == expected.shape == samples.shape[1:-1]
+
+
+@few_examples
+@given(samples=class_probabilities())
+def test_entropies_are_those_of_scipy_of_the_average_and_of_each_sample(samples):
+    p = samples.double().numpy()
+    close(predictive_entropy(samples), stats.entropy(p.mean(axis=0), axis=-1), 1e-6)
+    close(expected_entropy(samples), stats.entropy(p, axis=-1).mean(axis=0), 1e-6)
+
+
+@few_examples
+@given(samples=class_probabilities())
+def test_mutual_information_is_the_average_divergence_from_the_average(samples):
+    p = samples.double().numpy()
+    divergence = special.rel_entr(p, p.mean(axis=0)).sum(axis=-1).mean(axis=0)
+    close(mutual_information(samples), divergence, 1e-6)
+
+
+@few_examples
+@given(samples=class_probabilities())
+def test_entropies_are_from_zero_to_the_log_of_the_number_of_classes(samples):
+    n_samples, _, classes = samples.shape
+    for function in ENTROPIES:
+        assert (function(samples) >= -1e-7).all()
+        assert (function(samples) <= np.log(classes) + 1e-6).all()
+    information = mutual_information(samples)
+    assert (information >= 0).all()
+    assert (information <= np.log(n_samples) + 1e-6).all()
+
+
+@pytest.mark.parametrize("classes", [2, 10, 1000])
+@pytest.mark.parametrize("scale", [0.01, 1, 10])
+def test_if_all_samples_agree_mutual_information_is_zero_and_never_below(scale, classes):
+    one = (scale * torch.randn(500, classes)).softmax(dim=-1)
+    information = mutual_information(one.expand(7, 500, classes))
+    assert (information >= 0).all()
+    close(information, 0, 1e-7)
+    close(predictive_entropy(one.expand(7, 500, classes)), expected_entropy(one[None]), 1e-6)
+
+
+@few_examples
+@given(samples=class_probabilities())
+def test_the_more_samples_differ_the_more_mutual_information_there_is_at_least(samples):
+    """Pinsker's inequality: a divergence is at least half the squared sum of differences."""
+    samples = samples.double()
+    differences = (samples - samples.mean(dim=0)).abs().sum(dim=-1)
+    at_least = (differences**2 / 2).mean(dim=0)
+    assert (mutual_information(samples) >= at_least - 1e-9).all()
+
+
+def test_samples_that_are_sure_have_entropy_by_disagreement_alone():
+    votes = torch.tensor([[0, 2], [0, 2], [1, 2], [1, 2], [0, 2]])
+    for samples in (nn.functional.one_hot(votes, 3), nn.functional.one_hot(votes, 3).float()):
+        expected = [stats.entropy([0.6, 0.4]), 0]
+        close(predictive_entropy(samples), expected, 1e-6)
+        close(mutual_information(samples), expected, 1e-6)
+        assert torch.equal(expected_entropy(samples), torch.zeros(2))
+
+
+def test_uniform_samples_have_the_log_of_the_number_of_classes_without_disagreement():
+    samples = torch.full((3, 2, 10), 0.1)
+    close(predictive_entropy(samples), np.log(10), 1e-6)
+    close(expected_entropy(samples), np.log(10), 1e-6)
+    assert torch.equal(mutual_information(samples), torch.zeros(2))
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (4, 2, 3)])
+@each_entropy
+def test_samples_come_first_classes_last_and_the_order_of_both_does_not_matter(function, shape):
+    samples = torch.randn(5, *shape, 6).double().softmax(dim=-1)
+    entropy = function(samples)
+    assert entropy.shape == shape
+    close(function(samples.flip(0)), entropy)
+    close(function(samples.flip(-1)), entropy)
+    if shape:
+        close(function(samples.flip(1)), entropy.flip(0))
+        close(function(samples[:, :1]), entropy[:1])
+
+
+@each_entropy
+def test_a_softmax_over_a_thousand_classes_sums_to_one_well_enough(function):
+    samples = (20 * torch.randn(3, 100, 1000)).softmax(dim=-1)
+    assert function(samples).isfinite().all()
+
+
+@each_entropy
+def test_samples_of_probabilities_stay_as_they_were(function):
+    samples = torch.randn(5, 4, 3).softmax(dim=-1)
+    before = samples.clone()
+    function(samples)
+    assert torch.equal(samples, before)
+
+
+NOT_PROBABILITIES = {
+    "logits": torch.tensor([[[2.0, -1.0, 3.0]]]),
+    "logits whose sum is one": torch.tensor([[[2.0, -1.0, 0.0]]]),
+    "logarithms": torch.tensor([[[0.5, 0.3, 0.2]]]).log(),
+    "above one": torch.tensor([[[0.5, 0.5, 0.2]]]),
+    "below one": torch.tensor([[[0.5, 0.3, 0.1]]]),
+    "one example of many": torch.tensor([[[0.5, 0.5], [0.5, 0.5]], [[0.5, 0.5], [0.5, 0.6]]]),
+    "classes first": torch.tensor([[[0.1, 0.2], [0.9, 0.8]]]),
+    "negative": torch.tensor([[[1.1, -0.1]]]),
+    "NaN": torch.tensor([[[float("nan"), 1.0]]]),
+    "infinite": torch.tensor([[[float("inf"), 0.0]]]),
+    "zeros": torch.zeros(2, 3, 4),
+}
+
+
+@each_entropy
+@pytest.mark.parametrize("samples", NOT_PROBABILITIES.values(), ids=NOT_PROBABILITIES)
+def test_samples_that_are_no_probabilities_are_a_value_error_that_says_what_they_are(
+    function, samples
+):
+    sums = samples.sum(dim=-1)
+    message = (
+        "samples must hold class probabilities, at least 0 and of sum 1, "
+        f"got a smallest value of {samples.min():.6g} and sums from "
+        f"{sums.min():.6g} to {sums.max():.6g}"
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        function(samples)
+
+
+@each_entropy
+@pytest.mark.parametrize("shape", [(), (3,), (0, 3), (0, 2, 3), (4, 0, 3), (4, 2, 0)])
+def test_probabilities_of_another_shape_or_none_are_a_value_error_that_says_it(function, shape):
+    message = f"samples must have shape (n_samples, ..., classes), none empty, got {shape}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        function(torch.zeros(shape))
+
+
+# gal_weight_decay
+
+
+@few_examples
+@given(
+    keep_prob=keep_probs,
+    length_scale=st.floats(1e-3, 1e3),
+    n_train=st.integers(1, 10**6),
+    tau=taus,
+)
+def test_the_weight_decay_is_its_formula(keep_prob, length_scale, n_train, tau):
+    decay = gal_weight_decay(keep_prob, length_scale, n_train, tau)
+    assert type(decay) is float
+    assert decay == pytest.approx(length_scale**2 * keep_prob / 2 / n_train / tau, rel=1e-12)
+
+
+def test_a_weight_decay_by_hand():
+    assert gal_weight_decay(n_train=2, tau=0.5, keep_prob=0.25, length_scale=4) == 2
+
+
+def penalized_least_squares(X, y, decay):
+    """Minimize the mean of (y - X w)^2 / 2, plus `decay` times |w|^2."""
+    n, inputs = X.shape
+    rows = np.concatenate([X / np.sqrt(2 * n), np.sqrt(decay) * np.eye(inputs)])
+    targets = np.concatenate([y / np.sqrt(2 * n), np.zeros(inputs)])
+    return np.linalg.lstsq(rows, targets, rcond=None)[0]
+
+
+@few_examples
+@given(length_scale=st.floats(0.1, 10), tau=taus, n_train=st.integers(1, 20))
+def test_without_dropout_the_penalized_weights_are_the_mean_of_the_posterior(
+    length_scale, tau, n_train
+):
+    """Weights and targets are jointly normal: w ~ N(0, I / l^2), y ~ N(X w, I / tau)."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(n_train, 4)), rng.normal(size=n_train)
+    prior = np.eye(4) / length_scale**2
+    of_targets = X @ prior @ X.T + np.eye(n_train) / tau
+    posterior_mean = prior @ X.T @ np.linalg.solve(of_targets, y)
+    decay = gal_weight_decay(1, length_scale, n_train, tau)
+    close(penalized_least_squares(X, y, decay), posterior_mean, 1e-8)
+
+
+@pytest.mark.parametrize("keep_prob", [0.1, 0.5, 0.9, 1])
+def test_with_dropout_it_is_the_log_prior_of_the_masked_weights_on_average(keep_prob, rng):
+    w, length_scale, n_train, tau = rng.normal(size=5), 0.7, 30, 2.0
+    masks = all_masks(5)
+    log_priors = stats.norm.logpdf(masks * w, scale=1 / length_scale).sum(axis=1)
+    at_zero = stats.norm.logpdf(np.zeros(5), scale=1 / length_scale).sum()
+    of_one_example = mask_probabilities(masks, keep_prob) @ (at_zero - log_priors) / n_train
+    decay = gal_weight_decay(keep_prob, length_scale, n_train, tau)
+    close(decay * w @ w, of_one_example / tau)
+
+
+VALID = {"keep_prob": 0.5, "length_scale": 1.0, "n_train": 10, "tau": 1.0}
+NOT_POSITIVE = [0, -1.0, float("nan"), float("inf")]
+RANGES = {
+    "keep_prob": ("must lie in (0, 1]", NOT_IN_RANGE),
+    "length_scale": ("must be positive and finite", NOT_POSITIVE),
+    "n_train": ("must be at least 1", [0, -3]),
+    "tau": ("must be positive and finite", NOT_POSITIVE),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "range_", "value"),
+    [(name, range_, value) for name, (range_, values) in RANGES.items() for value in values],
+)
+def test_an_argument_out_of_range_is_a_value_error_with_name_value_and_range(name, range_, value):
+    with pytest.raises(ValueError, match=re.escape(f"{name} {range_}, got {value!r}")):
+        gal_weight_decay(**VALID | {name: value})
+
+
+@pytest.mark.parametrize("name", VALID)
+@pytest.mark.parametrize("value", NOT_A_NUMBER)
+def test_an_argument_that_is_no_number_is_a_type_error(name, value):
+    with pytest.raises(TypeError, match=re.escape(f"{name} must be a ")):
+        gal_weight_decay(**VALID | {name: value})
+
+
+def test_a_number_of_examples_that_is_not_whole_is_a_type_error():
+    with pytest.raises(TypeError, match=r"n_train must be a whole number at least 1, got 10\.0"):
+        gal_weight_decay(0.5, 1.0, 10.0, 1.0)
