@@ -8,6 +8,8 @@ import pytest
 import torch
 from chance import is_near
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from lib.inference import mc_samples, sampling, stochastic_layers, weight_scaled
 from lib.layers import Dropout, GaussianDropout
@@ -233,6 +235,32 @@ def test_with_gaussian_noise_a_linear_output_has_the_mean_and_variance_of_its_su
     assert is_near(squares.mean(dim=0), variance, 2**0.5 * variance, n)
 
 
+@pytest.mark.parametrize("make", [Dropout, lambda keep_prob: nn.Dropout(1 - keep_prob)])
+@pytest.mark.parametrize("keep_prob", [0.5, 0.8])
+def test_of_a_linear_net_with_dropout_on_its_inputs_the_samples_have_the_exact_moments(
+    make, keep_prob
+):
+    net, x, n = nn.Sequential(make(keep_prob), nn.Linear(8, 2)).double(), torch.randn(3, 8), 20_000
+    x, masks = x.double(), all_masks(8)
+    probabilities = torch.tensor(mask_probabilities(masks, keep_prob))
+    with torch.no_grad():
+        outputs = net[1](x * torch.tensor(masks / keep_prob)[:, None])  # (masks, batch, outputs)
+        prediction = net[1](x)
+        variance = (1 - keep_prob) / keep_prob * x**2 @ net[1].weight.T ** 2
+    mean = torch.einsum("m,mbo->bo", probabilities, outputs)
+    by_masks = torch.einsum("m,mbo,mbk->bok", probabilities, outputs - mean, outputs - mean)
+    torch.testing.assert_close(mean, prediction)
+    torch.testing.assert_close(by_masks.diagonal(dim1=1, dim2=2), variance)
+
+    samples = mc_samples(net, x, n)
+    assert is_near(samples.mean(dim=0), mean, variance.sqrt(), n)
+    # examples have masks of their own: no covariance between them
+    covariance = torch.block_diag(*by_masks)
+    deviations = (samples - mean).flatten(1)
+    products = deviations[:, :, None] * deviations[:, None]
+    assert is_near(products.mean(dim=0), covariance, products.std(dim=0), n)
+
+
 @every_stochastic_model
 def test_samples_differ_and_are_distributed_as_runs_one_by_one(name):
     model, x = stochastic_model(name)
@@ -259,6 +287,39 @@ def test_sampling_leaves_input_and_mode_as_they_were(name):
     mc_samples(model, x, 3)
     assert modes(model) == before
     assert torch.equal(x, input_before)
+
+
+# name: (layers, shape of their input)
+NORMALIZED = {
+    "together": ([nn.Linear(8, 5), nn.BatchNorm1d(5), Dropout(0.5)], (4, 8)),
+    "together, dropout before": ([Dropout(0.5), nn.Linear(8, 5), nn.BatchNorm1d(5)], (4, 8)),
+    "one by one": ([nn.BatchNorm1d(5), Recurrent()], (4, 5, 8)),
+    "one by one, dropout before": ([Recurrent(), nn.Dropout(0.5), nn.BatchNorm1d(5)], (4, 5, 8)),
+}
+
+
+@pytest.mark.parametrize("name", NORMALIZED)
+@pytest.mark.parametrize("set_mode", [nn.Module.train, nn.Module.eval], ids=["train", "eval"])
+def test_sampling_many_keeps_the_statistics_of_batch_normalization_bit_for_bit(name, set_mode):
+    layers, shape = NORMALIZED[name]
+    model, x = copy.deepcopy(nn.Sequential(*layers)), torch.randn(shape)
+    model.train()(x)  # so that there are statistics
+    before = copy.deepcopy(model.state_dict())
+    set_mode(model)
+    mc_samples(model, x, 7, max_rows=8)
+    assert list(model.state_dict()) == list(before)
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_sampling_many_uses_the_stored_statistics_and_not_those_of_the_batch(training):
+    model = nn.Sequential(nn.Linear(8, 5), nn.BatchNorm1d(5), Dropout(1))
+    model[1].running_mean.uniform_(-1, 1)
+    x = torch.randn(4, 8)
+    with torch.no_grad():
+        expected = model.eval()(x)
+    torch.testing.assert_close(mc_samples(model.train(training), x, 3), expected.expand(3, 4, 5))
 
 
 @pytest.mark.parametrize("batch", [0, 1, 5])
@@ -304,6 +365,32 @@ def test_chunks_bound_the_rows_that_are_computed_together():
     assert len(runs) == 1 + 50  # an image has two rows of pixels
 
 
+class Results(TorchDispatchMode):
+    """Notes down how many bytes each result of an operation has, below `torch.vmap`."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        self.sizes += [value.nbytes for value in tree_leaves(result) if torch.is_tensor(value)]
+        return result
+
+
+@pytest.mark.parametrize("layer", [Dropout(0.5), GaussianDropout(0.5), nn.Dropout(0.5)])
+def test_however_many_samples_nothing_but_their_outputs_has_more_than_max_rows(layer):
+    net = nn.Sequential(
+        layer, nn.Linear(8, 8), nn.ReLU(), nn.BatchNorm1d(8), layer, nn.Linear(8, 2)
+    )
+    x, n, bytes_of_a_row = torch.randn(10, 8), 2000, 8 * 4
+    with Results() as results:
+        samples = mc_samples(net, x, n, max_rows=1000)
+    *within, last = results.sizes
+    assert last == samples.nbytes
+    assert max(within) == 1000 * bytes_of_a_row
+
+
 def test_what_comes_before_the_first_stochastic_layer_is_computed_once_for_all_samples():
     before, after = Watched(), Watched()
     net = nn.Sequential(nn.Linear(4, 6), before, Dropout(0.5), nn.Linear(6, 3), after)
@@ -322,6 +409,7 @@ def test_samples_repeat_under_the_seed(name):
         draws.append(mc_samples(model, x, 4))
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
+    assert not torch.equal(draws[2], mc_samples(model, x, 4))  # without a seed they go on
 
 
 @pytest.mark.parametrize("name", ["nn.LSTM", "attention, fused", "dropout before an LSTM"])
@@ -384,6 +472,32 @@ def test_an_error_of_the_model_itself_comes_through_and_the_mode_comes_back():
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         mc_samples(net, torch.randn(5, 7), 10)
     assert modes(net) == before
+
+
+class Failing(nn.Module):
+    """Raises an error from one call on."""
+
+    def __init__(self, error, from_call):
+        super().__init__()
+        self.error, self.calls_left = error, from_call - 1
+
+    def forward(self, x):
+        if self.calls_left == 0:
+            raise self.error
+        self.calls_left -= 1
+        return x
+
+
+@pytest.mark.parametrize("error", [RuntimeError, ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("from_call", [1, 2, 4])
+def test_an_error_at_any_time_comes_through_and_every_mode_comes_back(error, from_call):
+    net = nn.Sequential(nn.BatchNorm1d(4), small_net(), nn.Dropout(0.5), Failing(error, from_call))
+    mixed_modes(net)
+    before, statistics = modes(net), copy.deepcopy(net.state_dict())
+    with pytest.raises(error):
+        mc_samples(net, torch.randn(5, 4), 10, max_rows=10)  # a trial, and five chunks
+    assert modes(net) == before
+    assert all(torch.equal(value, statistics[name]) for name, value in net.state_dict().items())
 
 
 # weight_scaled
