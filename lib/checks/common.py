@@ -171,6 +171,65 @@ def as_number(result, what):
     return result
 
 
+def as_pair(result, names):
+    """Return the two things that a student's function returned.
+
+    Parameters
+    ----------
+    result : object
+        What the student returned: a tuple or list of two, or an array of two rows.
+    names : str
+        How messages call the two, as one would return them: "mean, standard_error".
+
+    Returns
+    -------
+    tuple
+
+    Raises
+    ------
+    AssertionError
+        If they are not two.
+    """
+    __tracebackhide__ = True
+    is_pair = isinstance(result, list | tuple) or (
+        isinstance(result, np.ndarray) and result.ndim > 0
+    )
+    expect(is_pair and len(result) == 2, f"The function must return two things: return {names}.")
+    return tuple(result)
+
+
+def check_value(value, right, mistakes, otherwise, rtol=1e-6, atol=1e-9):
+    """Compare a student's numbers with the right ones, and name the mistake that gives others.
+
+    Parameters
+    ----------
+    value, right : float or numpy.ndarray
+        Of one shape.
+    mistakes : iterable of tuple
+        Pairs of the numbers that a mistake gives, and what it means. Those of another shape are
+        passed over.
+    otherwise : str
+        What to say of numbers that no mistake in the list gives.
+    rtol, atol : float
+        How close numbers must be to count as equal, as for ``numpy.isclose``.
+
+    Raises
+    ------
+    AssertionError
+        If the numbers are not the right ones.
+    """
+    __tracebackhide__ = True
+
+    def is_(other):
+        return np.shape(value) == np.shape(other) and np.allclose(value, other, rtol, atol)
+
+    if is_(right):
+        return
+    for wrong, message in mistakes:
+        expect(not is_(wrong), message)
+    raise AssertionError(otherwise)
+
+
 def check_kept(kept, keep_prob):
     """Look at which units a batch kept.
 
