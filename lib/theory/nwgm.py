@@ -237,9 +237,9 @@ def weight_decay_term(w, x, keep_prob, *, unit="sigmoid", scaling="weight"):
     .. math:: \sigma'(\mathbb{E}[S]) \; \text{Var}(M_i) \, x_i^2 \, w_i
 
     M is the mask in the sum: its variance is p (1 - p), or (1 - p) / p if it is scaled by 1 / p.
-    For a linear unit the factor in front is 1, and the statement exact. For a sigmoid unit it is the
-    first-order term in the weights: what it leaves out, a push that makes the unit surer among it,
-    is as large where the sum has a standard deviation of 1 or more.
+    For a linear unit the factor in front is 1, and the statement exact. For a sigmoid unit it is
+    the term of first order in the weights: what it leaves out, among it a push that makes the unit
+    surer, is as large where the sum has a standard deviation of 1 or more.
 
     Parameters
     ----------
