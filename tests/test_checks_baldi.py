@@ -324,7 +324,7 @@ DROPOUT_GRADIENT = [
     ),
     (at_mean, "gradient of the ensemble, at the mean sum"),
     (lambda w, x, t, k: at_mean(w, x, t, k) / k, "And dS/dw_i would be"),
-    (with_decay, "the mean gradient begins with"),
+    (with_decay, "the mean gradient by weight"),
     (over_masks(lambda p, m, d, x: p @ d * x), "forgotten in the derivative"),
     (over_masks(lambda p, m, d, x: d.mean() * x), "forgotten in the derivative"),
     (lambda w, x, t, k: (sigmoid(x @ w) - t) * k * x, "forgotten in the sum"),
@@ -487,7 +487,7 @@ def test_one_unnamed_mistake_is_not_taken_for_another():
     """Numbers that no formula of the lists gives get the general message."""
     data = np.random.default_rng(0)
     for wrong in data.uniform(0.3, 3, size=50):
-        with pytest.raises(AssertionError, match="the mean gradient begins with"):
+        with pytest.raises(AssertionError, match="the mean gradient by weight"):
             baldi.dropout_gradient(lambda *args, a=wrong: a * RIGHT(*args) + a)
         with pytest.raises(AssertionError, match="For a few outputs"):
             baldi.nwgm(lambda o, p, a=wrong: a * loop_nwgm(o, p) + a)

@@ -270,8 +270,8 @@ ALL_OUTPUTS = [
     (network(output=lambda m, h, v: sigmoid(m[:, None] * h @ v).tolist()), "NumPy array"),
     (network(output=lambda m, h, v: sigmoid(m * h @ v)), "raised ValueError"),
     (
-        network(output=lambda m, h, v: np.tanh((m[:, None] * h) @ v)),
-        "Some outputs differ",
+        network(output=lambda m, h, v: m.mean(axis=1)[:, None] * sigmoid(h @ v)),
+        r"With the mask \[.*0.*\] it is 0\.\d+ for example \d; yours",
     ),
 ]
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import expit as sigmoid
 from scipy.special import logit
 
-from lib.checks.common import as_array, as_number, as_pair, call, check_value, expect
+from lib.checks.common import as_array, as_number, as_pair, call, check_value, expect, farthest
 from lib.checks.noise import VARIANCES
 from lib.masks import all_masks, mask_probabilities
 from lib.theory import nwgm as theory
@@ -382,13 +382,14 @@ def dropout_gradient(student):
             "Two calls give different gradients: are masks drawn at random? The mean over all "
             f"masks is asked for, and {n} inputs have only {2**n}.",
         )
+        (i,) = farthest(gradient, right)
         off = np.linalg.norm(gradient - right) / np.linalg.norm(right)
         check_value(
             gradient,
             right,
             _gradients(w, x, t, keep_prob),
-            f"For {n} inputs, t={t} and keep_prob={keep_prob} the mean gradient begins with "
-            f"{right[0]:.6f}, yours with {gradient[0]:.6f}."
+            f"For {n} inputs, t={t} and keep_prob={keep_prob} the mean gradient by weight {i} is "
+            f"{right[i]:.6f}, yours is {gradient[i]:.6f}."
             + (" Near, but not equal: list all masks." if off < 0.1 else ""),
             rtol=1e-4,
             atol=1e-6,

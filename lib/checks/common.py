@@ -230,6 +230,21 @@ def check_value(value, right, mistakes, otherwise, rtol=1e-6, atol=1e-9):
     raise AssertionError(otherwise)
 
 
+def farthest(value, right):
+    """Where two arrays of one shape differ most, for a message.
+
+    Parameters
+    ----------
+    value, right : numpy.ndarray
+
+    Returns
+    -------
+    tuple of int
+        The index.
+    """
+    return tuple(int(i) for i in np.unravel_index(np.abs(value - right).argmax(), right.shape))
+
+
 def check_kept(kept, keep_prob):
     """Look at which units a batch kept.
 

@@ -8,7 +8,16 @@ import numpy as np
 from scipy.special import comb, logit
 from scipy.special import expit as sigmoid
 
-from lib.checks.common import as_array, as_number, as_pair, call, check_value, expect, factor
+from lib.checks.common import (
+    as_array,
+    as_number,
+    as_pair,
+    call,
+    check_value,
+    expect,
+    factor,
+    farthest,
+)
 from lib.masks import all_masks, mask_probabilities
 
 ERROR_FOR_BIAS = (
@@ -70,20 +79,22 @@ def bias_variance(student):
             not (np.allclose(bias_squared, spread) and np.allclose(variance, bias**2)),
             "The two are swapped: return bias_squared, variance.",
         )
+        (i,) = farthest(bias_squared, bias**2)
         check_value(
             bias_squared,
             bias**2,
             _biases(predictions, truth),
-            f"With {n_sets} sets the mean prediction at the first point is "
-            f"{predictions[:, 0].mean():.4f} and the truth {truth[0]:.4f}, so the squared bias is "
-            f"{bias[0] ** 2:.4f}; yours is {bias_squared[0]:.4f}.",
+            f"With {n_sets} sets the mean prediction at point {i} is "
+            f"{predictions[:, i].mean():.4f} and the truth {truth[i]:.4f}, so the squared bias is "
+            f"{bias[i] ** 2:.4f}; yours is {bias_squared[i]:.4f}.",
         )
+        (i,) = farthest(variance, spread)
         check_value(
             variance,
             spread,
             _variances(predictions, truth),
-            f"With {n_sets} sets the predictions at the first point scatter about their mean with "
-            f"the variance {spread[0]:.4f}; yours is {variance[0]:.4f}.",
+            f"With {n_sets} sets the predictions at point {i} scatter about their mean with "
+            f"the variance {spread[i]:.4f}; yours is {variance[i]:.4f}.",
         )
     print("bias_variance: at each point over the sets; they add up to the error.")
 
@@ -326,12 +337,14 @@ def _name_outputs(outputs, right, again, given):
                 f"What reaches the sigmoid is {scale:.4g} times what it should be: are the masks "
                 "scaled? In this exercise they hold zeros and ones."
             )
+    k, i = farthest(outputs, right)
     check_value(
         outputs,
         right,
         _wrong_outputs(**given),
-        "Some outputs differ from sigmoid(v . (m * max(0, Wx - b))). With the last mask, all "
-        f"ones, the first example gives {right[-1, 0]:.6f}; yours is {outputs[-1, 0]:.6f}.",
+        "Some outputs differ from sigmoid(v . (m * max(0, Wx - b))). With the mask "
+        f"{all_masks(len(given['b']))[k].tolist()} it is {right[k, i]:.6f} for example {i}; yours "
+        f"is {outputs[k, i]:.6f}.",
     )
 
 
@@ -427,13 +440,14 @@ def ensemble_prediction(student):
             result, (6,), "The mean", "It holds a number for each example, that is each column."
         )
         right = mask_probabilities(all_masks(n), keep_prob) @ outputs
+        (i,) = farthest(mean, right)
         check_value(
             mean,
             right,
             _means(outputs, n, keep_prob),
-            f"For {n} units and keep_prob={keep_prob} the mean of the first column over all "
-            f"{2**n} masks is {right[0]:.6f}, yours is {mean[0]:.6f}. Sum probability times output "
-            "over the rows.",
+            f"For {n} units and keep_prob={keep_prob} the mean of column {i} over all {2**n} masks "
+            f"is {right[i]:.6f}, yours is {mean[i]:.6f}. Sum probability times output over the "
+            "rows.",
         )
     print("ensemble_prediction: each sub-network with the probability of its mask.")
 
