@@ -1,4 +1,4 @@
-"""How fast the layers and the enumeration of masks are: `make bench`.
+"""How fast layers, Monte Carlo samples and the enumeration of masks are: `make bench`.
 
 Machines are noisy, so the variants take turns within one run, a turn each per round, and it is the
 ratio within a round that counts: its median and quartiles are printed. Another benchmark is another
@@ -16,6 +16,7 @@ import torch
 from scipy.special import expit
 from torch import nn
 
+from lib.inference import mc_samples
 from lib.layers import Dropout, GaussianDropout
 from lib.masks import all_masks, mask_probabilities
 from lib.theory.ensemble import ensemble_mean, subnetwork_outputs
@@ -88,6 +89,42 @@ def training_step(seconds=12):
     print_verdict(times, "ours", "without dropout", at_most=1.15)
 
 
+def monte_carlo_samples(seconds=6, n_samples=100):
+    """Samples of 784-800-800-10 by `mc_samples`, against as many passes with torch's dropout.
+
+    A round takes seconds itself: there are a few only, and each counts.
+    """
+    x = torch.rand(1000, 784)
+
+    def net_of(layer, places):
+        dropout = [layer() if place in places else nn.Identity() for place in range(3)]
+        layers = (
+            *(dropout[0], nn.Linear(784, 800), nn.ReLU()),
+            *(dropout[1], nn.Linear(800, 800), nn.ReLU()),
+            *(dropout[2], nn.Linear(800, 10)),
+        )
+        return nn.Sequential(*layers)
+
+    @torch.no_grad()
+    def full_passes(net):
+        torch.stack([net(x) for _ in range(n_samples)])
+
+    for title, places, at_most in [
+        ("on the last hidden layer", [2], 0.2),
+        ("before every layer", [0, 1, 2], 0.75),
+    ]:
+        times = take_turns(
+            {
+                "full passes, torch": partial(full_passes, net_of(nn.Dropout, places).train()),
+                "mc_samples": partial(mc_samples, net_of(Dropout, places), x, n_samples),
+            },
+            seconds,
+            warm_up=0,
+        )
+        print_table(f"{n_samples} samples of 784-800-800-10, 1,000 inputs, dropout {title}", times)
+        print_verdict(times, "mc_samples", "full passes, torch", at_most)
+
+
 def enumeration(seconds=4):
     """A unit fed by 16 masked inputs, all masks: NumPy alone, on the one thread `make` gives it."""
     rng = np.random.default_rng(0)
@@ -121,10 +158,10 @@ def enumeration(seconds=4):
     print_time_verdict(times, "all", seconds=1)
 
 
-BENCHMARKS = [dropout_layer, training_step]
+BENCHMARKS = [dropout_layer, training_step, monte_carlo_samples]
 
 
-def take_turns(variants, seconds):
+def take_turns(variants, seconds, warm_up=0.1):
     """Run the variants in turn for some seconds, and time each turn.
 
     Parameters
@@ -132,7 +169,9 @@ def take_turns(variants, seconds):
     variants : dict of callable
         What to time, by name.
     seconds : float
-        How long to go on, after a tenth of it to warm up.
+        How long to go on, after the warm-up. A round that has begun is finished.
+    warm_up : float
+        The first rounds, up to this share of the seconds, don't count.
 
     Returns
     -------
@@ -144,13 +183,13 @@ def take_turns(variants, seconds):
     # nobody always runs right after the same one
     for order in itertools.cycle(itertools.permutations(variants)):
         now = time.perf_counter() - begin
-        if now > 1.1 * seconds:
+        if now > (1 + warm_up) * seconds:
             break
         for name in order:
             start = time.perf_counter()
             variants[name]()
             stop = time.perf_counter()
-            if now > 0.1 * seconds:
+            if now > warm_up * seconds:
                 times[name].append(stop - start)
     return {name: np.array(column) for name, column in times.items()}
 
