@@ -3,12 +3,13 @@
 import copy
 import itertools
 import math
+import numbers
 import warnings
 
 import numpy as np
 from scipy.special import logsumexp, softmax, xlogy
 
-from lib.checks.common import as_array, brief, call, check_value, expect
+from lib.checks.common import as_array, brief, call, check_value, expect, farthest
 from lib.masks import all_masks
 
 NO_PRIOR = (
@@ -84,6 +85,7 @@ def _name_posterior(value, likelihood, prior):
     if (value > 0).all() and np.ptp(ratio) < 1e-4 * ratio.mean():
         expect(abs(value.sum() - 1) < 1e-4, NOT_NORMALISED.format(value.sum()))
         return
+    at = farthest(value, right)
     each_row = [softmax(likelihood + prior, axis=axis) for axis in range(value.ndim)]
     mistakes = [
         (softmax(likelihood), NO_PRIOR),
@@ -117,6 +119,10 @@ def _name_posterior(value, likelihood, prior):
             "The logarithms themselves are normalised. Take np.exp of them first.",
         ),
         (
+            softmax(-likelihood - prior),
+            "The sign is turned: the likelier a hypothesis, the less it gets here.",
+        ),
+        (
             softmax(likelihood + 2 * prior),
             "The prior is in it twice. Multiply by it once.",
         ),
@@ -147,9 +153,8 @@ def _name_posterior(value, likelihood, prior):
         value,
         right,
         mistakes,
-        "The posterior is proportional to exp(log_likelihood + log_prior), and sums to 1. With "
-        f"{value.size} grid points its largest value must be {right.max():.4f}; yours is "
-        f"{value.max():.4f}.",
+        "The posterior is proportional to exp(log_likelihood + log_prior), and sums to 1. At the "
+        f"grid point {list(at)} it must be {right[at]:.6f}; yours is {value[at]:.6f}.",
         rtol=1e-4,
         atol=1e-6,
     )
@@ -401,7 +406,8 @@ def _name_first_sample(one, network):
     expect(
         np.allclose(sums, 1, atol=1e-4),
         f"The probabilities of an example must sum to 1; with n_samples=1 yours sum to "
-        f"{sums[0]:.4g}. Is the sum of the samples divided by n_samples?",
+        f"{sums[0]:.4g}. Is each sample a softmax over the classes, and their sum divided by "
+        "n_samples?",
     )
     expect(
         not np.isin(one, (0, 1)).all(),
@@ -547,6 +553,11 @@ AVERAGES = (
         lambda d: np.exp(d).mean(axis=0),
         "This is the average density itself. Take its logarithm.",
     ),
+    (
+        lambda d: logsumexp(d, axis=0) - math.log(d.shape[1]),
+        "log(n), of the number of targets, is subtracted. The mean is over the samples: subtract "
+        "log(n_samples).",
+    ),
     (lambda d: d.max(axis=0), "This is the best sample alone. Average over all of them."),
     (lambda d: d[0], "This is the first sample alone. Average over all of them."),
 )
@@ -584,7 +595,7 @@ def predictive_log_likelihood(student):
         targets = data.normal(size=4)
         samples = targets + data.normal(size=(6, 4))
         result = call(student, samples=samples, targets=targets, tau=tau)
-        _name_likelihood(as_array(result, (4,), what, why), samples, targets, tau)
+        _name_likelihood(_for_each(result, (4,), what, why), samples, targets, tau)
     samples, targets = np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([300.0, -90.0])
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -597,6 +608,16 @@ def predictive_log_likelihood(student):
         "Was something small added before the logarithm, or clipped? Use logsumexp instead.",
     )
     print("predictive_log_likelihood: densities averaged, precision tau, far targets too.")
+
+
+def _for_each(result, shape, what, why):
+    """As `as_array`, with a word on what one number for all examples means."""
+    __tracebackhide__ = True
+    expect(
+        not isinstance(result, numbers.Real),
+        f"{what} came out as one number. {why}",
+    )
+    return as_array(result, shape, what, why)
 
 
 def _mixture(samples, targets, tau):
@@ -637,8 +658,9 @@ def _name_likelihood(value, samples, targets, tau):
         value,
         right,
         mistakes,
-        f"For {len(samples)} samples and tau={tau} the log-likelihoods must be "
-        f"{_show(right)}; yours are {_show(value)}.",
+        "Each sample gives a Gaussian of variance 1/tau: average their densities, then take the "
+        f"logarithm. For {len(samples)} samples and tau={tau} that is {_show(right)}; yours is "
+        f"{_show(value)}.",
     )
 
 
@@ -732,7 +754,7 @@ def _three(student, samples, zeros=False):
         flat = [np.asarray(part, dtype=float) for part in result]
         expect(not any(np.isnan(part).any() for part in flat), ZEROS)
     return [
-        as_array(
+        _for_each(
             part,
             samples.shape[1:2],
             f"The {name}",
@@ -859,7 +881,7 @@ def total_variance(student):
         data = np.random.default_rng(shape[0])
         samples = 2 + data.normal(size=shape) * data.uniform(0.5, 2, shape[1])
         result = call(student, samples=samples, tau=tau)
-        value = as_array(
+        value = _for_each(
             result,
             shape[1:],
             "The variances",
