@@ -94,6 +94,15 @@ def test_a_network_that_does_not_answer_each_mask_is_a_value_error(forward):
         subnetwork_outputs(forward, 3)
 
 
+def test_a_wrong_answer_to_the_last_masks_alone_is_one_too():
+    def forward(masks):
+        return masks if len(masks) == 3 else masks[:1]
+
+    message = "forward must return an output for each of 2 masks, got shape (1, 3)"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        subnetwork_outputs(forward, 3, chunk=3)
+
+
 @pytest.mark.parametrize("n_units", [-1, 0, 21, 1000])
 def test_a_number_of_units_out_of_range_is_a_value_error(n_units):
     with pytest.raises(ValueError, match=f"n_units must be from 1 to 20, got {n_units}"):
@@ -143,9 +152,9 @@ takes_probabilities = pytest.mark.parametrize("use", [ensemble_mean, nwgm, taylo
 @takes_probabilities
 @pytest.mark.parametrize(
     ("probabilities", "total", "smallest"),
-    [([0.5, 0.4], "0.9", "0.4"), ([0.5, 0.500001], "1.000001", "0.5"), ([1.5, -0.5], "1", "-0.5"),
-     ([np.nan, 1.0], "nan", "nan"), ([np.inf, 0.5], "inf", "0.5"), ([0, 0], "0", "0"),
-     ([25, 75], "100", "25")],
+    [([0.5, 0.4], "0.9", "0.4"), ([0.5, 0.500000005], "1.000000005", "0.5"),
+     ([1.5, -0.5], "1", "-0.5"), ([np.nan, 1.0], "nan", "nan"), ([np.inf, 0.5], "inf", "0.5"),
+     ([0, 0], "0", "0"), ([25, 75], "100", "25")],
 )  # fmt: skip
 def test_probabilities_that_are_none_are_a_value_error(use, probabilities, total, smallest):
     message = (
@@ -227,6 +236,16 @@ def test_over_all_choices_of_training_sets_the_estimates_are_free_of_bias(sets):
     close(parts.error.mean(axis=0), np.mean(errors, axis=(0, 1)))
 
 
+def test_predictions_in_single_precision_are_computed_with_in_double(rng):
+    predictions, targets = rng.normal(size=(3, 5)), rng.normal(size=5)
+    single = predictions.astype("f4"), targets.astype("f4")
+    double = [numbers.astype(float) for numbers in single]
+    for one, other in zip(bias_variance(*single), bias_variance(*double), strict=True):
+        assert np.array_equal(one, other)
+    yes_or_no = bias_variance(predictions > 0, targets > 0)
+    close(yes_or_no.error, np.mean((predictions > 0) != (targets > 0), axis=0))
+
+
 def test_the_noise_is_zero_unless_given():
     parts = bias_variance([1.0, 3.0], 2.0)
     assert (parts.error, parts.bias_squared, parts.variance, parts.noise) == (1, -1, 2, 0)
@@ -296,6 +315,13 @@ def test_it_falls_towards_the_covariance_and_never_below():
 @pytest.mark.parametrize("k", range(2, 50))
 def test_opposed_as_far_as_can_be_their_errors_cancel_and_no_variance_is_negative(k):
     assert 0 <= average_variance(1.0, -1 / (k - 1), k) < 1e-15
+
+
+def test_at_both_ends_rounding_is_forgiven():
+    more = 0.1 + 0.2
+    assert more > 0.3
+    assert average_variance(0.3, more, 4) == pytest.approx(0.3)
+    assert average_variance(0.9, -more, 4) == pytest.approx(0, abs=1e-15)
 
 
 @pytest.mark.parametrize("covariance", [-2.0, 0.0, 1.0, 2.0])

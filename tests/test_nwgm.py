@@ -194,6 +194,13 @@ def test_each_of_several_units_is_taken_by_itself(mean, rng):
     assert isinstance(mean(outputs[:, 0, 0], probabilities), float)
 
 
+@pytest.mark.parametrize("mean", [nwgm, taylor_estimate])
+def test_outputs_in_single_precision_are_computed_with_in_double(mean, rng):
+    outputs = rng.uniform(size=4).astype("f4")
+    assert mean(outputs, np.full(4, 0.25)) == mean(outputs.astype(float), np.full(4, 0.25))
+    assert rigorous_bound(outputs).dtype == float
+
+
 @few_examples
 @given(low=distributions(0, 0.5))
 def test_below_one_half_it_is_at_most_the_mean_and_above_at_least(low):
@@ -233,6 +240,10 @@ def moments(values, probabilities):
 def test_the_estimate_is_that_of_mean_and_variance(distribution):
     E, V, _ = moments(*distribution)
     close(taylor_estimate(*distribution), V * abs(1 - 2 * E) / (1 - 2 * V))
+    close(taylor_estimate(*distribution, around="half"), taylor_estimate(*distribution))
+    if 1e-6 < E < 1 - 1e-6:
+        around_mean = taylor_estimate(*distribution, around="mean")
+        close(around_mean, V * abs(1 - 2 * E) / (2 * E * (1 - E)))
 
 
 @few_examples
@@ -297,6 +308,34 @@ def test_with_little_variance_the_estimate_is_too_small_everywhere(mean):
     outputs, probabilities = mean + 1e-4 * np.array([-1.0, 0.5]), np.array([1 / 3, 2 / 3])
     ratio = abs(difference(outputs, probabilities)) / taylor_estimate(outputs, probabilities)
     assert ratio == pytest.approx(1 / (2 * mean * (1 - mean)), rel=1e-2)
+
+
+@pytest.mark.parametrize("mean", [0.1, 0.3, 0.8])
+def test_expanded_around_the_mean_the_estimate_is_right_to_leading_order(mean):
+    probabilities = np.array([0.5, 0.3, 0.2])
+    shape = np.array([1.0, -2.0, 0.5])  # of mean 0, and not symmetric
+    misses = []
+    for spread in (1e-2, 1e-3):
+        outputs = mean + spread * shape
+        gap = abs(probabilities @ outputs - nwgm(outputs, probabilities))
+        misses.append(abs(taylor_estimate(outputs, probabilities, around="mean") / gap - 1))
+    assert misses[1] < 0.02
+    assert misses[1] < misses[0] / 5  # what is left out is smaller by one order
+
+
+def test_near_one_half_the_two_expansions_differ_by_a_factor_of_two():
+    outputs, probabilities = np.array([0.509, 0.511]), np.array([0.5, 0.5])
+    half = taylor_estimate(outputs, probabilities)
+    assert np.isclose(taylor_estimate(outputs, probabilities, around="mean") / half, 2, rtol=1e-3)
+
+
+def test_around_the_mean_of_zeros_the_estimate_is_nan_and_other_places_are_refused():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for output in (0.0, 1.0):
+            assert np.isnan(taylor_estimate([output, output], [0.5, 0.5], around="mean"))
+    with pytest.raises(ValueError, match="around must be one of 'half', 'mean', got 'one'"):
+        taylor_estimate([0.5], [1.0], around="one")
 
 
 # How far it is from the mean: a bound
@@ -628,28 +667,3 @@ def test_another_unit_or_scaling_is_a_value_error_with_the_choices(choice):
     )
     message = f"scaling must be one of 'weight', 'inverted', got {choice!r}"
     assert_all_raise(ValueError, message, scaling=choice)
-
-
-@pytest.mark.parametrize("mean", [0.1, 0.3, 0.8])
-def test_expanded_around_the_mean_the_estimate_is_right_to_leading_order(mean):
-    probabilities = np.array([0.5, 0.3, 0.2])
-    shape = np.array([1.0, -2.0, 0.5])  # of mean 0, and not symmetric
-    misses = []
-    for spread in (1e-2, 1e-3):
-        outputs = mean + spread * shape
-        gap = abs(probabilities @ outputs - nwgm(outputs, probabilities))
-        misses.append(abs(taylor_estimate(outputs, probabilities, around="mean") / gap - 1))
-    assert misses[1] < 0.02
-    assert misses[1] < misses[0] / 5  # what is left out is smaller by one order
-
-
-def test_near_one_half_the_two_expansions_differ_by_a_factor_of_two():
-    outputs, probabilities = np.array([0.509, 0.511]), np.array([0.5, 0.5])
-    half = taylor_estimate(outputs, probabilities)
-    assert np.isclose(taylor_estimate(outputs, probabilities, around="mean") / half, 2, rtol=1e-3)
-
-
-def test_around_the_mean_of_zeros_the_estimate_is_nan_and_other_places_are_refused():
-    assert np.isnan(taylor_estimate([0.0, 0.0], [0.5, 0.5], around="mean"))
-    with pytest.raises(ValueError, match="around must be one of 'half', 'mean', got 'one'"):
-        taylor_estimate([0.5], [1.0], around="one")
