@@ -14,8 +14,9 @@ CHECKS = [
     pytest.param(check, id=f"{part.__name__.rpartition('.')[2]}.{name}")
     for part in PARTS
     for name, check in inspect.getmembers(part, inspect.isfunction)
-    if check.__module__ == part.__name__
-    and list(inspect.signature(check).parameters) == ["student"]
+    if list(inspect.signature(check).parameters) == ["student"]
+    if check.__module__ == part.__name__ and not name.startswith("_")
+]
 ]
 
 
