@@ -17,7 +17,6 @@ CHECKS = [
     if list(inspect.signature(check).parameters) == ["student"]
     if check.__module__ == part.__name__ and not name.startswith("_")
 ]
-]
 
 
 def refuse(*args):
