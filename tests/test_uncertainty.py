@@ -519,6 +519,7 @@ NOT_PROBABILITIES = {
     "logarithms": torch.tensor([[[0.5, 0.3, 0.2]]]).log(),
     "above one": torch.tensor([[[0.5, 0.5, 0.2]]]),
     "below one": torch.tensor([[[0.5, 0.3, 0.1]]]),
+    "off by a thousandth": torch.tensor([[[0.5, 0.3, 0.201]]]),
     "one example of many": torch.tensor([[[0.5, 0.5], [0.5, 0.5]], [[0.5, 0.5], [0.5, 0.6]]]),
     "classes first": torch.tensor([[[0.1, 0.2], [0.9, 0.8]]]),
     "negative": torch.tensor([[[1.1, -0.1]]]),
