@@ -17,7 +17,7 @@ help:
 	@echo "make book       build the book, executing its notebooks"
 	@echo "make test       check the code, the notebooks and the exercises"
 	@echo "make serve      show the built book at http://127.0.0.1:$(PORT)"
-	@echo "make bench      time the dropout layer against torch's"
+	@echo "make bench      time the layers, the samples and the enumeration"
 	@echo "make exercises  write the students' copies of the exercises"
 	@echo "make outputs    run the notebooks and store their text outputs"
 	@echo "make clean      remove what was built"
