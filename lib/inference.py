@@ -81,7 +81,7 @@ def sampling(model):
 
 
 @torch.no_grad()
-def mc_samples(model, x, n_samples, *, max_rows=20_000):
+def mc_samples(model, x, n_samples, *, max_rows=10_000):
     """Run a model many times on the same input, with fresh masks each time.
 
     All samples go through the model together: `torch.vmap` adds them as one more dimension, so
@@ -137,8 +137,17 @@ def mc_samples(model, x, n_samples, *, max_rows=20_000):
     chunk = max(1, max_rows // max(1, x.shape[:-1].numel()))
     sizes = [min(chunk, n_samples - done) for done in range(0, n_samples, chunk)]
     with sampling(model):
+        model, x = _past_what_is_fixed(model, x)
         draw = _draw_together if _allows_vmap(model, x) else _draw_one_by_one
         return torch.cat([draw(model, x, size) for size in progress(sizes, "sampling")])
+
+
+def _past_what_is_fixed(model, x):
+    """Run what comes before the first stochastic part of a Sequential; return the rest."""
+    if type(model) is not nn.Sequential or model._forward_hooks or model._forward_pre_hooks:
+        return model, x  # only where calling the parts is the same as calling the whole
+    first = next(i for i, part in enumerate(model) if stochastic_layers(part))
+    return model[first:], model[:first](x.clone())  # a layer may work in place
 
 
 def _draw_together(model, x, size):
