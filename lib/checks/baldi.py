@@ -8,8 +8,16 @@ import numpy as np
 from scipy.special import expit as sigmoid
 from scipy.special import logit
 
-from lib.checks.common import as_array, as_number, as_pair, call, check_value, expect, farthest
-from lib.checks.noise import VARIANCES
+from lib.checks.common import (
+    VARIANCES,
+    as_array,
+    as_number,
+    as_pair,
+    call,
+    check_value,
+    expect,
+    farthest,
+)
 from lib.masks import all_masks, mask_probabilities
 from lib.theory import nwgm as theory
 

@@ -10,6 +10,7 @@ from scipy import stats
 
 from lib.checks.common import (
     SIGMAS,
+    VARIANCES,
     as_array,
     as_number,
     call,
@@ -22,43 +23,6 @@ from lib.masks import all_masks, mask_probabilities
 from lib.representation import correlations
 from lib.theory.noise import dropout_ridge
 
-# What may stand for the variance (1 - p) / p of a mask: formulas, and what each mistake means.
-VARIANCES = {
-    "keep_prob * (1 - keep_prob)": (
-        lambda p: p * (1 - p),
-        "that of zeros and ones without a scale. Scaled by 1/keep_prob, a mask has its variance "
-        "divided by keep_prob squared: (1 - keep_prob) / keep_prob.",
-    ),
-    "1 - keep_prob": (
-        lambda p: 1 - p,
-        "which is what the slides' p(1 - p)/p comes to. That is a slip: dividing by p divides "
-        "the variance p(1 - p) by p squared, which leaves (1 - keep_prob) / keep_prob.",
-    ),
-    "keep_prob / (1 - keep_prob)": (
-        lambda p: p / (1 - p),
-        "upside down: did you take keep_prob for the probability to drop? "
-        "It is (1 - keep_prob) / keep_prob, and vanishes where everything is kept.",
-    ),
-    "sqrt((1 - keep_prob) / keep_prob)": (
-        lambda p: math.sqrt((1 - p) / p),
-        "one root too many: (1 - keep_prob) / keep_prob is the variance, and its root the "
-        "standard deviation.",
-    ),
-    "(1 - keep_prob) / keep_prob^2": (
-        lambda p: (1 - p) / p**2,
-        "divided by keep_prob once too often. It is (1 - keep_prob) / keep_prob.",
-    ),
-    "1 / keep_prob": (
-        lambda p: 1 / p,
-        "the mean square of a scaled mask. Its variance is less, by the square of its mean: "
-        "1/keep_prob - 1, that is (1 - keep_prob) / keep_prob.",
-    ),
-    "1": (
-        lambda p: 1.0,
-        "whatever keep_prob is. The fewer units dropout keeps, the larger the variance: "
-        "(1 - keep_prob) / keep_prob.",
-    ),
-}
 TO_ADD = (
     "The mask has mean 0: this is noise to add. A mask multiplies: it needs mean 1, so that an "
     "activation keeps its mean."
