@@ -27,7 +27,7 @@ def check_keep_prob(keep_prob, *, name="keep_prob"):
     ValueError
         If `keep_prob` is outside (0, 1], or NaN.
     """
-    if isinstance(keep_prob, bool) or not isinstance(keep_prob, numbers.Real):
+    if not _is_real(keep_prob):
         raise TypeError(
             f"{name} must be a real number in (0, 1], "
             f"got {keep_prob!r} of type {type(keep_prob).__name__}"
@@ -91,7 +91,7 @@ def check_positive(value, name):
     ValueError
         If `value` is zero, negative, infinite or NaN.
     """
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    if not _is_real(value):
         raise TypeError(
             f"{name} must be a positive number, got {value!r} of type {type(value).__name__}"
         )
@@ -171,10 +171,14 @@ def check_unit_interval(value, name):
     ValueError
         If `value` is not between 0 and 1, or NaN.
     """
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    if not _is_real(value):
         raise TypeError(
             f"{name} must be a number in (0, 1), got {value!r} of type {type(value).__name__}"
         )
     if not 0 < value < 1:
         raise ValueError(f"{name} must lie in (0, 1), got {value!r}")
     return float(value)
+
+
+def _is_real(value):
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
