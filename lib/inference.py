@@ -84,9 +84,10 @@ def sampling(model):
 def mc_samples(model, x, n_samples, *, max_rows=10_000):
     """Run a model many times on the same input, with fresh masks each time.
 
-    All samples go through the model together: `torch.vmap` adds them as one more dimension, so
-    what comes before the first stochastic layer is computed once. A model for which vmap does not
-    work, a recurrent one say, runs in a loop instead, with the same result in distribution.
+    Samples go through the model together: `torch.vmap` adds them as one more dimension, so what
+    comes before the first stochastic layer is computed once a chunk, and in a ``Sequential`` once
+    in all. A model for which vmap does not work, a recurrent one say, runs in a loop instead, with
+    the same result in distribution.
 
     Parameters
     ----------
