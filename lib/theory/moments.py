@@ -1,0 +1,271 @@
+r"""Moments instead of masks: mean and variance of a unit under dropout, in closed form.
+
+A unit gets S = sum_i m_i x_i w_i with a fresh mask. Its mean and variance are exact and cheap. For
+many inputs of about the same weight S is nearly Gaussian (Lyapunov's central limit theorem), and
+for a Gaussian z ~ N(mu, s^2) the moments of an activation are one-dimensional integrals:
+
+    E[max(0, z)] = mu Phi(mu / s) + s phi(mu / s),
+    E[sigma(z)] ~= sigma(mu / sqrt(1 + pi s^2 / 8)) .
+
+Here phi and Phi are the density and the distribution function of the standard Gaussian.
+"""
+
+import numpy as np
+from scipy.special import expit, ndtr
+
+from lib.validation import check_choice, check_keep_prob
+
+
+def masked_sum_moments(weights, inputs, keep_prob, *, input_variance=0.0, scaling="inverted"):
+    r"""Mean and variance of a sum whose terms are dropped, :math:`S = \sum_i M_i x_i w_i`.
+
+    The mask M is m / p ("inverted") or m itself ("weight"), with :math:`m_i` Bernoulli(p). The
+    inputs may be random themselves, with means :math:`\mu_i` and variances :math:`v_i`, independent
+    of each other and of the masks:
+
+    .. math::
+
+        \mathbb{E}[S] &= \sum_i w_i \, \mu_i, \qquad
+        \text{Var}(S) = \sum_i w_i^2 \Big( \frac{v_i}{p}
+                        + \frac{1 - p}{p} \, \mu_i^2 \Big)  \quad \text{(inverted)} \\
+        \mathbb{E}[S] &= \sum_i p \, w_i \, \mu_i, \qquad
+        \text{Var}(S) = \sum_i w_i^2 \big( p \, v_i + p (1 - p) \, \mu_i^2 \big)
+                        \quad \text{(weight)}
+
+    Nothing here is approximate.
+
+    Parameters
+    ----------
+    weights : array_like of float, shape (n,) or (n, outputs)
+        The weights w.
+    inputs : array_like of float, shape (..., n)
+        The inputs, or their means.
+    keep_prob : float or array_like of shape (n,)
+        Probability to KEEP an input, in (0, 1]; an array gives each input its own.
+    input_variance : array_like of float, broadcast against `inputs`
+        Variances of the inputs, at least 0. With 0, the inputs are given numbers.
+    scaling : {"inverted", "weight"}
+        Whether the mask is m / keep_prob or m.
+
+    Returns
+    -------
+    mean, variance : numpy.ndarray of float, shape (...) or (..., outputs)
+
+    Raises
+    ------
+    TypeError
+        If a keep probability is not a number.
+    ValueError
+        If shapes don't fit, a variance is negative or not finite, or another argument is outside
+        its range.
+
+    References
+    ----------
+    Wang and Manning (2013), section 2.
+
+    Examples
+    --------
+    >>> mean, variance = masked_sum_moments([1.0, 2.0], [3.0, 1.0], keep_prob=0.5)
+    >>> float(mean), float(variance)
+    (5.0, 13.0)
+    """
+    check_choice(scaling, "scaling", ("inverted", "weight"))
+    weights, inputs = np.asarray(weights, dtype=float), np.asarray(inputs, dtype=float)
+    if weights.ndim not in (1, 2) or inputs.ndim == 0 or inputs.shape[-1] != len(weights):
+        raise ValueError(
+            "weights and inputs must have shapes (n,) or (n, outputs) and (..., n), "
+            f"got {weights.shape} and {inputs.shape}"
+        )
+    input_variance = _check_variance(input_variance, "input_variance")
+    try:
+        input_variance = np.broadcast_to(input_variance, inputs.shape)
+    except ValueError:
+        raise ValueError(
+            f"input_variance must broadcast to the inputs' shape {inputs.shape}, "
+            f"got {np.shape(input_variance)}"
+        ) from None
+    keep = _check_keep_probs(keep_prob, len(weights))
+    if scaling == "inverted":
+        mean, power, spread = 1.0, 1 / keep, (1 - keep) / keep  # E[M], E[M^2], Var(M)
+    else:
+        mean, power, spread = keep, keep, keep * (1 - keep)
+    return (
+        (mean * inputs) @ weights,
+        (power * input_variance + spread * inputs**2) @ weights**2,
+    )
+
+
+def relu_moments(mean, variance):
+    r"""Mean and variance of max(0, z) for a Gaussian z.
+
+    With :math:`z \sim N(\mu, s^2)` and :math:`a = \mu / s`,
+
+    .. math::
+
+        \mathbb{E}[\max(0, z)] &= \mu \, \Phi(a) + s \, \varphi(a) \\
+        \mathbb{E}[\max(0, z)^2] &= (\mu^2 + s^2) \, \Phi(a) + \mu s \, \varphi(a)
+
+    They are computed in a form that subtracts no large numbers, with
+    :math:`r = \varphi(a) - |a| \, \Phi(-|a|)`, what the noise adds to the rectified mean:
+
+    .. math::
+
+        \mathbb{E} = \max(0, \mu) + s \, r, \qquad
+        \text{Var} = s^2 \big( \Phi(a) - r \, (|a| + r) \big)
+
+    Parameters
+    ----------
+    mean : array_like of float
+        Mean of z.
+    variance : array_like of float
+        Variance of z, at least 0; broadcast against `mean`. With 0 the result is max(0, mean) and
+        variance 0, exactly.
+
+    Returns
+    -------
+    mean, variance : numpy.ndarray of float
+
+    Raises
+    ------
+    ValueError
+        If a variance is negative, or a number is not finite.
+
+    References
+    ----------
+    Wang and Manning (2013), on rectified linear units.
+
+    Examples
+    --------
+    >>> mean, variance = relu_moments([0.0, 2.0, 2.0], [1.0, 1.0, 0.0])
+    >>> mean.round(4), variance.round(4)
+    (array([0.3989, 2.0085, 2.    ]), array([0.3408, 0.9602, 0.    ]))
+    """
+    mean, variance = _check_moments(mean, variance)
+    std = np.sqrt(variance)
+    with np.errstate(over="ignore"):
+        ratio = np.divide(mean, std, out=np.zeros_like(std), where=std > 0)
+    ratio = np.clip(ratio, -40, 40)  # beyond, phi is 0 in double precision
+    distance = np.abs(ratio)
+    density = np.exp(-(ratio**2) / 2) / np.sqrt(2 * np.pi)
+    excess = np.maximum(density - distance * ndtr(-distance), 0)
+    relative = np.maximum(ndtr(ratio) - excess * (distance + excess), 0)
+    return np.maximum(mean, 0) + std * excess, variance * relative
+
+
+def sigmoid_mean(mean, variance):
+    r"""Mean of sigma(z) for a Gaussian z, by the probit approximation.
+
+    .. math:: \mathbb{E}[\sigma(z)] \approx \sigma(\kappa \mu), \qquad
+              \kappa = \frac{1}{\sqrt{1 + \pi s^2 / 8}}
+
+    Exact at variance 0, and at mean 0. Elsewhere, compared with quadrature, it is off by less than
+    0.018 (most where the mean is 1.7 standard deviations and these are large), and by less than
+    0.011 with a standard deviation up to 2.
+
+    Parameters
+    ----------
+    mean : array_like of float
+        Mean of z.
+    variance : array_like of float
+        Variance of z, at least 0; broadcast against `mean`.
+
+    Returns
+    -------
+    numpy.ndarray of float
+
+    Raises
+    ------
+    ValueError
+        If a variance is negative, or a number is not finite.
+
+    References
+    ----------
+    Wang and Manning (2013), on the logistic function; MacKay (1992), *The evidence framework
+    applied to classification networks*, Neural Computation 4(5).
+
+    Examples
+    --------
+    >>> float(sigmoid_mean(0.3, 1.7**2).round(4))
+    0.5512
+    """
+    mean, variance = _check_moments(mean, variance)
+    return expit(mean / np.sqrt(1 + np.pi * variance / 8))
+
+
+def sigmoid_moments(mean, variance):
+    r"""Mean and variance of sigma(z) for a Gaussian z, both from the probit approximation.
+
+    Since :math:`\sigma' = \sigma - \sigma^2`, the second moment follows from the mean m as a
+    function of :math:`\mu`: :math:`\mathbb{E}[\sigma^2] = m - \partial m / \partial \mu`, exactly.
+    With :math:`m = \sigma(\kappa \mu)` from `sigmoid_mean` this is
+
+    .. math:: \text{Var}(\sigma(z)) \approx m (1 - m) (1 - \kappa) .
+
+    It is 0 at variance 0, never negative, and tends to m (1 - m), the variance of a coin, as the
+    variance grows. Compared with quadrature it is off by less than 0.016, and by less than 0.011
+    with a standard deviation up to 2. (Wang and Manning approximate the second moment on its own,
+    by a shifted sigmoid; the variance that this leaves is not 0 at variance 0.)
+
+    Parameters
+    ----------
+    mean, variance : array_like of float
+        As for `sigmoid_mean`.
+
+    Returns
+    -------
+    mean, variance : numpy.ndarray of float
+
+    Raises
+    ------
+    ValueError
+        If a variance is negative, or a number is not finite.
+
+    References
+    ----------
+    Daunizeau (2017), *Semi-analytical approximations to statistical moments of sigmoid and softmax
+    mappings of normal variables*, arXiv:1703.00091, has the variance in this form.
+
+    Examples
+    --------
+    >>> mean, variance = sigmoid_moments(0.3, 1.7**2)
+    >>> float(mean.round(4)), float(variance.round(4))
+    (0.5512, 0.0781)
+    """
+    checked_mean, checked_variance = _check_moments(mean, variance)
+    kappa = 1 / np.sqrt(1 + np.pi * checked_variance / 8)
+    m = expit(kappa * checked_mean)
+    return m, m * (1 - m) * (1 - kappa)
+
+
+def _check_keep_probs(keep_prob, n):
+    if np.ndim(keep_prob) == 0:
+        return np.full(n, check_keep_prob(keep_prob))
+    if np.shape(keep_prob) != (n,):
+        raise ValueError(
+            f"keep_prob must be one number or have shape ({n},), one for each input, "
+            f"got shape {np.shape(keep_prob)}"
+        )
+    return np.array([check_keep_prob(value) for value in np.asarray(keep_prob).tolist()])
+
+
+def _check_variance(variance, name="variance"):
+    variance = np.asarray(variance, dtype=float)
+    if not ((variance >= 0) & (variance < np.inf)).all():
+        bad = variance[~((variance >= 0) & (variance < np.inf))].flat[0]
+        raise ValueError(f"{name} must be at least 0 and finite, got {float(bad)!r}")
+    return variance
+
+
+def _check_moments(mean, variance):
+    """Mean and variance as arrays of one shape."""
+    mean, variance = np.asarray(mean, dtype=float), _check_variance(variance)
+    if not np.isfinite(mean).all():
+        raise ValueError(f"mean must be finite, got {float(mean[~np.isfinite(mean)].flat[0])!r}")
+    try:
+        mean, variance = np.broadcast_arrays(mean, variance)
+    except ValueError:
+        raise ValueError(
+            "mean and variance must have shapes that broadcast, "
+            f"got {mean.shape} and {variance.shape}"
+        ) from None
+    return mean, variance
