@@ -188,8 +188,7 @@ def sigmoid_mean(mean, variance):
     >>> float(sigmoid_mean(0.3, 1.7**2).round(4))
     0.5512
     """
-    mean, variance = _check_moments(mean, variance)
-    return expit(mean / np.sqrt(1 + np.pi * variance / 8))
+    return sigmoid_moments(mean, variance)[0]
 
 
 def sigmoid_moments(mean, variance):
@@ -231,9 +230,9 @@ def sigmoid_moments(mean, variance):
     >>> float(mean.round(4)), float(variance.round(4))
     (0.5512, 0.0781)
     """
-    checked_mean, checked_variance = _check_moments(mean, variance)
-    kappa = 1 / np.sqrt(1 + np.pi * checked_variance / 8)
-    m = expit(kappa * checked_mean)
+    mean, variance = _check_moments(mean, variance)
+    kappa = 1 / np.sqrt(1 + np.pi * variance / 8)
+    m = expit(kappa * mean)
     return m, m * (1 - m) * (1 - kappa)
 
 

@@ -1,0 +1,250 @@
+"""Fast dropout: the mean and variance over all masks, carried through the network; no mask."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from lib.layers.base import check_floating_point
+from lib.validation import check_choice, check_keep_prob
+
+
+class FastDropoutLinear(nn.Linear):
+    r"""Linear layer behind dropout, and its activation: mean and variance instead of masks.
+
+    Inputs with means :math:`\mu` and variances v are dropped with inverted scaling and summed. The
+    mean and the variance of the sums z are (squares are taken entry by entry)
+
+    .. math::
+
+        \mathbb{E}[z] = W \mu + b, \qquad
+        \text{Var}(z) = W^2 \Big( \frac{v}{p} + \frac{1 - p}{p} \, \mu^2 \Big) .
+
+    Each z is then taken for Gaussian, and the mean and variance of its activation are passed on
+    (`lib.theory.moments`). The units of a layer are treated as independent, which they are not
+    quite: they saw the same masks.
+
+    ============  ===========================================================
+    training      the pair (mean, variance), or the mean alone (`passes`)
+    eval          the activation of :math:`W x + b`, one tensor
+    ============  ===========================================================
+
+    Nothing is random in either mode, so it is no `StochasticLayer`. Eval is the ordinary network,
+    as for inverted dropout. A pass in training mode gives the moments for prediction, if wanted.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Numbers of inputs and of units.
+    keep_prob : float
+        Probability to KEEP an input, in (0, 1].
+    activation : {"relu", "sigmoid"} or None
+        What follows the sum. With None the moments of the sum are exact, if the inputs are
+        independent.
+    bias : bool
+        Whether to add a bias. It is not dropped.
+    passes : {"moments", "mean"}
+        What it returns in training. The last layer passes "moments" to a loss that can use them
+        (`expected_cross_entropy`). With "mean" and no activation, dropout has no effect here.
+    device, dtype
+        As for ``torch.nn.Linear``.
+
+    Shape
+    -----
+    Input (..., in_features), or a pair of two such tensors, means and variances; the pair of the
+    layer before goes through ``nn.Sequential`` as it is. Output (..., out_features), or a pair. In
+    eval the variances of a pair are not used.
+
+    Raises
+    ------
+    TypeError
+        If `keep_prob` is not a number; if the input is not of a floating-point dtype.
+    ValueError
+        If `keep_prob` is outside (0, 1], `activation` or `passes` is not one of those above, or
+        the two tensors of a pair differ in shape.
+
+    References
+    ----------
+    Wang and Manning (2013), *Fast dropout training*, ICML.
+
+    Examples
+    --------
+    >>> layer = FastDropoutLinear(2, 1, keep_prob=0.5, bias=False).requires_grad_(False)
+    >>> _ = layer.weight.copy_(torch.tensor([[1.0, -1.0]]))
+    >>> mean, variance = layer(torch.ones(2))
+    >>> mean, variance  # z has mean 0 and variance 2
+    (tensor([0.5642]), tensor([0.6817]))
+    >>> layer.eval()(torch.ones(2))
+    tensor([0.])
+    """
+
+    def __init__(
+        self,
+        in_features,
+        out_features,
+        keep_prob=0.5,
+        activation="relu",
+        bias=True,
+        *,
+        passes="moments",
+        device=None,
+        dtype=None,
+    ):
+        super().__init__(in_features, out_features, bias, device=device, dtype=dtype)
+        self.keep_prob = check_keep_prob(keep_prob)
+        self.activation = check_choice(activation, "activation", tuple(ACTIVATIONS))
+        self.passes = check_choice(passes, "passes", ("moments", "mean"))
+
+    def forward(self, x):
+        mean, variance = _pair(x)
+        plain, moments = ACTIVATIONS[self.activation]
+        z_mean = linear(mean, self.weight, self.bias)  # (..., out)
+        if not self.training:
+            return plain(z_mean)
+        if self.keep_prob == 1 and variance is None:
+            mean, variance = plain(z_mean), torch.zeros_like(z_mean)
+        else:
+            spread = mean.square() * ((1 - self.keep_prob) / self.keep_prob)  # (..., in)
+            if variance is not None:
+                spread = spread + variance / self.keep_prob
+            mean, variance = moments(z_mean, linear(spread, self.weight.square()))
+        return mean if self.passes == "mean" else (mean, variance)
+
+    def extra_repr(self):
+        return (
+            f"{super().extra_repr()}, keep_prob={self.keep_prob:g}, "
+            f"activation={self.activation!r}, passes={self.passes!r}"
+        )
+
+
+def relu_moments(mean, variance):
+    """Mean and variance of max(0, z), z Gaussian: `lib.theory.moments.relu_moments` in torch.
+
+    Parameters
+    ----------
+    mean, variance : torch.Tensor, of one shape
+        Moments of z.
+
+    Returns
+    -------
+    mean, variance : torch.Tensor
+        With finite gradients, at variance 0 too.
+    """
+    return ReluMoments.apply(mean, variance)[:2]
+
+
+class ReluMoments(torch.autograd.Function):
+    r"""The moments E and V of max(0, z), with their derivatives in closed form.
+
+    For Gaussian z, d/dmean E[f(z)] = E[f'(z)] and d/dvariance E[f(z)] = E[f''(z)] / 2. So, with
+    a = mean / s, Phi the probability that z > 0, and h = phi(a) / (2 s),
+
+        dE / dmean = Phi             dE / dvariance = h
+        dV / dmean = 2 E (1 - Phi)   dV / dvariance = Phi - 2 E h .
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(mean, variance):
+        # The floor and the clamp keep what is multiplied by zero from being infinite.
+        std = variance.clamp(min=math.sqrt(torch.finfo(variance.dtype).tiny)).sqrt_()
+        a = (mean / std).clamp(-30, 30)
+        active = torch.erfc(a * -math.sqrt(0.5)).mul_(0.5)  # Phi(a) = P(z > 0)
+        density = a.square().mul_(-0.5).exp_().mul_(1 / math.sqrt(2 * math.pi))  # phi(a)
+        above = torch.addcmul(density, a, active)  # E[max(0, z)] / s
+        below = above - a  # E[max(0, -z)] / s
+        relu_mean = torch.addcmul(mean * active, std, density)
+        relu_variance = torch.addcmul(active, above, below, value=-1).clamp(min=0).mul_(variance)
+        return relu_mean, relu_variance, active, density.div_(std).mul_(0.5)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        relu_mean, _, active, h = output
+        ctx.mark_non_differentiable(active, h)
+        ctx.save_for_backward(relu_mean, active, h)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, by_mean, by_variance, *_):
+        relu_mean, active, h = ctx.saved_tensors
+        pull = 2 * by_variance * relu_mean
+        by_active = by_mean - pull
+        return torch.addcmul(pull, by_active, active), torch.addcmul(
+            by_variance * active, by_active, h
+        )
+
+
+def sigmoid_moments(mean, variance):
+    """Mean and variance of sigma(z), z Gaussian: `lib.theory.moments.sigmoid_moments` in torch.
+
+    Parameters
+    ----------
+    mean, variance : torch.Tensor, of one shape
+        Moments of z.
+
+    Returns
+    -------
+    mean, variance : torch.Tensor
+    """
+    kappa = torch.rsqrt(1 + variance * (math.pi / 8))
+    m = torch.sigmoid(kappa * mean)
+    return m, m * (1 - m) * (1 - kappa)
+
+
+# name: the activation of a number, and of the moments of a Gaussian
+ACTIVATIONS = {
+    "relu": (torch.relu, relu_moments),
+    "sigmoid": (torch.sigmoid, sigmoid_moments),
+    None: (lambda z: z, lambda mean, variance: (mean, variance)),
+}
+
+
+def expected_cross_entropy(output, labels) -> Tensor:
+    r"""Cross-entropy averaged over the noise of the logits, to the first order in their variance.
+
+    With :math:`\pi` the softmax of the means, and logits that are taken for independent,
+
+    .. math:: \mathbb{E}[-\log \text{softmax}_y(z)] \approx -\log \pi_y
+              + \tfrac12 \sum_k \pi_k (1 - \pi_k) \, \text{Var}(z_k) .
+
+    Parameters
+    ----------
+    output : pair of torch.Tensor, shape (..., n, classes), or one such tensor
+        Means and variances of the logits; or logits, for which it is the usual cross-entropy.
+    labels : torch.Tensor of int, shape (..., n)
+
+    Returns
+    -------
+    torch.Tensor, shape (...)
+        Mean over the n examples. It can be the `loss` of `lib.training.fit`.
+
+    Examples
+    --------
+    >>> mean, labels = torch.zeros(1, 2), torch.tensor([0])
+    >>> expected_cross_entropy(mean, labels)
+    tensor(0.6931)
+    >>> expected_cross_entropy((mean, torch.ones(1, 2)), labels)
+    tensor(0.9431)
+    """
+    mean, variance = _pair(output)
+    log_probabilities = mean.log_softmax(dim=-1)
+    loss = -log_probabilities.gather(-1, labels[..., None])[..., 0]  # (..., n)
+    if variance is not None:
+        probabilities = log_probabilities.exp()
+        loss = loss + (probabilities * (1 - probabilities) * variance).sum(dim=-1) / 2
+    return loss.mean(dim=-1)
+
+
+def _pair(x):
+    """Means and variances; no variances, None, for a tensor."""
+    if isinstance(x, Tensor):
+        return check_floating_point(x), None
+    mean, variance = x
+    if mean.shape != variance.shape:
+        raise ValueError(
+            "x must be a tensor, or means and variances of one shape, "
+            f"got shapes {tuple(mean.shape)} and {tuple(variance.shape)}"
+        )
+    return check_floating_point(mean), check_floating_point(variance)

@@ -1,0 +1,297 @@
+"""What holds for fast dropout: moments, gradients, and no randomness at all."""
+
+import copy
+import io
+
+import numpy as np
+import pytest
+import torch
+from chance import NOT_A_NUMBER, NOT_IN_RANGE, few_examples, keep_probs
+from hypothesis import given
+from hypothesis import strategies as st
+from layer_runs import in_vmap
+from torch import nn
+
+from lib.inference import mc_samples, stochastic_layers
+from lib.layers import FastDropoutLinear
+from lib.layers.fast import expected_cross_entropy, relu_moments, sigmoid_moments
+from lib.masks import all_masks, mask_probabilities
+from lib.theory import moments as theory
+from lib.training import SideBySide, classification_loss
+
+activations = pytest.mark.parametrize("activation", ["relu", "sigmoid", None])
+PLAIN = {"relu": torch.relu, "sigmoid": torch.sigmoid, None: lambda z: z}
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+def double_layer(*args, **kwargs):
+    return FastDropoutLinear(*args, **kwargs, dtype=torch.float64)
+
+
+# Moments
+
+
+@few_examples
+@given(n=st.integers(1, 12), keep_prob=keep_probs, seed=st.integers(0, 1000))
+def test_the_moments_of_the_sum_are_those_over_all_masks(n, keep_prob, seed):
+    torch.manual_seed(seed)
+    layer, x = double_layer(n, 3, keep_prob, None), torch.randn(n, dtype=torch.float64)
+    masks = torch.tensor(all_masks(n) / keep_prob)
+    chances = torch.tensor(mask_probabilities(all_masks(n), keep_prob))
+    sums = nn.functional.linear(masks * x, layer.weight, layer.bias)
+    mean, variance = layer(x)
+    torch.testing.assert_close(mean, chances @ sums, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(variance, chances @ (sums - mean) ** 2, rtol=1e-10, atol=1e-10)
+
+
+@few_examples
+@given(mean=st.floats(-1e3, 1e3), variance=st.floats(0, 1e4))
+def test_torch_and_numpy_have_the_same_moments(mean, variance):
+    pair = torch.tensor([mean], dtype=torch.float64), torch.tensor([variance], dtype=torch.float64)
+    for ours, expected in (
+        (relu_moments, theory.relu_moments),
+        (sigmoid_moments, theory.sigmoid_moments),
+    ):
+        got = np.concatenate(ours(*pair))
+        np.testing.assert_allclose(got, expected(mean, variance), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("variance", [0.0, 1e-30, 1e-8, 1.0, 1e6])
+def test_single_precision_is_close_to_double(variance):
+    mean = torch.linspace(-40, 40, 401)
+    got = relu_moments(mean, torch.full_like(mean, variance))
+    expected = theory.relu_moments(mean.double().numpy(), variance)
+    scale = max(40, variance**0.5)
+    assert np.abs(got[0].numpy() - expected[0]).max() <= 1e-6 * scale
+    assert np.abs(got[1].numpy() - expected[1]).max() <= 1e-5 * variance
+
+
+@activations
+def test_two_layers_compose_as_the_formulas_do(activation):
+    first, second = double_layer(4, 5, 0.8, activation), double_layer(5, 2, 0.5, None)
+    x = torch.randn(3, 4, dtype=torch.float64)
+    got = nn.Sequential(first, second)(x)
+    moments = {
+        "relu": theory.relu_moments,
+        "sigmoid": theory.sigmoid_moments,
+        None: lambda mean, variance: (mean, variance),
+    }[activation]
+    w1, b1, w2, b2 = (p.detach().numpy() for p in (*first.parameters(), *second.parameters()))
+    mean, variance = theory.masked_sum_moments(w1.T, x.numpy(), 0.8)
+    mean, variance = moments(mean + b1, variance)
+    mean, variance = theory.masked_sum_moments(w2.T, mean, 0.5, input_variance=variance)
+    np.testing.assert_allclose(got[0].detach(), mean + b2, atol=1e-12)
+    np.testing.assert_allclose(got[1].detach(), variance, atol=1e-12)
+
+
+def test_mean_is_the_first_of_the_moments():
+    layer, x = FastDropoutLinear(4, 3), torch.randn(2, 4)
+    both = layer(x)
+    layer.passes = "mean"
+    assert torch.equal(layer(x), both[0])
+
+
+# The ordinary network
+
+
+@activations
+def test_at_keep_prob_one_it_is_the_ordinary_layer(activation):
+    layer, x = double_layer(4, 3, 1.0, activation), torch.randn(5, 4, dtype=torch.float64)
+    expected = PLAIN[activation](nn.functional.linear(x, layer.weight, layer.bias))
+    mean, variance = layer(x)
+    assert torch.equal(mean, expected)
+    assert not variance.any()
+    mean, variance = layer((x, torch.zeros_like(x)))  # the long way
+    torch.testing.assert_close(mean, expected)
+    assert not variance.any()
+
+
+@activations
+def test_eval_is_the_ordinary_layer_for_a_tensor_and_for_a_pair(activation):
+    layer, x = FastDropoutLinear(4, 3, 0.3, activation).eval(), torch.randn(5, 4)
+    expected = PLAIN[activation](nn.functional.linear(x, layer.weight, layer.bias))
+    assert torch.equal(layer(x), expected)
+    assert torch.equal(layer((x, torch.ones_like(x))), expected)
+
+
+# Nothing is random
+
+
+def test_no_mode_draws_random_numbers_and_it_is_no_stochastic_layer():
+    net = nn.Sequential(FastDropoutLinear(4, 8), FastDropoutLinear(8, 3, activation=None))
+    x, before = torch.randn(5, 4), torch.get_rng_state()
+    first, second = net(x), net(x)
+    net.eval()(x)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert stochastic_layers(net) == []
+    with pytest.raises(ValueError, match="model must have a layer that drops at random"):
+        mc_samples(net, x, 3)
+
+
+# Gradients
+
+
+@activations
+def test_gradients_agree_with_finite_differences(activation):
+    net = nn.Sequential(double_layer(4, 3, 0.6, activation), double_layer(3, 2, 0.5, activation))
+    x = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    names, values = zip(*net.named_parameters(), strict=True)
+
+    def run(x, *parameters):
+        return torch.func.functional_call(net, dict(zip(names, parameters, strict=True)), (x,))
+
+    assert torch.autograd.gradcheck(run, (x, *values))
+
+
+def test_rectified_gradients_agree_with_finite_differences_far_out_too():
+    mean = torch.tensor([-9.0, -3.0, -0.1, 0.0, 0.1, 3.0, 9.0], dtype=torch.float64)
+    for value in (0.01, 1.0, 100.0):
+        variance = torch.full_like(mean, value).requires_grad_()
+        inputs = (mean.clone().requires_grad_(), variance)
+        assert torch.autograd.gradcheck(relu_moments, inputs, eps=1e-6 * value)
+
+
+@activations
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-12, 1.0, 1e6])
+@pytest.mark.parametrize("bias", [0.0, 1.0, -1.0])
+def test_gradients_are_finite_at_variance_zero_and_far_from_it(activation, dtype, scale, bias):
+    first = FastDropoutLinear(4, 3, 0.5, activation, dtype=dtype)
+    net = nn.Sequential(first, FastDropoutLinear(3, 2, 0.5, activation, dtype=dtype))
+    nn.init.constant_(first.bias, bias)
+    x = (scale * torch.randn(5, 4, dtype=dtype)).requires_grad_()
+    mean, variance = net(x)
+    (mean.sum() + variance.sum()).backward()
+    for tensor in (mean, variance, x.grad, *(p.grad for p in net.parameters())):
+        assert tensor.isfinite().all()
+
+
+def test_training_it_lowers_the_expected_loss():
+    net = nn.Sequential(FastDropoutLinear(4, 16), FastDropoutLinear(16, 3, activation=None))
+    x, y = torch.randn(60, 4), torch.randint(3, (60,))
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
+    losses = []
+    for _ in range(50):
+        loss = expected_cross_entropy(net(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 0.05
+
+
+# The loss
+
+
+def test_without_variance_the_expected_cross_entropy_is_the_usual_one():
+    logits, y = torch.randn(3, 7, 5), torch.randint(5, (3, 7))
+    expected = classification_loss(logits, y)
+    torch.testing.assert_close(expected_cross_entropy(logits, y), expected)
+    pair = (logits, torch.zeros_like(logits))
+    torch.testing.assert_close(expected_cross_entropy(pair, y), expected)
+
+
+def test_for_small_variance_the_expected_cross_entropy_is_the_mean_over_the_noise():
+    logits = torch.randn(1, 3, dtype=torch.float64)
+    variance, y = torch.tensor([[0.01, 0.02, 0.03]], dtype=torch.float64), torch.tensor([1])
+    nodes, weights = np.polynomial.hermite_e.hermegauss(8)
+    grid = torch.tensor(np.stack(np.meshgrid(nodes, nodes, nodes), -1).reshape(-1, 3))
+    weights = torch.tensor(np.prod(np.meshgrid(weights, weights, weights), axis=0).ravel())
+    noisy = logits + grid * variance.sqrt()
+    losses = -noisy.log_softmax(dim=-1)[:, 1]
+    expected = (weights / weights.sum()) @ losses
+    got = expected_cross_entropy((logits, variance), y)
+    extra = expected - classification_loss(logits, y)
+    assert abs(got - expected) < 0.03 * extra
+
+
+# Shapes, copies, vmap
+
+
+@pytest.mark.parametrize("shape", [(4,), (0, 4), (3, 4), (2, 3, 4)])
+def test_any_leading_shape(shape):
+    net = nn.Sequential(FastDropoutLinear(4, 5), FastDropoutLinear(5, 2, activation=None))
+    for output in net(torch.ones(shape)):
+        assert output.shape == (*shape[:-1], 2)
+    assert net.eval()(torch.ones(shape)).shape == (*shape[:-1], 2)
+
+
+def test_copies_and_saved_layers_compute_the_same():
+    layer, x = FastDropoutLinear(4, 3, 0.3, "sigmoid"), torch.randn(2, 4)
+    buffer = io.BytesIO()
+    torch.save(layer, buffer)
+    buffer.seek(0)
+    loaded = torch.load(buffer, weights_only=False)
+    other = FastDropoutLinear(4, 3, 0.3, "sigmoid")
+    other.load_state_dict(layer.state_dict())
+    for twin in (copy.deepcopy(layer), loaded, other):
+        assert all(torch.equal(a, b) for a, b in zip(twin(x), layer(x), strict=True))
+
+
+def test_it_takes_the_weights_of_an_ordinary_linear_layer():
+    plain, layer = nn.Linear(4, 3), FastDropoutLinear(4, 3, activation=None)
+    layer.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 4)
+    assert torch.equal(layer.eval()(x), plain(x))
+
+
+@activations
+@pytest.mark.parametrize("randomness", ["error", "different"])
+def test_under_vmap_it_is_the_same_as_in_a_batch(activation, randomness):
+    layer, x = FastDropoutLinear(4, 3, activation=activation), torch.randn(6, 2, 4)
+    for got, expected in zip(in_vmap(layer, x, randomness), layer(x), strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+def test_side_by_side_each_net_has_the_output_and_gradient_it_has_alone():
+    def build():
+        return nn.Sequential(FastDropoutLinear(4, 6), FastDropoutLinear(6, 3, activation=None))
+
+    nets, x, y = SideBySide.from_seeds(build, range(3)), torch.randn(3, 5, 4), torch.ones(3, 5)
+    y = y.long()
+    expected_cross_entropy(nets(x), y).sum().backward()
+    for i, net in enumerate(nets.unstack()):
+        net.zero_grad()
+        expected_cross_entropy(net(x[i]), y[i]).backward()
+        for name, parameter in net.named_parameters():
+            together = nets.net.get_parameter(name).grad[i]
+            torch.testing.assert_close(together, parameter.grad)
+
+
+# Arguments
+
+
+@pytest.mark.parametrize("bad", NOT_IN_RANGE)
+def test_a_keep_probability_out_of_range_is_a_value_error(bad):
+    with pytest.raises(ValueError, match="keep_prob must lie in"):
+        FastDropoutLinear(4, 3, bad)
+
+
+@pytest.mark.parametrize("bad", NOT_A_NUMBER)
+def test_a_keep_probability_that_is_no_number_is_a_type_error(bad):
+    with pytest.raises(TypeError, match="keep_prob must be a real number"):
+        FastDropoutLinear(4, 3, bad)
+
+
+def test_the_other_bad_arguments_are_named():
+    with pytest.raises(ValueError, match="activation must be one of 'relu', 'sigmoid', None"):
+        FastDropoutLinear(4, 3, activation="tanh")
+    with pytest.raises(ValueError, match="passes must be one of"):
+        FastDropoutLinear(4, 3, passes="variance")
+    layer = FastDropoutLinear(4, 3)
+    with pytest.raises(ValueError, match="x must be a tensor, or means and variances of one shape"):
+        layer((torch.ones(2, 4), torch.ones(4)))
+    with pytest.raises(TypeError, match="x must have a floating-point dtype"):
+        layer(torch.ones(2, 4, dtype=torch.int64))
+
+
+def test_the_printed_layer_says_its_settings():
+    assert repr(FastDropoutLinear(4, 3, 0.3)) == (
+        "FastDropoutLinear(in_features=4, out_features=3, bias=True, keep_prob=0.3, "
+        "activation='relu', passes='moments')"
+    )
