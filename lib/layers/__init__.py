@@ -4,5 +4,14 @@ from lib.layers.base import StochasticLayer
 from lib.layers.bernoulli import Dropout
 from lib.layers.fast import FastDropoutLinear
 from lib.layers.gaussian import GaussianDropout
+from lib.layers.recurrent import RecurrentDropoutLSTM
+from lib.layers.variational import VariationalLinear
 
-__all__ = ["Dropout", "FastDropoutLinear", "GaussianDropout", "StochasticLayer"]
+__all__ = [
+    "Dropout",
+    "FastDropoutLinear",
+    "GaussianDropout",
+    "RecurrentDropoutLSTM",
+    "StochasticLayer",
+    "VariationalLinear",
+]

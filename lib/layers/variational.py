@@ -1,0 +1,159 @@
+"""Variational dropout: y ~ N(x theta + b, x^2 sigma^2), with the noise of each weight learned."""
+
+import math
+import numbers
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear, softplus
+
+from lib.layers.base import StochasticLayer, check_floating_point
+from lib.theory.variational import MOLCHANOV
+
+# Larger variances would overflow. The gradient by `log_sigma2` is zero above.
+LARGEST_LOG_SIGMA2 = 20.0
+
+
+class VariationalLinear(StochasticLayer, nn.Linear):
+    r"""Linear layer whose weights are Gaussian, with a mean and a variance to learn for each.
+
+    The distribution of a weight is :math:`q(w) = N(\theta, \sigma^2)`, with
+    :math:`\sigma^2 = \alpha \theta^2`: Gaussian dropout with noise of its own, and a rate of its
+    own, for each weight. With the input x, a row:
+
+    ============  ===========================================================
+    training      :math:`y \sim N(x \theta^T + b, \; x^2 (\sigma^2)^T)`, drawn for each example and
+                  each unit (squares are taken entry by entry)
+    eval          :math:`x \hat\theta^T + b`, with :math:`\hat\theta = \theta` where
+                  :math:`\log \alpha` is below `threshold`, else 0
+    ============  ===========================================================
+
+    In training no weight is ever drawn: the sums are, which have the same distribution as with a
+    fresh weight matrix for each example (the *local reparameterization trick*). The loss to
+    minimise is the mean loss over the N training examples plus ``kl() / N`` of every such layer.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Numbers of inputs and of units.
+    bias : bool
+        Whether to add a bias. It has no noise.
+    log_sigma2 : float
+        First value of the logarithm of all variances.
+    threshold : float
+        Natural logarithm of alpha from which on a weight is zero in eval. At 3, the standard
+        deviation of a weight is 4.5 times its mean. ``math.inf`` never prunes.
+    device, dtype
+        As for ``torch.nn.Linear``.
+
+    Attributes
+    ----------
+    weight : torch.nn.Parameter, shape (out_features, in_features)
+        The means :math:`\theta`, first drawn as ``torch.nn.Linear`` does.
+    log_sigma2 : torch.nn.Parameter, shape (out_features, in_features)
+        Logarithms of the variances, learned beside the means: the gradient by a mean then has none
+        of the weight's noise in it, as it has in :math:`w = \theta (1 + \sqrt\alpha \epsilon)`.
+    bias : torch.nn.Parameter, shape (out_features,), or None
+
+    Shape
+    -----
+    Input (..., in_features), output (..., out_features).
+
+    Raises
+    ------
+    TypeError
+        If `log_sigma2` or `threshold` is not a number; if the input is not of a floating-point
+        dtype.
+    ValueError
+        If `log_sigma2` or `threshold` is NaN.
+
+    References
+    ----------
+    Kingma et al. (2015), *Variational dropout and the local reparameterization trick*, sections 2
+    and 3. Molchanov et al. (2017), *Variational dropout sparsifies deep neural networks*,
+    section 4.
+
+    Examples
+    --------
+    >>> _ = torch.manual_seed(0)
+    >>> layer = VariationalLinear(3, 2, bias=False, log_sigma2=-4.0).requires_grad_(False)
+    >>> _ = layer.weight.copy_(torch.tensor([[1.0, 1.0, 0.0], [2.0, 0.0, 0.0]]))
+    >>> layer(torch.ones(2, 3))
+    tensor([[2.2964, 1.8389],
+            [2.0376, 1.8578]])
+    >>> layer.eval()(torch.ones(2, 3))
+    tensor([[2., 2.],
+            [2., 2.]])
+    >>> layer.sparsity()
+    0.5
+    """
+
+    def __init__(
+        self,
+        in_features,
+        out_features,
+        bias=True,
+        *,
+        log_sigma2=-10.0,
+        threshold=3.0,
+        device=None,
+        dtype=None,
+    ):
+        super().__init__(in_features, out_features, bias, device=device, dtype=dtype)
+        log_sigma2 = _check_number(log_sigma2, "log_sigma2")
+        self.log_sigma2 = nn.Parameter(torch.full_like(self.weight, log_sigma2))
+        self.threshold = _check_number(threshold, "threshold")
+
+    @property
+    def sigma2(self) -> Tensor:
+        """Variances of the weights, shape (out_features, in_features)."""
+        return self.log_sigma2.clamp(max=LARGEST_LOG_SIGMA2).exp()
+
+    @property
+    def log_alpha(self) -> Tensor:
+        """log(sigma^2 / theta^2), of shape (out_features, in_features); finite at theta = 0 too."""
+        tiny = torch.finfo(self.weight.dtype).tiny
+        log_theta = (self.weight.abs() + tiny).log()
+        return self.log_sigma2.clamp(max=LARGEST_LOG_SIGMA2) - 2 * log_theta
+
+    @property
+    def pruned(self) -> Tensor:
+        """Which weights are zero in eval, bool of shape (out_features, in_features)."""
+        return self.log_alpha >= self.threshold
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_floating_point(x)
+        if not self.training:
+            return linear(x, self.weight.masked_fill(self.pruned, 0), self.bias)
+        mean = linear(x, self.weight, self.bias)  # (..., out)
+        variance = linear(x.square(), self.sigma2)  # (..., out)
+        silent = variance <= 0  # an input of zeros: no noise, and no 0 / 0 in the gradient
+        std = variance.masked_fill(silent, 1).sqrt().masked_fill(silent, 0)
+        return mean + std * torch.randn_like(mean)
+
+    def kl(self) -> Tensor:
+        r"""KL from q to the log-uniform prior, summed over the weights: a number, in nats.
+
+        It is Molchanov's approximation (`lib.theory.variational.kl_molchanov`), off by less than
+        0.01 a weight; it tends to 0 as :math:`\alpha` grows. Of a stack (`SideBySide`), it is the
+        sum over the networks too, which is what the sum of their losses needs.
+        """
+        k1, k2, k3 = MOLCHANOV
+        log_alpha = self.log_alpha
+        return (k1 * torch.sigmoid(-k2 - k3 * log_alpha) + softplus(-log_alpha) / 2).sum()
+
+    def sparsity(self, threshold=None):
+        """Fraction of the weights with log alpha >= `threshold`; by default the layer's."""
+        threshold = self.threshold if threshold is None else _check_number(threshold, "threshold")
+        return (self.log_alpha >= threshold).float().mean().item()
+
+    def extra_repr(self):
+        return f"{super().extra_repr()}, threshold={self.threshold:g}"
+
+
+def _check_number(value, name):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
+    if math.isnan(value):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+    return float(value)

@@ -1,0 +1,452 @@
+"""What holds for variational dropout: the KL term, and the layer."""
+
+import copy
+import io
+import math
+import pickle
+import re
+
+import numpy as np
+import pytest
+import torch
+from chance import NOT_A_NUMBER, few_examples, is_near
+from hypothesis import given
+from hypothesis import strategies as st
+from layer_runs import every_dtype, in_vmap, under_seed
+from scipy import stats
+from scipy.integrate import quad
+from scipy.special import digamma
+from torch import nn
+from torch.distributions import Normal, kl_divergence
+from torch.nn.functional import linear
+
+from lib.datasets import Split
+from lib.inference import mc_samples, sampling
+from lib.layers import VariationalLinear
+from lib.theory.variational import SMALL_NOISE, kl_kingma, kl_log_uniform, kl_molchanov
+from lib.training import SideBySide, classification_loss, fit, stack_splits
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+# The KL term
+
+GRID = np.linspace(-12, 12, 241)
+
+
+def by_its_definition(log_alpha):
+    """E log|e + 1/sqrt(alpha)| - E log|e|, integrated over the density of e."""
+
+    def mean_log(shift):
+        def f(e):
+            return stats.norm.pdf(e) * np.log(abs(e + shift))
+
+        ends = sorted({-12.0, min(12.0, max(-12.0, -shift)), 12.0})  # the logarithm is -inf between
+        return sum(quad(f, *ab, limit=300)[0] for ab in zip(ends, ends[1:], strict=False))
+
+    return mean_log(np.exp(-log_alpha / 2)) - mean_log(0)
+
+
+def by_a_series(log_alpha):
+    """(e + m)^2 is a chi-square with 1 + 2J degrees of freedom, J Poisson with mean m^2 / 2."""
+    mean = np.exp(-log_alpha) / 2
+    j = np.arange(int(mean + 30 * np.sqrt(mean) + 60))
+    return stats.poisson.pmf(j, mean) @ (digamma(j + 0.5) - digamma(0.5)) / 2
+
+
+@pytest.mark.parametrize("log_alpha", [-8.0, -3.0, -1.0, 0.0, 0.7, 3.0, 8.0])
+def test_the_kl_agrees_with_its_definition_and_with_a_series(log_alpha):
+    value = kl_log_uniform(log_alpha)
+    assert np.isclose(value, by_its_definition(log_alpha), rtol=0, atol=1e-8)
+    assert np.isclose(value, by_a_series(log_alpha), rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("log_alpha", [-2.0, 0.0, 2.0])
+@pytest.mark.parametrize("theta", [0.01, -3.0])
+def test_up_to_one_constant_it_is_the_mean_log_ratio_of_the_densities(log_alpha, theta):
+    # E_q[log q(w) - log 1/|w|] over draws of q; the constant is where alpha has no end
+    std = np.exp(log_alpha / 2) * abs(theta)
+    w = np.random.default_rng(0).normal(theta, std, 400_000)
+    terms = stats.norm.logpdf(w, theta, std) + np.log(abs(w))
+    constant = -0.5 * np.log(2 * np.pi * np.e) - SMALL_NOISE
+    assert is_near(terms.mean(), kl_log_uniform(log_alpha) + constant, terms.std(), len(w))
+
+
+def test_the_kl_is_positive_falls_with_alpha_and_tends_to_zero():
+    for kl in (kl_log_uniform, kl_molchanov):
+        assert (kl(GRID) > 0).all()
+        assert (np.diff(kl(GRID)) < 0).all()
+        assert kl(40.0) < 1e-15
+    assert (np.diff(kl_kingma(GRID[GRID <= 0])) < 0).all()
+
+
+def test_for_small_and_large_noise_it_has_the_limits_of_the_text():
+    assert np.isclose(kl_log_uniform(-20.0), 10 + SMALL_NOISE, atol=1e-8)
+    assert np.isclose(kl_log_uniform(12.0), np.exp(-12.0) / 2, rtol=1e-4)
+
+
+def test_the_approximations_are_as_near_as_their_docstrings_say():
+    exact = kl_log_uniform(GRID)
+    off = kl_molchanov(GRID) - exact
+    assert 0.0093 < abs(off).max() < 0.0094
+    assert -3.8 < GRID[abs(off).argmax()] < -3.2
+    small = GRID <= 0
+    off = kl_kingma(GRID[small]) - exact[small]
+    assert 0.040 < abs(off).max() < 0.041
+    assert (off < 0).all()
+    assert abs(off[0]) < 1e-4
+
+
+def test_the_shape_of_the_input_is_kept():
+    for kl in (kl_log_uniform, kl_kingma, kl_molchanov):
+        assert kl(np.full((2, 3), -1.0)).shape == (2, 3)
+        assert kl([]).shape == (0,)
+        assert np.ndim(kl(-1.0)) == 0
+
+
+@pytest.mark.parametrize("kl", [kl_log_uniform, kl_kingma, kl_molchanov])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, [-1.0, -np.inf]])
+def test_a_log_alpha_that_is_not_finite_is_a_value_error(kl, bad):
+    with pytest.raises(ValueError, match="log_alpha must be finite, got"):
+        kl(bad)
+
+
+def test_kingmas_polynomial_refuses_an_alpha_above_one():
+    with pytest.raises(ValueError, match="log_alpha must be at most 0 .* got 0.5"):
+        kl_kingma([-1.0, 0.5])
+
+
+# The layer in training
+
+
+def a_layer(*shape, **settings):
+    """A layer with variances of its own for each weight."""
+    layer = VariationalLinear(*shape, **settings)
+    with torch.no_grad():
+        layer.weight.normal_()
+        layer.log_sigma2.uniform_(-3, 1)
+    return layer
+
+
+def moments(layer, x):
+    """Mean and variance of the output in training, in closed form."""
+    with torch.no_grad():
+        variance = layer.log_sigma2.exp()
+        return linear(x, layer.weight, layer.bias), linear(x**2, variance)
+
+
+@torch.no_grad()
+@few_examples
+@given(seed=st.integers(0, 1000), n_in=st.integers(1, 6), n_out=st.integers(1, 4))
+def test_the_output_is_gaussian_with_mean_and_variance_in_closed_form(seed, n_in, n_out):
+    torch.manual_seed(seed)
+    layer, x, n = a_layer(n_in, n_out, dtype=torch.float64), torch.randn(n_in).double(), 20_000
+    mean, variance = moments(layer, x)
+    z = (layer(x.expand(n, -1)) - mean) / variance.sqrt()
+    for power, expected, spread in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):
+        assert is_near((z**power).mean(dim=0), expected, np.sqrt(spread), n)
+
+
+@torch.no_grad()
+def test_it_has_the_distribution_of_whole_weight_matrices_one_for_each_example():
+    layer, x, n = a_layer(5, 3, dtype=torch.float64), torch.randn(5).double(), 20_000
+    noise = torch.randn(n, 3, 5).double() * layer.log_sigma2.mul(0.5).exp()
+    by_matrices = (layer.weight + noise) @ x + layer.bias
+    by_sums = layer(x.expand(n, -1))
+    for unit in range(3):
+        assert stats.ks_2samp(by_matrices[:, unit], by_sums[:, unit]).pvalue > 1e-4
+    for sample in (by_matrices, by_sums):
+        assert is_near(np.corrcoef(sample, rowvar=False), np.eye(3), 1, n)
+
+
+@torch.no_grad()
+def test_the_noise_is_independent_across_examples_and_calls():
+    layer, n = VariationalLinear(4, 1, bias=False, log_sigma2=0.0), 20_000
+    x = torch.ones(n, 2, 4)
+    first, second = layer(x) - layer.weight.sum(), layer(x) - layer.weight.sum()
+    columns = np.hstack([first[..., 0], second[..., 0]])
+    assert is_near(np.corrcoef(columns, rowvar=False), np.eye(4), 1, n)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("keep_prob", [0.9, 0.5, 0.2])
+def test_with_the_alpha_of_gaussian_dropout_a_unit_has_its_variance(keep_prob):
+    layer, x, n = VariationalLinear(6, 1), torch.randn(6), 50_000
+    alpha = (1 - keep_prob) / keep_prob
+    layer.log_sigma2.copy_((alpha * layer.weight**2).log())
+    torch.testing.assert_close(layer.log_alpha, torch.full_like(layer.weight, math.log(alpha)))
+    noise = 1 + math.sqrt(alpha) * torch.randn(n, 6)
+    dropped = linear(noise * x, layer.weight, layer.bias)
+    expected = alpha * (layer.weight**2 * x**2).sum()
+    for sample in (dropped, layer(x.expand(n, -1))):
+        squares = (sample - linear(x, layer.weight, layer.bias)) ** 2
+        assert is_near(squares.mean(), expected, np.sqrt(2) * expected, n)
+
+
+def test_gradients_agree_with_finite_differences_under_a_fixed_seed():
+    layer = a_layer(4, 3, dtype=torch.float64)
+    x = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    inputs = (x, *layer.parameters())
+    names = [name for name, _ in layer.named_parameters()]
+
+    def run(x, *values):
+        state = dict(zip(names, values, strict=True))
+        y = under_seed(lambda x: torch.func.functional_call(layer, state, (x,)), x)
+        return y, torch.func.functional_call(Kl(layer), {f"0.{k}": v for k, v in state.items()}, ())
+
+    assert torch.autograd.gradcheck(run, inputs)
+
+
+class Kl(nn.Sequential):
+    def forward(self):
+        return self[0].kl()
+
+
+@pytest.mark.parametrize("log_sigma2", [-1000.0, -100.0, -10.0, 0.0, 20.0, 1000.0])
+@pytest.mark.parametrize("weight", [0.0, 1e-40, 1e-20, -1e-3, 1.0])
+@pytest.mark.parametrize("inputs", [0.0, 1.0])
+def test_outputs_kl_and_gradients_are_finite_at_the_ends(log_sigma2, weight, inputs):
+    layer = VariationalLinear(3, 2, log_sigma2=log_sigma2)
+    nn.init.constant_(layer.weight, weight)
+    x = torch.full((4, 3), inputs, requires_grad=True)
+    y = layer(x)
+    value = y.square().mean() + layer.kl()
+    gradients = torch.autograd.grad(value, [x, *layer.parameters()])
+    for tensor in (y, value, layer.log_alpha, *gradients):
+        assert tensor.isfinite().all()
+
+
+def test_an_input_of_zeros_gives_the_bias_without_noise():
+    layer = VariationalLinear(3, 2, log_sigma2=0.0)
+    assert torch.equal(layer(torch.zeros(4, 3)), layer.bias.expand(4, 2))
+
+
+# Eval
+
+
+@torch.no_grad()
+@few_examples
+@given(seed=st.integers(0, 1000))
+def test_without_pruning_eval_is_the_mean_over_training(seed):
+    torch.manual_seed(seed)
+    layer, x, n = a_layer(4, 2, threshold=math.inf, dtype=torch.float64), torch.randn(4), 20_000
+    x = x.double()
+    mean, variance = moments(layer, x)
+    torch.testing.assert_close(layer.eval()(x), mean)
+    assert is_near(layer.train()(x.expand(n, -1)).mean(dim=0), mean, variance.sqrt(), n)
+
+
+@torch.no_grad()
+def test_eval_leaves_out_the_weights_at_the_threshold_or_above():
+    layer = VariationalLinear(4, 1, threshold=3.0, dtype=torch.float64).eval()
+    layer.weight.copy_(torch.tensor([[1.0, -1.0, 2.0, 0.0]]))
+    layer.log_sigma2.copy_(torch.tensor([[3.0, 2.99, 3.0, -50.0]]))
+    # log alpha: 3, 2.99, 3 - 2 log 2, and as good as infinite
+    assert layer.pruned.tolist() == [[True, False, False, True]]
+    x = torch.tensor([10.0, 100.0, 1000.0, 1e4], dtype=torch.float64)
+    torch.testing.assert_close(layer(x), -100 + 2000 + layer.bias)
+    assert layer.sparsity() == 0.5
+    assert layer.sparsity(threshold=2.0) == 0.75
+    assert layer.sparsity(threshold=math.inf) == 0.0
+    assert not layer.weight.eq(0).all()
+
+
+def test_in_eval_pruned_weights_get_no_gradient():
+    layer = VariationalLinear(2, 1, bias=False, log_sigma2=0.0).eval()
+    layer.weight.data.copy_(torch.tensor([[0.01, 5.0]]))
+    layer(torch.ones(1, 2)).sum().backward()
+    assert layer.weight.grad.tolist() == [[0.0, 1.0]]
+
+
+def test_eval_draws_no_random_numbers():
+    layer, before = VariationalLinear(3, 2).eval(), torch.get_rng_state()
+    layer(torch.ones(5, 3))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@torch.no_grad()
+def test_inside_sampling_it_is_stochastic_and_batch_normalization_stays_as_it_was():
+    model = nn.Sequential(nn.BatchNorm1d(6), VariationalLinear(6, 2, log_sigma2=-1.0)).eval()
+    x, before = torch.randn(50, 6), {k: v.clone() for k, v in model.state_dict().items()}
+    fixed = model(x)
+    with sampling(model):
+        assert not torch.equal(model(x), model(x))
+    assert torch.equal(model(x), fixed)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    samples = mc_samples(model, x[:2], 20_000)
+    mean, variance = moments(model[1], model[0](x[:2]))
+    assert is_near(samples.mean(dim=0), mean, variance.sqrt(), 20_000)
+
+
+# The KL of a layer
+
+
+@few_examples
+@given(seed=st.integers(0, 1000), scale=st.floats(1e-3, 1e3))
+def test_its_kl_is_the_sum_of_molchanovs_over_the_weights_whatever_their_scale(seed, scale):
+    torch.manual_seed(seed)
+    layer = a_layer(5, 4, dtype=torch.float64)
+    value = layer.kl().item()
+    assert np.isclose(value, kl_molchanov(layer.log_alpha.detach().numpy()).sum())
+    with torch.no_grad():
+        layer.weight.mul_(scale)
+        layer.log_sigma2.add_(2 * math.log(scale))
+    assert np.isclose(layer.kl().item(), value)
+
+
+def test_a_gaussian_prior_minds_the_scale_and_charges_for_noise():
+    # what the lesson sets against the log-uniform prior
+    prior = Normal(0.0, 1.0)
+    charges = [kl_divergence(Normal(0.1, 0.1 * math.exp(a / 2)), prior).item() for a in (3, 6, 9)]
+    assert charges[2] > charges[1] > 0
+    assert kl_divergence(Normal(1.0, 1.0), prior) > 1.05 * kl_divergence(Normal(0.5, 0.5), prior)
+
+
+def test_the_kl_pushes_the_noise_up_and_the_weights_towards_zero():
+    layer = a_layer(5, 4)
+    layer.kl().backward()
+    assert (layer.log_sigma2.grad < 0).all()
+    assert (layer.weight.grad * layer.weight > 0).all()
+
+
+# Shapes, dtypes, copies
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape", [(4,), (0, 4), (3, 4), (2, 0, 4), (2, 3, 4)])
+def test_any_batch_comes_back_and_passes_gradients(shape, training):
+    x = torch.ones(shape, requires_grad=True)
+    y = VariationalLinear(4, 2).train(training)(x)
+    y.sum().backward()
+    assert y.shape == (*shape[:-1], 2)
+    assert x.grad.shape == shape
+
+
+def test_an_example_alone_is_treated_as_in_a_batch_of_one():
+    layer, x = VariationalLinear(4, 2, log_sigma2=0.0), torch.randn(4)
+    torch.testing.assert_close(under_seed(layer, x), under_seed(layer, x[None])[0])
+
+
+@every_dtype
+def test_in_every_dtype_the_output_has_it_and_the_right_moments_up_to_rounding(dtype):
+    n = 20_000
+    layer = VariationalLinear(2, 1, bias=False, log_sigma2=-2.0, dtype=dtype)
+    nn.init.ones_(layer.weight)
+    y = layer(torch.ones(n, 2, dtype=dtype))
+    assert y.dtype == dtype
+    variance, rounding = 2 * math.exp(-2), 2 * torch.finfo(dtype).eps
+    y = y.detach().double()
+    assert abs(y.mean() - 2) < 6 * math.sqrt(variance / n) + rounding
+    assert abs(y.var() - variance) < 6 * variance * math.sqrt(2 / n) + rounding
+    assert layer.kl().isfinite()
+
+
+def saved_and_loaded(layer):
+    file = io.BytesIO()
+    torch.save(layer, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+@pytest.mark.parametrize(
+    "copy_of", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x)), saved_and_loaded]
+)
+def test_a_copy_has_the_settings_the_weights_and_the_mode_of_the_layer(copy_of):
+    layer = a_layer(4, 2, threshold=1.0).eval()
+    other = copy_of(layer)
+    assert (repr(other), other.training) == (repr(layer), False)
+    x = torch.randn(3, 4)
+    assert torch.equal(layer(x), other(x))
+    assert torch.equal(under_seed(layer.train(), x), under_seed(other.train(), x))
+
+
+def test_its_means_are_the_parameters_of_a_linear_layer():
+    ours, torchs = VariationalLinear(4, 2, threshold=math.inf).eval(), nn.Linear(4, 2)
+    missing = ours.load_state_dict(torchs.state_dict(), strict=False).missing_keys
+    assert missing == ["log_sigma2"]
+    x = torch.randn(3, 4)
+    assert torch.equal(ours(x), torchs(x))
+    torch.manual_seed(1)
+    expected = nn.Linear(4, 2).weight
+    torch.manual_seed(1)
+    assert torch.equal(VariationalLinear(4, 2).weight, expected)
+
+
+def test_the_printed_layer_says_its_settings():
+    assert repr(VariationalLinear(4, 2, threshold=2)) == (
+        "VariationalLinear(in_features=4, out_features=2, bias=True, threshold=2)"
+    )
+    assert VariationalLinear(4, 2, bias=False).bias is None
+    assert VariationalLinear(4, 2).threshold == 3
+
+
+# torch.func, and networks side by side
+
+
+def test_under_vmap_each_model_has_its_own_noise():
+    layer, x = VariationalLinear(4, 50, log_sigma2=0.0), torch.ones(4)
+    y = in_vmap(lambda _: layer(x), torch.arange(20), "different")
+    assert y.shape == (20, 50)
+    assert len(y.unique(dim=0)) == 20
+    y = in_vmap(lambda _: layer(x), torch.arange(20), "same")
+    assert (y == y[0]).all()
+
+
+def test_side_by_side_they_compute_what_each_computes_alone_and_their_kl_adds_up():
+    nets = [nn.Sequential(a_layer(4, 8), nn.ReLU(), a_layer(8, 3)) for _ in range(3)]
+    stack = SideBySide(nets)
+    x = torch.randn(3, 10, 4)
+    together = stack.eval()(x)
+    for i, net in enumerate(nets):
+        torch.testing.assert_close(together[i], net.eval()(x[i]))
+    alone = sum(net[i].kl() for net in nets for i in (0, 2))
+    total = sum(layer.kl() for layer in (stack.net[0], stack.net[2]))
+    torch.testing.assert_close(total, alone)
+    alone, total = (
+        torch.autograd.grad(kl, w)
+        for kl, w in [(alone, [net[0].weight for net in nets]), (total, [stack.net[0].weight])]
+    )
+    torch.testing.assert_close(total[0], torch.stack(alone))
+
+
+def test_trained_with_the_bound_it_prunes_most_inputs_that_say_nothing_and_not_the_one_that_does():
+    def data(seed):
+        generator = torch.Generator().manual_seed(seed)
+        x = torch.randn(200, 20, generator=generator)
+        y = (x[:, 0] > 0).long()
+        return Split(x, y, x, y, x, y)
+
+    stack = SideBySide.from_seeds(lambda: VariationalLinear(20, 2, log_sigma2=-5.0), range(3))
+
+    def bound(output, y):
+        loss = classification_loss(output, y)
+        return loss + stack.net.kl() / 200 / 3 if stack.training else loss
+
+    splits = stack_splits([data(seed) for seed in range(3)])
+    fit(stack, splits, epochs=100, batch_size=100, learning_rate=0.05, loss=bound, every=100)
+    for layer in stack.unstack():
+        gone = layer.pruned.all(dim=0)
+        assert not gone[0]
+        assert gone[1:].float().mean() > 0.5
+
+
+# Bad input, said in one voice
+
+
+@pytest.mark.parametrize("name", ["log_sigma2", "threshold"])
+def test_a_bad_setting_is_named_with_its_value(name):
+    for bad in NOT_A_NUMBER:
+        with pytest.raises(TypeError, match=re.escape(f"{name} must be a number, got {bad!r} of")):
+            VariationalLinear(3, 2, **{name: bad})
+        with pytest.raises(ValueError, match=f"{name} must be a number, got nan"):
+            VariationalLinear(3, 2, **{name: math.nan})
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_an_input_that_is_not_floating_point_is_a_type_error(training):
+    layer = VariationalLinear(3, 2).train(training)
+    with pytest.raises(TypeError, match="x must have a floating-point dtype, got torch.int64"):
+        layer(torch.ones(3, dtype=torch.int64))
