@@ -1,0 +1,208 @@
+"""Dropout in an LSTM: one mask a sequence, shared by all its steps, and the other places for it."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from lib.layers.base import StochasticLayer, check_floating_point
+from lib.layers.bernoulli import keep_mask
+from lib.validation import check_choice, check_count, check_keep_prob
+
+
+class RecurrentDropoutLSTM(StochasticLayer):
+    r"""LSTM with masks on its inputs and in its recurrence, by default the same at every step.
+
+    With :math:`m^x, m^h` the masks divided by their keep probabilities, and all products but
+    those with W and U entry by entry:
+
+    .. math::
+
+        (i, f, g, o) &= W (m^x x_t) + U (m^h h_{t-1}) + b , \\
+        c_t &= \sigma(f) \, c_{t-1} + \sigma(i) \tanh(g) , \qquad h_t = \sigma(o) \tanh(c_t) .
+
+    `recurrent` says what the second mask multiplies: :math:`h_{t-1}`, as above, or another part.
+    In eval there are no masks, and it is ``torch.nn.LSTM`` with one layer.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features of a step, and units.
+    keep_prob : float
+        Probability to KEEP a feature of the input, in (0, 1].
+    recurrent_keep_prob : float, optional
+        Probability to KEEP what the recurrent mask multiplies, in (0, 1]; `keep_prob` if not given.
+    masks : {"sequence", "step"}
+        Whether a sequence keeps its masks, or each of its steps draws new ones.
+    recurrent : {"state", "update", "cell", "weights"}
+        What the recurrent mask multiplies: the state :math:`h_{t-1}`; the update :math:`\tanh(g)`;
+        the memory :math:`c_{t-1}`; or the matrix U, with one mask for all steps and all sequences
+        of a call, whatever `masks` says.
+    bias : bool
+        Whether there is a bias b, of two parts as in torch.
+    batch_first : bool
+        Whether batches have shape (batch, time, features), not (time, batch, features).
+    device, dtype
+        As for ``torch.nn.LSTM``.
+
+    Attributes
+    ----------
+    weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0 : torch.nn.Parameter
+        W (4 hidden, input), U (4 hidden, hidden) and the parts of b (4 hidden,), gates in the order
+        i, f, g, o: names, shapes and first values are those of ``torch.nn.LSTM``.
+
+    Shape
+    -----
+    As for ``torch.nn.LSTM``: input (time, batch, input), or (time, input) for one sequence;
+    optional state (h, c), each (1, batch, hidden) or (1, hidden). It returns the outputs
+    (time, batch, hidden) and the last state. Each sequence of a batch has masks of its own. A
+    second call draws new ones, also where it continues a sequence from its state.
+
+    Raises
+    ------
+    TypeError
+        If a size is not a whole number or a keep probability not a number; if an input is not of
+        a floating-point dtype.
+    ValueError
+        If an argument is out of its range, or a tensor has not one of the shapes above, with at
+        least one step.
+
+    References
+    ----------
+    Gal and Ghahramani (2016), *A theoretically grounded application of dropout in recurrent neural
+    networks*, section 4, with one mask for the four gates. "update": Semeniuta et al. (2016),
+    *Recurrent dropout without memory loss*, section 3. "weights": Merity et al. (2018),
+    *Regularizing and optimizing LSTM language models*, section 2.
+
+    Examples
+    --------
+    >>> _ = torch.manual_seed(0)
+    >>> layer = RecurrentDropoutLSTM(3, 4, keep_prob=0.5)
+    >>> output, (h, c) = layer(torch.ones(10, 2, 3))
+    >>> output.shape, h.shape
+    (torch.Size([10, 2, 4]), torch.Size([1, 2, 4]))
+    >>> plain = nn.LSTM(3, 4)
+    >>> plain.load_state_dict(layer.state_dict())
+    <All keys matched successfully>
+    """
+
+    def __init__(
+        self,
+        input_size,
+        hidden_size,
+        keep_prob=0.5,
+        recurrent_keep_prob=None,
+        *,
+        masks="sequence",
+        recurrent="state",
+        bias=True,
+        batch_first=False,
+        device=None,
+        dtype=None,
+    ):
+        super().__init__()
+        self.input_size = check_count(input_size, "input_size")
+        self.hidden_size = check_count(hidden_size, "hidden_size")
+        self.keep_prob = check_keep_prob(keep_prob)
+        if recurrent_keep_prob is None:
+            recurrent_keep_prob = keep_prob
+        self.recurrent_keep_prob = check_keep_prob(recurrent_keep_prob, name="recurrent_keep_prob")
+        self.masks = check_choice(masks, "masks", ("sequence", "step"))
+        self.recurrent = check_choice(
+            recurrent, "recurrent", ("state", "update", "cell", "weights")
+        )
+        self.bias, self.batch_first = bias, batch_first
+        shapes = {
+            "weight_ih_l0": (4 * hidden_size, input_size),
+            "weight_hh_l0": (4 * hidden_size, hidden_size),
+            "bias_ih_l0": (4 * hidden_size,),
+            "bias_hh_l0": (4 * hidden_size,),
+        }
+        bound = 1 / math.sqrt(hidden_size)
+        for name, shape in shapes.items():
+            if bias or name.startswith("weight"):
+                values = torch.empty(shape, device=device, dtype=dtype).uniform_(-bound, bound)
+                self.register_parameter(name, nn.Parameter(values))
+
+    def forward(self, x: Tensor, state=None):
+        check_floating_point(x)
+        self._check_shapes(x, state)
+        is_batch = x.dim() == 3
+        if not is_batch:
+            x = x.unsqueeze(1)
+        elif self.batch_first:
+            x = x.transpose(0, 1)
+        steps, batch, _ = x.shape
+        if state is None:
+            h = c = x.new_zeros(batch, self.hidden_size)
+        else:
+            h, c = (part.reshape(batch, self.hidden_size) for part in state)
+
+        U, where, masks = self.weight_hh_l0, None, steps * [None]
+        if self.training and self.keep_prob < 1:
+            x = x * self._draw_in_time(x, self.keep_prob)
+        if self.training and self.recurrent_keep_prob < 1:
+            where = self.recurrent
+            if where == "weights":
+                U = U * _draw(U, self.recurrent_keep_prob)
+            else:
+                masks = x.new_empty(steps, batch, self.hidden_size)
+                masks = self._draw_in_time(masks, self.recurrent_keep_prob).unbind()
+        b = self.bias_ih_l0 + self.bias_hh_l0 if self.bias else None
+        from_input = linear(x, self.weight_ih_l0, b)  # (time, batch, 4 hidden)
+
+        outputs = []
+        for gates, m in zip(from_input.unbind(), masks, strict=True):
+            gates = gates + linear(h * m if where == "state" else h, U)
+            i, f, g, o = gates.chunk(4, dim=-1)  # (batch, hidden) each
+            update = torch.sigmoid(i) * torch.tanh(g)
+            if where == "update":
+                update = update * m
+            if where == "cell":
+                c = c * m
+            c = torch.sigmoid(f) * c + update
+            h = torch.sigmoid(o) * torch.tanh(c)
+            outputs.append(h)
+        output, last = torch.stack(outputs), (h.unsqueeze(0), c.unsqueeze(0))
+        if not is_batch:
+            return output.squeeze(1), tuple(part.squeeze(1) for part in last)
+        return output.transpose(0, 1) if self.batch_first else output, last
+
+    def _draw_in_time(self, x, keep_prob):
+        """Draw the masks of all steps of x, (time, batch, size)."""
+        if self.masks == "step":
+            return _draw(x, keep_prob)
+        return _draw(x[0], keep_prob).expand_as(x)
+
+    def _check_shapes(self, x, state):
+        if x.dim() not in (2, 3) or x.shape[-1] != self.input_size:
+            order = "batch, time" if self.batch_first else "time, batch"
+            raise ValueError(
+                f"x must have shape ({order}, {self.input_size}) or (time, {self.input_size}), "
+                f"got {tuple(x.shape)}"
+            )
+        time_dim = 1 if self.batch_first and x.dim() == 3 else 0
+        if x.shape[time_dim] == 0:
+            raise ValueError(f"x must have at least one step in time, got {tuple(x.shape)}")
+        if state is not None:
+            batch = () if x.dim() == 2 else (x.shape[1 - time_dim],)
+            expected = (1, *batch, self.hidden_size)
+            shapes = [tuple(part.shape) for part in state]
+            if shapes != [expected, expected]:
+                raise ValueError(
+                    f"state must be two tensors (h, c) of shape {expected}, got shapes {shapes}"
+                )
+
+    def extra_repr(self):
+        return (
+            f"{self.input_size}, {self.hidden_size}, keep_prob={self.keep_prob:g}, "
+            f"recurrent_keep_prob={self.recurrent_keep_prob:g}, masks={self.masks!r}, "
+            f"recurrent={self.recurrent!r}, bias={self.bias}, batch_first={self.batch_first}"
+        )
+
+
+def _draw(x, keep_prob):
+    """Mask for x, divided by the probability it was drawn with."""
+    mask, drawn_prob = keep_mask(x, keep_prob)
+    return mask / drawn_prob
