@@ -4,6 +4,7 @@ from lib.layers.base import StochasticLayer
 from lib.layers.bernoulli import Dropout
 from lib.layers.fast import FastDropoutLinear
 from lib.layers.gaussian import GaussianDropout
+from lib.layers.pooling import MaxPoolDropout2d
 from lib.layers.recurrent import RecurrentDropoutLSTM
 from lib.layers.variational import VariationalLinear
 
@@ -11,6 +12,7 @@ __all__ = [
     "Dropout",
     "FastDropoutLinear",
     "GaussianDropout",
+    "MaxPoolDropout2d",
     "RecurrentDropoutLSTM",
     "StochasticLayer",
     "VariationalLinear",

@@ -1,0 +1,150 @@
+"""Max-pooling dropout: drop activations, then take the largest of each window."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lib.layers.base import StochasticLayer, check_floating_point
+from lib.layers.bernoulli import keep_mask
+from lib.validation import check_count, check_keep_prob
+
+
+class MaxPoolDropout2d(StochasticLayer):
+    r"""Max pooling of activations that are dropped, and its mean at prediction.
+
+    With :math:`m_i \sim \text{Bernoulli}(p)`, p the probability to keep, q = 1 - p, and
+    :math:`a_1 \le \dots \le a_n` the activations of one window, sorted:
+
+    ============  =========================================================================
+    training      :math:`\max_i \, m_i a_i`
+    eval          :math:`\sum_i p \, q^{n-i} \max(a_i, 0) + p^n \min(a_n, 0)`
+    ============  =========================================================================
+
+    Eval gives the mean of what training gives, exactly: it is *probabilistic weighted pooling*.
+    There is no factor 1 / p in training.
+
+    After a ReLU the last term is 0. In general a dropped activation counts as 0, so a negative one
+    comes out only where all of a window are negative and all are kept; the last term says so.
+    Padding never counts, neither as an activation nor as a dropped one: n is the number of
+    activations that are really there, fewer at a padded border.
+
+    Parameters
+    ----------
+    kernel_size : int or pair of int
+        Height and width of a window, at least 1.
+    keep_prob : float
+        Probability to KEEP an activation, in (0, 1]. With 1 this is ``torch.nn.MaxPool2d``.
+    stride : int or pair of int, optional
+        Step from window to window, at least 1; `kernel_size` if left out. Windows that overlap see
+        the same mask where they overlap.
+    padding : int or pair of int
+        Rows and columns added on both sides, from 0 to half of `kernel_size`.
+
+    Shape
+    -----
+    Input (batch, channels, height, width) or (channels, height, width), any floating-point dtype.
+    Output as of ``torch.nn.MaxPool2d``. Each activation of each example has a mask of its own.
+
+    Raises
+    ------
+    TypeError
+        If a number is of the wrong kind; in `forward`, if the input is not of a floating-point
+        dtype.
+    ValueError
+        If a number is out of its range; in `forward`, if the input has not three or four
+        dimensions, or has no pixels, or is, with its padding, smaller than a window.
+
+    Notes
+    -----
+    In training the gradient goes to the one activation that came out. In eval each positive
+    activation gets its weight; an activation of exactly 0 gets none.
+
+    On a CPU masks are drawn with `keep_prob` rounded to a multiple of 2**-16, while eval takes it
+    as it is.
+
+    References
+    ----------
+    Wu and Gu (2015), *Towards dropout training for convolutional neural networks*, Neural Networks
+    71: max-pooling dropout, and probabilistic weighted pooling. The rule for negative activations
+    is ours.
+
+    Examples
+    --------
+    >>> _ = torch.manual_seed(0)
+    >>> layer = MaxPoolDropout2d(2, keep_prob=0.5)
+    >>> window = torch.tensor([[[1.0, 0.0], [4.0, 2.0]]])
+    >>> [layer(window).item() for _ in range(6)]
+    [1.0, 4.0, 4.0, 4.0, 4.0, 0.0]
+    >>> layer.eval()(window)  # 0.5 * 4 + 0.25 * 2 + 0.125 * 1
+    tensor([[[2.6250]]])
+    """
+
+    def __init__(self, kernel_size, keep_prob=0.5, stride=None, padding=0):
+        super().__init__()
+        self.keep_prob = check_keep_prob(keep_prob)
+        self.kernel_size = _pair(kernel_size, "kernel_size")
+        self.stride = self.kernel_size if stride is None else _pair(stride, "stride")
+        self.padding = _pair(padding, "padding", at_least=0)
+        if any(2 * pad > size for pad, size in zip(self.padding, self.kernel_size, strict=True)):
+            raise ValueError(
+                f"padding must be at most half of kernel_size {self.kernel_size}, got {padding!r}"
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check_shape(x)
+        if self.keep_prob == 1:
+            return self._max_pool(x)
+        if self.training:
+            mask, _ = keep_mask(x, self.keep_prob)
+            return self._max_pool(x * mask)
+        return self._mean_pool(check_floating_point(x))
+
+    def _max_pool(self, x):
+        return F.max_pool2d(x, self.kernel_size, self.stride, self.padding)
+
+    def _mean_pool(self, x):
+        p, (height, width) = self.keep_prob, self.kernel_size
+        below_zero = -F.relu(-self._max_pool(x)) * p ** self._window_sizes(x)
+        # (..., rows, columns, n), the largest first; the zeros of the padding add nothing
+        windows = self._windows(F.relu(x)).sort(dim=-1, descending=True).values
+        weights = [p * (1 - p) ** n_larger for n_larger in range(height * width)]
+        return below_zero + (windows * x.new_tensor(weights)).sum(dim=-1)
+
+    def _windows(self, x):
+        (down, right), (height, width) = self.padding, self.kernel_size
+        x = F.pad(x, (right, right, down, down))
+        x = x.unfold(-2, height, self.stride[0]).unfold(-2, width, self.stride[1])
+        return x.flatten(-2)
+
+    def _window_sizes(self, x):
+        """How many activations are in each window: (rows, columns)."""
+        ones = torch.ones((1, *x.shape[-2:]), dtype=x.dtype, device=x.device)
+        return self._windows(ones)[0].sum(dim=-1)
+
+    def _check_shape(self, x):
+        if x.dim() not in (3, 4):
+            raise ValueError(
+                "x must have shape (batch, channels, height, width) or (channels, height, width), "
+                f"got {tuple(x.shape)}"
+            )
+        for size, pad, window in zip(x.shape[-2:], self.padding, self.kernel_size, strict=True):
+            if size == 0 or size + 2 * pad < window:
+                raise ValueError(
+                    f"x must have pixels, and with padding {self.padding} be at least as large "
+                    f"as kernel_size {self.kernel_size}, got shape {tuple(x.shape)}"
+                )
+
+    def extra_repr(self):
+        return (
+            f"kernel_size={self.kernel_size}, keep_prob={self.keep_prob:g}, "
+            f"stride={self.stride}, padding={self.padding}"
+        )
+
+
+def _pair(value, name, *, at_least=1):
+    """An int, or a height and a width, as a pair."""
+    if not isinstance(value, (tuple, list)):
+        value = (value, value)
+    if len(value) != 2:
+        raise ValueError(f"{name} must be one whole number or a pair of them, got {value!r}")
+    return tuple(check_count(each, name, at_least=at_least) for each in value)
