@@ -2,6 +2,7 @@
 
 from lib.layers.base import StochasticLayer
 from lib.layers.bernoulli import Dropout
+from lib.layers.dropconnect import DropConnectLinear
 from lib.layers.fast import FastDropoutLinear
 from lib.layers.gaussian import GaussianDropout
 from lib.layers.pooling import MaxPoolDropout2d
@@ -9,6 +10,7 @@ from lib.layers.recurrent import RecurrentDropoutLSTM
 from lib.layers.variational import VariationalLinear
 
 __all__ = [
+    "DropConnectLinear",
     "Dropout",
     "FastDropoutLinear",
     "GaussianDropout",

@@ -1,0 +1,565 @@
+"""What holds for DropConnect: its masks, its moments, and its three rules of inference."""
+
+import copy
+import io
+import pickle
+import re
+
+import numpy as np
+import pytest
+import torch
+from chance import NOT_A_NUMBER, NOT_IN_RANGE, few_examples, is_near, keep_probs
+from hypothesis import given
+from hypothesis import strategies as st
+from layer_runs import every_dtype, in_vmap, under_seed
+from scipy import stats
+from scipy.integrate import quad
+from scipy.special import expit
+from torch import nn
+from torch.nn.functional import linear
+
+from lib.datasets import Split
+from lib.inference import mc_samples, sampling, weight_scaled
+from lib.layers import DropConnectLinear, Dropout
+from lib.masks import all_masks, mask_probabilities
+from lib.theory.moments import relu_moments
+from lib.training import SideBySide, constrain_norms, fit, stack_splits
+
+every_scaling = pytest.mark.parametrize("scaling", ["inverted", "weight"])
+any_scaling = st.sampled_from(["inverted", "weight"])
+with_or_without_bias = pytest.mark.parametrize("bias", [True, False])
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+def a_layer(*args, dtype=torch.float64, **settings):
+    """A layer with weights and biases of about the same size."""
+    layer = DropConnectLinear(*args, dtype=dtype, **settings)
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter)
+    return layer
+
+
+def every_output(layer, x):
+    """Outputs without scale under every mask, (masks, out), and the probabilities of the masks."""
+    n_out, n_in = layer.weight.shape
+    n_biases = 0 if layer.bias is None else n_out
+    masks = all_masks(n_out * n_in + n_biases)
+    of_weights = masks[:, : n_out * n_in].reshape(-1, n_out, n_in)
+    outputs = (of_weights * layer.weight.detach().numpy()) @ x.numpy()
+    if n_biases:
+        outputs = outputs + masks[:, n_out * n_in :] * layer.bias.detach().numpy()
+    return outputs, mask_probabilities(masks, layer.keep_prob)
+
+
+def mean_and_covariance(values, chances):
+    mean = chances @ values
+    return mean, (chances[:, None] * (values - mean)).T @ (values - mean)
+
+
+# Moments, against every mask
+
+
+@few_examples
+@given(
+    shape=st.sampled_from([(1, 1), (3, 2), (2, 3), (5, 2), (3, 3), (11, 1)]),
+    keep_prob=keep_probs,
+    scaling=any_scaling,
+    bias=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_the_moments_are_those_over_all_masks_and_the_units_are_uncorrelated(
+    shape, keep_prob, scaling, bias, seed
+):
+    torch.manual_seed(seed)
+    layer, x = a_layer(*shape, keep_prob, bias, scaling), torch.randn(shape[0]).double()
+    outputs, chances = every_output(layer, x)
+    scale = 1 / keep_prob if scaling == "inverted" else 1
+    expected, covariance = mean_and_covariance(outputs * scale, chances)
+    mean, variance = (moment.detach().numpy() for moment in layer.moments(x))
+    tolerance = {"rtol": 1e-10, "atol": 1e-10}
+    np.testing.assert_allclose(mean, expected, **tolerance)
+    np.testing.assert_allclose(np.diag(variance), covariance, **tolerance)
+    np.testing.assert_allclose(layer.eval()(x).detach().numpy(), expected, **tolerance)
+
+
+@every_scaling
+def test_the_moments_are_the_same_in_every_mode_and_of_any_shape(scaling):
+    layer, x = a_layer(4, 3, scaling=scaling), torch.randn(2, 5, 4).double()
+    in_training = layer.moments(x)
+    for moment, same in zip(in_training, layer.eval().moments(x), strict=True):
+        assert moment.shape == (2, 5, 3)
+        assert torch.equal(moment, same)
+    for moment, alone in zip(in_training, layer.moments(x[1, 2]), strict=True):
+        torch.testing.assert_close(moment[1, 2], alone)
+
+
+def test_the_moments_have_the_gradients_of_their_formulas():
+    layer, x = a_layer(3, 2), torch.randn(4, 3).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x, *_: layer.moments(x), (x, *layer.parameters()))
+
+
+# Training, under given masks and under drawn ones
+
+
+def with_masks(monkeypatch, *masks, drawn_prob):
+    """Let the layer draw these masks, in this order."""
+    left = list(masks)
+
+    def keep_mask(x, keep_prob):
+        mask = left.pop(0)
+        assert mask.shape == x.shape
+        return mask.to(x.dtype), drawn_prob
+
+    monkeypatch.setattr("lib.layers.dropconnect.keep_mask", keep_mask)
+
+
+@every_scaling
+@with_or_without_bias
+def test_under_given_masks_output_and_gradients_are_those_of_masked_linear_layers(
+    scaling, bias, monkeypatch
+):
+    layer, n = a_layer(4, 3, 0.3, bias, scaling), 6
+    x = torch.randn(n, 4, dtype=torch.float64, requires_grad=True)
+    M, m = torch.randint(2, (n, 3, 4)), torch.randint(2, (n, 3))
+    upstream = torch.randn(n, 3).double()
+    inputs = (x, *layer.parameters())
+    drawn_prob = 0.31  # the scale must be this one, not 0.3
+    with_masks(monkeypatch, M, m, drawn_prob=drawn_prob)
+    ours = layer(x)
+    one_by_one = [
+        linear(x[i], M[i] * layer.weight, m[i] * layer.bias if bias else None) for i in range(n)
+    ]
+    expected = torch.stack(one_by_one) / (drawn_prob if scaling == "inverted" else 1)
+    torch.testing.assert_close(ours, expected)
+    for gradient, theirs in zip(
+        torch.autograd.grad(ours, inputs, upstream),
+        torch.autograd.grad(expected, inputs, upstream),
+        strict=True,
+    ):
+        torch.testing.assert_close(gradient, theirs)
+
+
+def test_a_weight_that_no_example_kept_has_no_gradient(monkeypatch):
+    layer, M = a_layer(4, 3), torch.ones(5, 3, 4)
+    M[:, 1, 2] = 0
+    with_masks(monkeypatch, M, torch.ones(5, 3), drawn_prob=0.5)
+    layer(torch.randn(5, 4).double()).square().sum().backward()
+    assert torch.equal(layer.weight.grad == 0, M[0] == 0)
+
+
+@every_scaling
+def test_gradients_agree_with_finite_differences_under_a_fixed_seed(scaling):
+    layer = a_layer(4, 3, scaling=scaling)
+    x = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, *_: under_seed(layer, x), (x, *layer.parameters()))
+
+
+def drawn_masks(n, n_in=9, n_out=4, keep_prob=0.5):
+    """Masks of n examples, (n, out, in + 1), the bias last: read from the bits of the outputs."""
+    layer = DropConnectLinear(n_in, n_out, keep_prob, scaling="weight", dtype=torch.float64)
+    layer.requires_grad_(False)
+    layer.weight.copy_(2.0 ** torch.arange(n_in))
+    layer.bias.fill_(2.0**n_in)
+    y = layer(torch.ones(n, n_in, dtype=torch.float64)).long()
+    return (y.unsqueeze(-1) >> torch.arange(n_in + 1)) & 1
+
+
+@few_examples
+@given(keep_prob=keep_probs)
+def test_each_weight_and_each_bias_is_kept_with_keep_prob(keep_prob):
+    n = 5000
+    kept = drawn_masks(n, keep_prob=keep_prob).double().mean(dim=0).numpy()
+    std = np.sqrt(keep_prob * (1 - keep_prob))
+    # the mean is of n coin tosses, of which few may show the rarer side
+    assert (np.abs(kept - keep_prob) <= 6 * std / np.sqrt(n) + 36 / n + 2**-17).all()
+
+
+def test_masks_differ_between_examples_units_and_calls():
+    first, second = drawn_masks(500), drawn_masks(500)
+    assert not torch.equal(first, second)
+    assert len(first.flatten(1).unique(dim=0)) == 500
+    by_unit = first.transpose(0, 1).flatten(1)
+    assert len(by_unit.unique(dim=0)) == 4
+    by_input = first.flatten(0, 1).T
+    assert len(by_input.unique(dim=0)) == 10
+
+
+def test_all_entries_of_the_masks_are_independent_across_examples_units_and_inputs():
+    n = 10_000
+    entries = drawn_masks(n).flatten(1).numpy()
+    assert is_near(np.corrcoef(entries, rowvar=False), np.eye(40), 1, n)
+    assert is_near(np.corrcoef(entries[:-1].ravel(), entries[1:].ravel()), np.eye(2), 1, n)
+
+
+@few_examples
+@given(keep_prob=st.floats(0.05, 1), scaling=any_scaling, seed=st.integers(0, 100))
+def test_mean_variance_and_covariance_in_training_are_the_moments(keep_prob, scaling, seed):
+    torch.manual_seed(seed)
+    n, layer = 20_000, a_layer(5, 3, keep_prob, scaling=scaling).requires_grad_(False)
+    x = torch.rand(5).double() + 0.5
+    mean, variance = layer.moments(x)
+    y = layer(x.expand(n, -1))
+    rounding = 1e-4 * variance + 2**-16 * (layer.weight.abs() @ x + layer.bias.abs())
+    assert (abs(y.mean(dim=0) - mean) <= 6 * (variance / n).sqrt() + rounding).all()
+    if keep_prob < 1:
+        products = (y - mean).unsqueeze(2) * (y - mean).unsqueeze(1)
+        off = abs(products.mean(dim=0) - torch.diag(variance))
+        assert (off <= 6 * products.std(dim=0) / n**0.5 + rounding).all()
+    assert torch.allclose(layer.eval()(x), mean)
+
+
+def test_without_bias_one_unit_is_a_unit_behind_dropout():
+    # the same random numbers decide: one mask entry for each input
+    layer = a_layer(7, 1, 0.4, bias=False, dtype=torch.float32)
+    behind_dropout = nn.Sequential(Dropout(0.4), nn.Linear(7, 1, bias=False))
+    behind_dropout[1].load_state_dict(layer.state_dict())
+    x = torch.randn(50, 7)
+    torch.testing.assert_close(under_seed(layer, x), under_seed(behind_dropout, x))
+
+
+@every_scaling
+@pytest.mark.parametrize("training", [True, False])
+def test_keep_prob_one_is_the_linear_layer_with_variance_zero(scaling, training):
+    layer, x = a_layer(4, 3, 1, scaling=scaling).train(training), torch.randn(6, 4).double()
+    expected = linear(x, layer.weight, layer.bias)
+    assert torch.equal(layer(x), expected)
+    mean, variance = layer.moments(x)
+    assert torch.equal(mean, expected)
+    assert (variance == 0).all()
+    torch.testing.assert_close(layer.gaussian_inference(x, torch.relu, 3), torch.relu(expected))
+
+
+@every_scaling
+@pytest.mark.parametrize("keep_prob", [1e-9, 1e-3, 0.999999])
+def test_extreme_keep_probs_give_finite_outputs_moments_and_gradients(scaling, keep_prob):
+    layer = DropConnectLinear(4, 3, keep_prob, scaling=scaling)
+    y = layer(torch.randn(500, 4))
+    (y.sum() + sum(moment.sum() for moment in layer.moments(torch.randn(4)))).backward()
+    for value in (y, *layer.moments(torch.randn(4)), layer.weight.grad, layer.bias.grad):
+        assert value.isfinite().all()
+
+
+# Inference
+
+
+@every_scaling
+def test_eval_is_the_same_each_time_and_neither_it_nor_keep_prob_one_draws_numbers(scaling):
+    layer, x = a_layer(4, 3, scaling=scaling).eval(), torch.randn(6, 4).double()
+    before = torch.get_rng_state()
+    factor = 1 if scaling == "inverted" else 0.5
+    torch.testing.assert_close(layer(x), factor * linear(x, layer.weight, layer.bias))
+    assert torch.equal(layer(x), layer(x))
+    a_layer(4, 3, 1)
+    torch.set_rng_state(before)
+    layer(x)
+    layer.moments(x)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@every_scaling
+@pytest.mark.parametrize("training", [True, False])
+def test_gaussian_inference_is_the_mean_of_a_rectified_gaussian_in_any_mode(scaling, training):
+    n, layer = 20_000, a_layer(6, 8, 0.6, scaling=scaling).train(training)
+    x = torch.randn(6).double()
+    mean, variance = relu_moments(*(moment.detach().numpy() for moment in layer.moments(x)))
+    found = layer.gaussian_inference(x, torch.relu, n)
+    assert is_near(found, mean, np.sqrt(variance), n)
+    off = np.abs(torch.relu(layer.moments(x)[0]).detach().numpy() - mean)
+    assert (off > 12 * np.sqrt(variance / n)).any()  # it is not the activation of the mean
+
+
+def test_gaussian_inference_samples_each_unit_by_itself():
+    # softmax of two logits is the sigmoid of their difference, whose variance is the sum
+    n, layer, x = 20_000, a_layer(6, 2, 0.5), torch.rand(6).double()
+    mean, variance = (moment.detach().numpy() for moment in layer.moments(x))
+    difference = stats.norm(mean[0] - mean[1], np.sqrt(variance.sum()))
+    first, second = (
+        quad(lambda u, k=k: expit(u) ** k * difference.pdf(u), *difference.ppf([1e-12, 1 - 1e-12]))[
+            0
+        ]
+        for k in (1, 2)
+    )
+    found = layer.gaussian_inference(x, lambda u: u.softmax(dim=-1), n)
+    assert is_near(found[0], first, np.sqrt(second - first**2), n)
+    assert torch.isclose(found.sum(), torch.tensor(1.0).double())
+
+
+def test_where_the_sum_is_nearly_normal_it_is_the_mean_over_all_masks():
+    n, layer = 20_000, a_layer(12, 1, 0.5, bias=False).requires_grad_(False)
+    layer.weight.copy_(torch.linspace(-1.2, 1, 12))
+    x = torch.ones(12).double()
+    outputs, chances = every_output(layer, x)
+    exact = chances @ np.maximum(outputs[:, 0] / 0.5, 0)
+    std = layer.moments(x)[1].sqrt().item()
+    found = layer.gaussian_inference(x, torch.relu, n).item()
+    assert abs(found - exact) < 6 * std / np.sqrt(n) + 0.005 * std
+    mean_only = max(layer.eval()(x).item(), 0)
+    assert exact - mean_only > 0.2 * std
+
+
+def test_gaussian_inference_has_no_gradient_and_passes_over_inputs_of_zeros():
+    layer = a_layer(4, 3, bias=False)
+    x = torch.zeros(2, 4, dtype=torch.float64, requires_grad=True)
+    found = layer.gaussian_inference(x, torch.sigmoid, 2)
+    assert not found.requires_grad
+    assert torch.equal(found, torch.full((2, 3), 0.5).double())
+
+
+def test_gaussian_inference_gives_an_activation_one_sample_of_the_layers_shape():
+    shapes = []
+
+    def activation(u):
+        shapes.append(u.shape)
+        return u.sum(dim=(0, 1))
+
+    found = a_layer(4, 3).gaussian_inference(torch.randn(2, 5, 4).double(), activation, 3)
+    assert shapes == 3 * [(2, 5, 3)]
+    assert found.shape == (3,)
+
+
+def a_net(scaling="inverted"):
+    first = (DropConnectLinear(6, 5, 0.5, scaling=scaling), nn.BatchNorm1d(5), nn.ReLU())
+    return nn.Sequential(*first, DropConnectLinear(5, 2, 0.8, scaling=scaling))
+
+
+@torch.no_grad()
+def test_inside_sampling_it_is_stochastic_and_batch_normalization_stays_as_it_was():
+    net, x = a_net().eval(), torch.randn(50, 6)
+    before, plain = copy.deepcopy(net.state_dict()), net(x)
+    with sampling(net):
+        assert not torch.equal(net(x), net(x))
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+    assert torch.equal(net(x), plain)
+
+
+@every_scaling
+@torch.no_grad()
+def test_monte_carlo_samples_average_to_the_mean_and_differ(scaling):
+    n, layer, x = 4000, DropConnectLinear(6, 5, 0.5, scaling=scaling), torch.randn(3, 6)
+    samples = mc_samples(layer, x, n, max_rows=3000)
+    mean, variance = layer.moments(x)
+    assert is_near(samples.mean(dim=0), mean, variance.sqrt(), n)
+    assert len(samples.unique(dim=0)) > n / 2
+
+
+@every_scaling
+@torch.no_grad()
+def test_weight_scaled_computes_what_the_net_computes_in_eval(scaling):
+    net = nn.Sequential(Dropout(0.5, "weight"), *a_net(scaling), nn.ReLU(), Dropout(0.7))
+    net[2].running_mean.normal_()
+    x, scaled = torch.randn(20, 6), weight_scaled(net)
+    torch.testing.assert_close(scaled(x), net.eval()(x))
+
+
+def test_the_norms_of_its_weights_are_constrained_in_training():
+    layer = a_layer(30, 4)
+    constrain_norms(nn.Sequential(layer), 0.7)
+    torch.testing.assert_close(layer.weight.norm(dim=1), torch.full((4,), 0.7).double())
+
+
+# Shapes and kinds of input
+
+
+@pytest.mark.parametrize(
+    "shape", [(4,), (1, 4), (0, 4), (3, 0, 4), (7, 4), (2, 3, 4), (1, 2, 3, 4)]
+)
+@pytest.mark.parametrize("training", [True, False])
+@with_or_without_bias
+def test_any_leading_shape_passes_with_its_gradients(shape, training, bias):
+    layer = DropConnectLinear(4, 3, bias=bias).train(training)
+    x = torch.ones(shape, requires_grad=True)
+    y = layer(x)
+    y.sum().backward()
+    assert y.shape == (*shape[:-1], 3)
+    assert x.grad.shape == shape
+    assert layer.weight.grad.shape == (3, 4)
+    assert layer.gaussian_inference(x, torch.relu, 2).shape == y.shape
+
+
+def test_an_example_alone_is_treated_as_in_a_batch_of_one():
+    layer, x = a_layer(4, 3), torch.randn(4).double()
+    assert torch.equal(under_seed(layer, x), under_seed(layer, x[None])[0])
+
+
+@every_dtype
+@pytest.mark.parametrize("training", [True, False])
+def test_the_dtype_is_that_of_the_layer(dtype, training):
+    layer = a_layer(16, 8, 0.5, dtype=dtype).train(training)
+    x = torch.randn(10, 16).to(dtype)
+    y = layer(x)
+    y.sum().backward()
+    assert y.dtype == dtype
+    assert layer.weight.grad.isfinite().all()
+    found = layer.gaussian_inference(x, torch.sigmoid, 500)
+    assert found.dtype == dtype
+    assert ((found >= 0) & (found <= 1.05)).all()
+
+
+def test_input_and_parameters_stay_as_they_were():
+    layer, x = a_layer(4, 3), torch.randn(6, 4).double()
+    before, state = x.clone(), copy.deepcopy(layer.state_dict())
+    layer(x)
+    layer.gaussian_inference(x, torch.relu, 2)
+    assert torch.equal(x, before)
+    assert all(torch.equal(value, state[key]) for key, value in layer.state_dict().items())
+
+
+def test_the_output_is_on_the_device_of_the_input():
+    layer = DropConnectLinear(4, 3, device="meta")
+    y = layer(torch.ones(2, 4, device="meta"))
+    assert (y.device.type, y.shape) == ("meta", (2, 3))
+
+
+# Copies
+
+
+def saved_and_loaded(layer):
+    file = io.BytesIO()
+    torch.save(layer, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+@pytest.mark.parametrize(
+    "copy_of", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x)), saved_and_loaded]
+)
+def test_a_copy_has_the_settings_the_weights_and_the_mode_of_the_layer(copy_of):
+    layer = a_layer(4, 3, 0.3, scaling="weight").eval()
+    other = copy_of(layer)
+    assert (other.keep_prob, other.scaling, other.training) == (0.3, "weight", False)
+    assert repr(other) == repr(layer)
+    x = torch.randn(20, 4).double()
+    assert torch.equal(under_seed(layer.train(), x), under_seed(other.train(), x))
+
+
+@with_or_without_bias
+def test_its_state_is_that_of_torchs_linear_layer_and_so_are_its_first_weights(bias):
+    ours = under_seed(lambda _: DropConnectLinear(4, 3, bias=bias), None)
+    torchs = under_seed(lambda _: nn.Linear(4, 3, bias=bias), None)
+    assert ours.state_dict().keys() == torchs.state_dict().keys()
+    assert all(torch.equal(torchs.state_dict()[k], v) for k, v in ours.state_dict().items())
+    torchs.load_state_dict(a_layer(4, 3, bias=bias, dtype=torch.float32).state_dict())
+    ours.load_state_dict(torchs.state_dict())
+    x = torch.randn(5, 4)
+    assert torch.equal(ours.eval()(x), torchs(x))
+
+
+def test_the_printed_layer_says_its_settings():
+    expected = (
+        "DropConnectLinear(in_features=4, out_features=3, bias=False, "
+        "keep_prob=0.3, scaling='weight')"
+    )
+    assert repr(DropConnectLinear(4, 3, 0.3, False, "weight")) == expected
+    assert "bias=True, keep_prob=0.5, scaling='inverted'" in repr(DropConnectLinear(4, 3))
+
+
+# torch.func, and nets side by side
+
+
+def test_under_vmap_each_model_has_its_own_masks_with_a_shared_input_too():
+    layer = a_layer(9, 6)
+    x = torch.rand(20, 7, 9).double()
+    y = in_vmap(layer, x, "different")
+    assert y.shape == (20, 7, 6)
+    shared = in_vmap(lambda _: layer(x[0]), torch.arange(20), "different")
+    assert len(shared.unique(dim=0)) == 20
+
+
+def test_under_vmap_masks_are_independent_across_models():
+    layer, models, n = a_layer(3, 1), 10, 5000
+    y = in_vmap(layer, torch.ones(models, n, 3).double(), "different").squeeze(-1).detach()
+    assert is_near(np.corrcoef(y.numpy()), np.eye(models), 1, n)
+
+
+def test_moments_and_gaussian_inference_work_under_vmap():
+    layer, x = a_layer(4, 3), torch.randn(5, 2, 4).double()
+    torch.testing.assert_close(torch.vmap(layer.moments)(x), layer.moments(x))
+    infer = torch.vmap(lambda x: layer.gaussian_inference(x, torch.relu, 2), randomness="different")
+    found = infer(x[:1].expand(5, -1, -1))
+    assert found.shape == (5, 2, 3)
+    assert len(found.unique(dim=0)) == 5
+
+
+def test_nets_train_side_by_side_each_with_its_own_weights_and_masks():
+    x, y = torch.randn(40, 6), torch.randint(2, (40,))
+    data = stack_splits([Split(x, y, x, y, x, y)] * 3)
+    nets = SideBySide.from_seeds(
+        lambda: nn.Sequential(
+            DropConnectLinear(6, 8, 0.8), nn.ReLU(), DropConnectLinear(8, 2, 0.8)
+        ),
+        [1, 1, 2],
+    )
+    losses = fit(nets, data, epochs=30, batch_size=20, learning_rate=0.02, every=30, max_norm=2)
+    assert (losses.train_loss[-1] < 0.6).all()
+    first, twin, _ = nets.unstack()
+    assert not torch.equal(first[0].weight, twin[0].weight)  # the masks differed
+    assert (first[0].weight.norm(dim=1) < 2.001).all()
+
+
+# Bad input, said in one voice
+
+
+@pytest.mark.parametrize("keep_prob", NOT_IN_RANGE)
+def test_a_keep_prob_out_of_range_is_a_value_error(keep_prob):
+    with pytest.raises(ValueError, match=re.escape(f"must lie in (0, 1], got {keep_prob!r}")):
+        DropConnectLinear(4, 3, keep_prob)
+
+
+@pytest.mark.parametrize("keep_prob", NOT_A_NUMBER)
+def test_a_keep_prob_that_is_no_number_is_a_type_error(keep_prob):
+    with pytest.raises(TypeError, match=r"keep_prob must be a real number in \(0, 1\], got"):
+        DropConnectLinear(4, 3, keep_prob)
+
+
+def test_an_unknown_scaling_is_a_value_error():
+    with pytest.raises(ValueError, match="scaling must be one of 'inverted', 'weight', got 'none'"):
+        DropConnectLinear(4, 3, scaling="none")
+
+
+@pytest.mark.parametrize("n_samples", [0, -1])
+def test_too_few_samples_are_a_value_error(n_samples):
+    with pytest.raises(ValueError, match=f"n_samples must be at least 1, got {n_samples}"):
+        a_layer(4, 3).gaussian_inference(torch.ones(4).double(), torch.relu, n_samples)
+
+
+@pytest.mark.parametrize("n_samples", [2.0, "3", None, True])
+def test_a_number_of_samples_that_is_not_whole_is_a_type_error(n_samples):
+    with pytest.raises(TypeError, match="n_samples must be a whole number"):
+        a_layer(4, 3).gaussian_inference(torch.ones(4).double(), torch.relu, n_samples)
+
+
+@pytest.mark.parametrize("activation", ["relu", None])
+def test_an_activation_that_is_not_callable_is_a_type_error(activation):
+    with pytest.raises(TypeError, match=f"activation must be callable, .* got {activation!r}"):
+        a_layer(4, 3).gaussian_inference(torch.ones(4).double(), activation, 3)
+
+
+uses = pytest.mark.parametrize(
+    "use",
+    [
+        lambda layer, x: layer.train()(x),
+        lambda layer, x: layer.eval()(x),
+        lambda layer, x: layer.moments(x),
+        lambda layer, x: layer.gaussian_inference(x, torch.relu, 2),
+    ],
+    ids=["training", "eval", "moments", "gaussian_inference"],
+)
+
+
+@uses
+@pytest.mark.parametrize("shape", [(), (3,), (2, 5), (4, 1), (0,)])
+def test_an_input_of_another_size_is_a_value_error_in_every_mode(use, shape):
+    message = re.escape(f"x must have shape (..., 4), one value a feature, got {shape}")
+    with pytest.raises(ValueError, match=message):
+        use(DropConnectLinear(4, 3), torch.ones(shape))
+
+
+@uses
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
+def test_an_input_that_is_not_floating_point_is_a_type_error_in_every_mode(use, dtype):
+    with pytest.raises(TypeError, match="x must have a floating-point dtype, got torch"):
+        use(DropConnectLinear(4, 3), torch.ones(4).to(dtype))
