@@ -269,11 +269,11 @@ def test_in_eval_a_window_of_zeros_gets_no_gradient_and_a_negative_one_only_its_
     assert torch.equal(gradient, expected)
 
 
-@every_setting
+@pytest.mark.parametrize("settings", SETTINGS[:2], ids=str)
 @pytest.mark.parametrize("training", [True, False])
 def test_gradients_agree_with_finite_differences_under_a_fixed_seed(settings, training):
     layer = MaxPoolDropout2d(keep_prob=0.6, **settings).train(training)
-    x = torch.randperm(2 * 4 * 5).view(2, 4, 5).double() - 15.5  # no ties, and none at zero
+    x = torch.randperm(4 * 5).view(1, 4, 5).double() - 7.5  # no ties, and none at zero
     x.requires_grad_()
     assert torch.autograd.gradcheck(lambda x: under_seed(layer, x), x)
     assert torch.autograd.gradgradcheck(lambda x: under_seed(layer, x), x)
