@@ -2,11 +2,13 @@
 
 from lib.layers.base import StochasticLayer
 from lib.layers.bernoulli import Dropout
+from lib.layers.depth import StochasticDepth, linear_survival
 from lib.layers.dropconnect import DropConnectLinear
 from lib.layers.fast import FastDropoutLinear
 from lib.layers.gaussian import GaussianDropout
 from lib.layers.pooling import MaxPoolDropout2d
 from lib.layers.recurrent import RecurrentDropoutLSTM
+from lib.layers.spatial import SpatialDropout
 from lib.layers.variational import VariationalLinear
 
 __all__ = [
@@ -16,6 +18,9 @@ __all__ = [
     "GaussianDropout",
     "MaxPoolDropout2d",
     "RecurrentDropoutLSTM",
+    "SpatialDropout",
+    "StochasticDepth",
     "StochasticLayer",
     "VariationalLinear",
+    "linear_survival",
 ]

@@ -1,0 +1,116 @@
+"""Spatial dropout: y = m * x with one m_c ~ Bernoulli(keep_prob) for a whole feature map."""
+
+from torch import Tensor
+
+from lib.layers.base import StochasticLayer
+from lib.layers.bernoulli import keep_mask
+from lib.validation import check_count, check_keep_prob
+
+
+class SpatialDropout(StochasticLayer):
+    r"""Spatial dropout: keep each feature map whole, or drop it whole.
+
+    With :math:`m_{nc} \sim \text{Bernoulli}(p)`, p the probability to keep, n the example, c the
+    channel and k the place in its map:
+
+    ============  ==================================
+    training      :math:`m_{nc}\, x_{nck} / p`
+    eval          :math:`x_{nck}`
+    ============  ==================================
+
+    All places of a map share one mask. Channels and examples have masks of their own.
+
+    Parameters
+    ----------
+    keep_prob : float
+        Probability to KEEP a map, in (0, 1]. ``torch.nn.Dropout2d`` and
+        ``keras.layers.SpatialDropout2D`` take 1 - keep_prob.
+    spatial_dims : int, optional
+        How many dimensions a map has, at least 1: 1 for sequences, 2 for images, 3 for volumes.
+        Given, an input may be one example without a batch. By default the input is always a batch.
+
+    Shape
+    -----
+    Input and output (batch, channels, \*spatial), any floating-point dtype, with at least one
+    spatial dimension. With `spatial_dims` there are exactly that many, and (channels, \*spatial)
+    is allowed too.
+
+    Raises
+    ------
+    TypeError
+        If a number is of the wrong kind; in training, if the input is not of a floating-point
+        dtype.
+    ValueError
+        If a number is out of its range; in `forward`, in every mode, if the input has a wrong
+        number of dimensions.
+
+    Notes
+    -----
+    The trap: a tensor of three dimensions is (batch, channels, length), or an image alone,
+    (channels, height, width). The shape does not tell which. ``torch.nn.Dropout2d`` takes it for
+    the first, and so drops *rows* of the image (pytorch issue #69801). Here it is a batch, unless
+    ``spatial_dims=2`` says that it is an image.
+
+    On a CPU the mask is drawn with `keep_prob` rounded to a multiple of 2**-16, and the scale
+    divides by that rounded probability.
+
+    References
+    ----------
+    Tompson et al. (2015), *Efficient object localization using convolutional networks*, CVPR:
+    "SpatialDropout".
+
+    Examples
+    --------
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> layer = SpatialDropout(keep_prob=0.5)
+    >>> layer(torch.ones(1, 4, 1, 3))  # four maps of 1x3
+    tensor([[[[2., 2., 2.]],
+    <BLANKLINE>
+             [[2., 2., 2.]],
+    <BLANKLINE>
+             [[0., 0., 0.]],
+    <BLANKLINE>
+             [[0., 0., 0.]]]])
+    >>> layer(torch.ones(4, 3))
+    Traceback (most recent call last):
+        ...
+    ValueError: x must have shape (batch, channels, *spatial), at least 3 dimensions, got (4, 3)
+    """
+
+    def __init__(self, keep_prob=0.5, spatial_dims=None):
+        super().__init__()
+        self.keep_prob = check_keep_prob(keep_prob)
+        self.spatial_dims = (
+            None if spatial_dims is None else check_count(spatial_dims, "spatial_dims")
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        first_spatial = self._first_spatial_dim(x)
+        if self.keep_prob == 1 or not self.training:
+            return x
+        maps = x.shape[:first_spatial]  # (batch, channels) or (channels,)
+        one_a_map = x.new_empty((*maps, *(1 for _ in x.shape[first_spatial:])))
+        mask, drawn_prob = keep_mask(one_a_map, self.keep_prob)
+        return x * mask.div_(drawn_prob)
+
+    def _first_spatial_dim(self, x):
+        """2 for a batch, 1 for an example alone."""
+        k = self.spatial_dims
+        if k is None:
+            if x.dim() < 3:
+                raise ValueError(
+                    "x must have shape (batch, channels, *spatial), at least 3 dimensions, "
+                    f"got {tuple(x.shape)}"
+                )
+            return 2
+        if x.dim() not in (k + 1, k + 2):
+            raise ValueError(
+                "x must have shape (batch, channels, *spatial) or (channels, *spatial) with "
+                f"spatial_dims = {k}, that is {k + 2} or {k + 1} dimensions, got {tuple(x.shape)}"
+            )
+        return x.dim() - k
+
+    def extra_repr(self):
+        dims = "" if self.spatial_dims is None else f", spatial_dims={self.spatial_dims}"
+        return f"keep_prob={self.keep_prob:g}{dims}"
