@@ -17,7 +17,7 @@ from scipy.special import expit
 from torch import nn
 
 from lib.inference import mc_samples
-from lib.layers import Dropout, FastDropoutLinear, GaussianDropout
+from lib.layers import Dropout, FastDropoutLinear, GaussianDropout, StochasticDepth, linear_survival
 from lib.masks import all_masks, mask_probabilities
 from lib.theory.ensemble import ensemble_mean, subnetwork_outputs
 from lib.theory.nwgm import nwgm, rigorous_bound
@@ -153,6 +153,43 @@ def fast_dropout(seconds=6):
     print_verdict(times, "fast, next layer", "linear + ReLU", at_most=3)
 
 
+def stochastic_depth(seconds=12, n_blocks=16, n_steps=8):
+    """Training steps of a residual net whose branches are dropped; a run averages over gates."""
+    x, y = torch.rand(64, 16, 8, 8), torch.randint(10, (64,))
+    loss = nn.CrossEntropyLoss()
+
+    def branch():
+        convolutions = (nn.Conv2d(16, 16, 3, padding=1) for _ in range(2))
+        return nn.Sequential(*itertools.chain(*((nn.ReLU(), each) for each in convolutions)))
+
+    def steps_of(survival_probs, gate="batch"):
+        blocks = [StochasticDepth(branch(), p, gate) for p in survival_probs]
+        net = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+        optimizer = torch.optim.Adam(net.parameters(), lr=0)
+
+        def steps():
+            for _ in range(n_steps):
+                optimizer.zero_grad()
+                loss(net(x), y).backward()
+                optimizer.step()
+
+        return steps
+
+    half, linear = [0.5] * n_blocks, linear_survival(n_blocks)
+    times = take_turns(
+        {
+            "all branches": steps_of([1] * n_blocks),
+            "half survive": steps_of(half),
+            "linear decay to 0.5": steps_of(linear),
+            "half, gates of examples": steps_of(half, "example"),
+        },
+        seconds,
+    )
+    print_table(f"{n_steps} training steps of {n_blocks} residual blocks, 64 examples", times)
+    print(f"  of the branches survive on average: 0.50, with linear decay {sum(linear) / n_blocks:.2f}")
+    print_verdict(times, "half survive", "all branches", at_most=0.75)
+
+
 def enumeration(seconds=4):
     """A unit fed by 16 masked inputs, all masks: NumPy alone, on the one thread `make` gives it."""
     rng = np.random.default_rng(0)
@@ -186,7 +223,7 @@ def enumeration(seconds=4):
     print_time_verdict(times, "all", seconds=1)
 
 
-BENCHMARKS = [dropout_layer, training_step, fast_dropout, monte_carlo_samples]
+BENCHMARKS = [dropout_layer, training_step, fast_dropout, stochastic_depth, monte_carlo_samples]
 
 
 def take_turns(variants, seconds, warm_up=0.1):

@@ -2,6 +2,7 @@
 
 from lib.layers.base import StochasticLayer
 from lib.layers.bernoulli import Dropout
+from lib.layers.depth import StochasticDepth, linear_survival
 from lib.layers.dropconnect import DropConnectLinear
 from lib.layers.fast import FastDropoutLinear
 from lib.layers.gaussian import GaussianDropout
@@ -18,6 +19,8 @@ __all__ = [
     "MaxPoolDropout2d",
     "RecurrentDropoutLSTM",
     "SpatialDropout",
+    "StochasticDepth",
     "StochasticLayer",
     "VariationalLinear",
+    "linear_survival",
 ]

@@ -1,0 +1,176 @@
+"""Stochastic depth: y = x + b * f(x) with one b ~ Bernoulli(survival_prob) for a whole branch."""
+
+from torch import Tensor, nn
+
+from lib.layers.base import StochasticLayer
+from lib.layers.bernoulli import keep_mask
+from lib.validation import check_choice, check_count, check_keep_prob
+
+
+class StochasticDepth(StochasticLayer):
+    r"""A residual block whose branch is dropped whole, and then not computed at all.
+
+    With f the branch, :math:`b \sim \text{Bernoulli}(p)` its gate, and p the probability that it
+    survives:
+
+    ============  ========================  ====================
+    scaling       training                  eval
+    ============  ========================  ====================
+    "inverted"    :math:`x + b\, f(x) / p`  :math:`x + f(x)`
+    "weight"      :math:`x + b\, f(x)`      :math:`x + p\, f(x)`
+    ============  ========================  ====================
+
+    For this one block, eval gives the mean of what training gives.
+
+    Parameters
+    ----------
+    branch : torch.nn.Module
+        The branch f. Its output has the shape of its input.
+    survival_prob : float
+        Probability that the branch SURVIVES, in (0, 1]. ``torchvision.ops.StochasticDepth`` and
+        timm's ``DropPath`` take 1 - survival_prob.
+    gate : {"batch", "example"}
+        One gate for the whole mini-batch, as the authors draw it, or one for each example.
+    scaling : {"inverted", "weight"}
+        Where the factor goes: into training (the default, as in all libraries), or into eval (the
+        authors' rule).
+
+    Shape
+    -----
+    Input and output: any shape that `branch` keeps, any floating-point dtype. With
+    ``gate="example"`` the first dimension is the batch, and there must be one.
+
+    Raises
+    ------
+    TypeError
+        If `survival_prob` is not a number, or `branch` not a module; in training, if the input is
+        not of a floating-point dtype.
+    ValueError
+        If `survival_prob` is outside (0, 1], or `gate` or `scaling` is not one of its two; in
+        `forward`, if `branch` changes the shape, or there is no first dimension for the gates of
+        the examples.
+
+    Notes
+    -----
+    *Time.* A dropped branch is not called. With ``gate="example"`` it is called on the examples
+    that survive, and not at all if there are none. Under ``torch.vmap``, and so in
+    ``SideBySide`` and in Monte Carlo samples, each model has gates of its own, and Python cannot
+    take all their ways at once: there the branch is computed and multiplied by the gate, which
+    saves nothing.
+
+    *Gradients.* The parameters of a branch that was not called get no gradient: ``grad`` stays
+    None, and torch's optimizers leave them, and their momentum, alone. A branch multiplied by 0
+    gets a gradient of 0, and moves on with the momentum that it has.
+
+    *Batch normalization* in the branch sees what the branch sees: nothing when it is dropped, and
+    with ``gate="example"`` the survivors alone, of which there may be one only. A batch norm of
+    vectors raises an error then.
+
+    The block ends with the sum. A ReLU that comes after it, as in the authors' blocks, is another
+    layer.
+
+    On a CPU the gate is drawn with `survival_prob` rounded to a multiple of 2**-16, and the
+    inverted scale divides by that rounded probability.
+
+    References
+    ----------
+    Huang et al. (2016), *Deep networks with stochastic depth*, ECCV: section 3. Their code scales
+    by "weight".
+
+    Examples
+    --------
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> layer = StochasticDepth(nn.Identity(), survival_prob=0.5, gate="example")
+    >>> layer(torch.ones(4, 1)).flatten()  # 1, or 1 + 1 / 0.5
+    tensor([3., 3., 1., 1.])
+    >>> layer.eval()(torch.ones(4, 1)).flatten()
+    tensor([2., 2., 2., 2.])
+    """
+
+    def __init__(self, branch, survival_prob=0.5, gate="batch", scaling="inverted"):
+        super().__init__()
+        if not isinstance(branch, nn.Module):
+            raise TypeError(
+                f"branch must be a torch.nn.Module, got {branch!r} of type {type(branch).__name__}"
+            )
+        self.branch = branch
+        self.survival_prob = check_keep_prob(survival_prob, name="survival_prob")
+        self.gate = check_choice(gate, "gate", ("batch", "example"))
+        self.scaling = check_choice(scaling, "scaling", ("inverted", "weight"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.gate == "example" and x.dim() == 0:
+            raise ValueError('x must have a first dimension of examples with gate="example"')
+        p = self.survival_prob
+        if p == 1 or not self.training:
+            return x + self._scaled_branch(x, p if self.scaling == "weight" else 1)
+        gates = x.new_empty(x.shape[:1] if self.gate == "example" else ())
+        gates, drawn_prob = keep_mask(gates, p)  # (batch,) or ()
+        scale = 1 / drawn_prob if self.scaling == "inverted" else 1
+        try:
+            survivors = gates.nonzero()  # (survivors, 1); of a single gate (1 or 0, 0)
+        except RuntimeError:  # under vmap, where each model has its own
+            gates = gates.view(gates.shape + (1,) * (x.dim() - gates.dim()))
+            return x + gates * self._scaled_branch(x, scale)
+        if len(survivors) == 0:
+            return x
+        if len(survivors) == gates.numel():
+            return x + self._scaled_branch(x, scale)
+        rows = survivors.flatten()
+        update = self._scaled_branch(x[rows], scale).to(x.dtype)
+        return x.clone().index_add_(0, rows, update)  # a clone keeps the memory format
+
+    def _scaled_branch(self, x, scale):
+        y = self.branch(x)
+        if y.shape != x.shape:
+            raise ValueError(
+                f"branch must keep the shape of its input, {tuple(x.shape)}, got {tuple(y.shape)}"
+            )
+        return y if scale == 1 else scale * y
+
+    def extra_repr(self):
+        return f"survival_prob={self.survival_prob:g}, gate={self.gate!r}, scaling={self.scaling!r}"
+
+
+def linear_survival(n_blocks, last=0.5):
+    r"""Survival probabilities that fall linearly with depth.
+
+    .. math:: p_l = 1 - \frac{l}{L} (1 - p_L), \qquad l = 1, \dots, L
+
+    The input, l = 0, would survive for sure; block 1 nearly does, and block L, the deepest, with
+    the probability `last`.
+
+    Parameters
+    ----------
+    n_blocks : int
+        Number L of residual blocks, at least 1.
+    last : float
+        Survival probability of the last block, in (0, 1].
+
+    Returns
+    -------
+    list of float
+        One probability a block, from the first to the last. Their sum is the expected number of
+        blocks that survive, (3L - 1) / 4 for the default.
+
+    Raises
+    ------
+    TypeError
+        If a number is of the wrong kind.
+    ValueError
+        If a number is out of its range.
+
+    References
+    ----------
+    Huang et al. (2016), section 3, "linear decay".
+
+    Examples
+    --------
+    >>> linear_survival(4)
+    [0.875, 0.75, 0.625, 0.5]
+    """
+    n_blocks = check_count(n_blocks, "n_blocks")
+    last = check_keep_prob(last, name="last")
+    depths = [block / n_blocks for block in range(1, n_blocks + 1)]  # in (0, 1]
+    return [(1 - depth) + depth * last for depth in depths]

@@ -1,0 +1,565 @@
+"""What holds for stochastic depth: means by enumeration of gates, and what is not computed."""
+
+import copy
+import io
+import pickle
+import re
+
+import numpy as np
+import pytest
+import torch
+from chance import NOT_A_NUMBER, NOT_IN_RANGE, few_examples, is_near, keep_probs
+from hypothesis import given
+from hypothesis import strategies as st
+from layer_runs import every_dtype, in_vmap, output_and_gradient, under_seed
+from torch import nn
+
+from lib.inference import mc_samples, sampling
+from lib.layers import Dropout, StochasticDepth, linear_survival
+from lib.layers.bernoulli import keep_mask
+from lib.masks import all_masks, mask_probabilities
+from lib.training import SideBySide
+
+every_gate = pytest.mark.parametrize("gate", ["batch", "example"])
+every_scaling = pytest.mark.parametrize("scaling", ["inverted", "weight"])
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+class Recording(nn.Module):
+    """A branch that keeps the inputs that it is called with."""
+
+    def __init__(self, branch):
+        super().__init__()
+        self.branch = branch
+        self.inputs = []
+
+    def forward(self, x):
+        self.inputs.append(x)
+        return self.branch(x)
+
+
+def curved(width=3):
+    return nn.Sequential(nn.Linear(width, 4), nn.Tanh(), nn.Linear(4, width)).double()
+
+
+@pytest.fixture
+def force(monkeypatch):
+    """Decide on the gates: one value, or a list of values, for each layer that draws."""
+
+    def force_gates(*gates):
+        left = list(gates)
+
+        def given_gate(x, keep_prob):
+            return torch.as_tensor(left.pop(0), dtype=x.dtype).expand(x.shape), keep_prob
+
+        monkeypatch.setattr("lib.layers.depth.keep_mask", given_gate)
+
+    return force_gates
+
+
+def mean_over_gates(net, x, survival_probs, force):
+    """Mean output of a net over all gates of its blocks."""
+    masks = all_masks(len(survival_probs))
+    outputs = []
+    for gates in masks.tolist():
+        force(*gates)
+        outputs.append(net.train()(x).detach().numpy())
+    return np.tensordot(mask_probabilities(masks, survival_probs), np.array(outputs), axes=1)
+
+
+# The mean
+
+
+@every_scaling
+@every_gate
+@pytest.mark.parametrize("survival_prob", [0.2, 0.5, 0.9])
+def test_the_mean_of_one_block_is_eval_whatever_the_branch(gate, scaling, survival_prob, force):
+    layer, x = StochasticDepth(curved(), survival_prob, gate, scaling), torch.randn(5, 3).double()
+    mean = mean_over_gates(layer, x, [survival_prob], force)
+    np.testing.assert_allclose(mean, layer.eval()(x).detach(), rtol=0, atol=1e-12)
+
+
+@every_scaling
+@pytest.mark.parametrize("affine", [True, False])
+def test_the_mean_of_a_stack_of_linear_blocks_is_eval(scaling, affine, force):
+    survival_probs, x = linear_survival(5, 0.3), torch.randn(4, 3).double()
+    net = nn.Sequential(
+        *(
+            StochasticDepth(nn.Linear(3, 3, bias=affine).double(), p, scaling=scaling)
+            for p in survival_probs
+        )
+    )
+    mean = mean_over_gates(net, x, survival_probs, force)
+    np.testing.assert_allclose(mean, net.eval()(x).detach(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("after", [nn.Identity, nn.ReLU])
+def test_with_a_nonlinearity_in_or_behind_the_blocks_the_mean_is_not_eval(after, force):
+    """The limit of the two tests above: a ReLU after each sum, or branches with a tanh."""
+    branch = curved if after is nn.Identity else lambda: nn.Linear(3, 3).double()
+    survival_probs, x = [0.5, 0.5], torch.randn(20, 3).double()
+    blocks = [(StochasticDepth(branch(), p), after()) for p in survival_probs]
+    net = nn.Sequential(*(layer for block in blocks for layer in block))
+    mean = mean_over_gates(net, x, survival_probs, force)
+    assert np.abs(mean - net.eval()(x).detach().numpy()).max() > 0.01
+
+
+# Training, one gate a batch
+
+
+@every_scaling
+def test_with_one_gate_a_batch_the_whole_batch_survives_or_none_with_its_probability(scaling):
+    n, p, x = 1500, 0.3, torch.randn(5, 3)
+    layer = StochasticDepth(nn.Linear(3, 3), p, scaling=scaling)
+    kept = x + layer.branch(x) * (1 / p if scaling == "inverted" else 1)
+    n_kept = 0
+    for _ in range(n):
+        y = layer(x)
+        if torch.equal(y, x):
+            continue
+        torch.testing.assert_close(y, kept, rtol=0, atol=1e-4)  # 0.3 in multiples of 2**-16
+        n_kept += 1
+    assert is_near(n_kept / n, p, np.sqrt(p * (1 - p)), n)
+
+
+def test_a_branch_that_is_dropped_is_not_called_and_gets_no_gradient(force):
+    layer, x = StochasticDepth(Recording(nn.Linear(3, 3))), torch.randn(5, 3, requires_grad=True)
+    force(0)
+    (layer(x) * torch.ones(5, 3)).sum().backward()
+    assert layer.branch.inputs == []
+    assert torch.equal(x.grad, torch.ones(5, 3))
+    assert all(parameter.grad is None for parameter in layer.parameters())
+    force(1)
+    layer(x).sum().backward()
+    assert len(layer.branch.inputs) == 1
+    assert all(parameter.grad is not None for parameter in layer.parameters())
+
+
+def test_an_optimizer_with_momentum_leaves_a_dropped_branch_alone(force):
+    layer, x = StochasticDepth(nn.Linear(3, 3)), torch.randn(5, 3, requires_grad=True)
+    optimizer = torch.optim.Adam(layer.parameters(), lr=0.1)
+    moved = []
+    for gate in (1, 0, 1):
+        before = layer.branch.weight.detach().clone()
+        force(gate)
+        optimizer.zero_grad()
+        layer(x).square().sum().backward()
+        optimizer.step()
+        moved.append(not torch.equal(before, layer.branch.weight))
+    assert moved == [True, False, True]
+
+
+# Training, one gate an example
+
+
+@every_scaling
+def test_with_one_gate_an_example_it_is_as_if_all_were_computed_and_masked(scaling):
+    for seed in range(20):
+        p, branch, x = 0.4, curved(), torch.randn(6, 3).double().requires_grad_()
+        layer = StochasticDepth(branch, p, "example", scaling)
+        torch.manual_seed(seed)
+        y = layer(x)
+        torch.manual_seed(seed)
+        mask, drawn_prob = keep_mask(x.new_empty(6), p)
+        mask = mask / drawn_prob if scaling == "inverted" else mask
+        expected = x + mask[:, None] * branch(x)
+        torch.testing.assert_close(y, expected, rtol=0, atol=1e-12)
+        weights, inputs = torch.randn(6, 3).double(), (x, *branch.parameters())
+        if mask.any():
+            ours, masked = (
+                torch.autograd.grad((out * weights).sum(), inputs) for out in (y, expected)
+            )
+            for gradient, other in zip(ours, masked, strict=True):
+                torch.testing.assert_close(gradient, other, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("gates", [[0, 1, 1, 0, 1], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]])
+def test_the_branch_is_called_with_the_examples_that_survive_and_never_without_any(gates, force):
+    layer, x = StochasticDepth(Recording(nn.Linear(3, 3)), gate="example"), torch.randn(5, 3)
+    force(gates)
+    layer(x)
+    survivors = x[torch.tensor(gates) == 1]
+    assert len(layer.branch.inputs) == (1 if len(survivors) else 0)
+    for seen in layer.branch.inputs:
+        assert torch.equal(seen, survivors)
+
+
+def test_examples_and_calls_have_gates_of_their_own():
+    layer, n = StochasticDepth(nn.Identity(), 0.5, "example"), 1500
+    gates = torch.stack([layer(torch.ones(5, 1)).flatten() for _ in range(n)])
+    assert gates.unique().tolist() == [1, 3]
+    assert is_near(np.corrcoef(gates, rowvar=False), np.eye(5), 1, n)
+
+
+def test_an_example_survives_whole_with_its_probability():
+    n, p = 20_000, 0.3
+    y = StochasticDepth(nn.Identity(), p, "example", "weight")(torch.ones(n, 2, 3)) - 1
+    assert (y == y[:, :1, :1]).all()
+    assert is_near(y.mean(), p, np.sqrt(p * (1 - p)), n)
+
+
+# Agreement with the formulas of other libraries, written out: they take 1 - p
+
+
+@pytest.mark.parametrize(("gate", "mode"), [("batch", "batch"), ("example", "row")])
+def test_the_values_are_those_of_torchvision_and_timm(gate, mode):
+    drop_prob, x = 0.25, torch.randn(50, 3, 4)
+    rows = x.shape[0] if mode == "row" else 1
+    theirs = set()
+    for _ in range(30):
+        noise = torch.empty(rows, 1, 1).bernoulli_(1 - drop_prob).div_(1 - drop_prob)
+        changed = (x + x.tanh() * noise - x).div(x.tanh()).flatten(1)  # the noise that was used
+        theirs |= set(changed.mean(1).round(decimals=3).tolist())
+    layer = StochasticDepth(nn.Tanh(), 1 - drop_prob, gate)
+    ours = set()
+    for _ in range(30):
+        changed = (layer(x) - x).div(x.tanh()).flatten(1)
+        ours |= set(changed.mean(1).round(decimals=3).tolist())
+    assert {round(value, 3) for value in ours} == {round(value, 3) for value in theirs}
+    assert torch.equal(layer.eval()(x), x + x.tanh())
+
+
+# Eval, and surviving for sure
+
+
+@every_gate
+def test_eval_adds_the_branch_as_the_scaling_says_and_draws_nothing(gate):
+    x, branch, before = torch.randn(5, 3), nn.Linear(3, 3), torch.get_rng_state()
+    inverted = StochasticDepth(branch, 0.3, gate).eval()
+    weight = StochasticDepth(branch, 0.3, gate, "weight").eval()
+    torch.testing.assert_close(inverted(x), x + branch(x))
+    torch.testing.assert_close(weight(x), x + 0.3 * branch(x))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@every_gate
+@every_scaling
+@pytest.mark.parametrize("training", [True, False])
+def test_with_survival_one_it_is_the_residual_block(gate, scaling, training):
+    x, branch, before = torch.randn(5, 3), nn.Linear(3, 3), torch.get_rng_state()
+    layer = StochasticDepth(branch, 1, gate, scaling).train(training)
+    assert torch.equal(layer(x), x + branch(x))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@every_gate
+def test_a_tiny_survival_probability_gives_finite_values_and_gradients(gate):
+    layer = StochasticDepth(nn.Linear(3, 3), 1e-9, gate)
+    for each in output_and_gradient(layer, torch.randn(50, 3)):
+        assert each.isfinite().all()
+    for each in output_and_gradient(lambda x: in_vmap(layer, x, "different"), torch.randn(9, 5, 3)):
+        assert each.isfinite().all()
+
+
+# Gradients
+
+
+@every_gate
+@every_scaling
+@pytest.mark.parametrize("seed", range(4))
+def test_gradients_agree_with_finite_differences_under_a_fixed_seed(gate, scaling, seed):
+    layer = StochasticDepth(curved(), 0.6, gate, scaling)
+    x = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: under_seed(layer, x, seed), x)
+    assert torch.autograd.gradgradcheck(lambda x: under_seed(layer, x, seed), x)
+
+
+# Shapes, dtypes, layouts, devices
+
+
+@every_gate
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape", [(7,), (1,), (0,), (0, 5), (4, 0, 3), (3, 5), (2, 3, 4, 5, 6)])
+def test_any_shape_comes_back_and_passes_gradients(gate, training, shape):
+    layer = StochasticDepth(nn.Tanh(), 0.5, gate).train(training)
+    for _ in range(5):
+        y, gradient = output_and_gradient(layer, torch.ones(shape))
+        assert y.shape == gradient.shape == shape
+
+
+def test_with_one_gate_a_batch_an_example_alone_is_treated_as_in_a_batch_of_one():
+    layer, x = StochasticDepth(nn.Linear(3, 3)), torch.randn(3)
+    for seed in range(5):
+        assert torch.equal(under_seed(layer, x, seed), under_seed(layer, x[None], seed)[0])
+    assert StochasticDepth(nn.Tanh())(torch.ones(())).shape == ()
+
+
+@every_dtype
+@every_gate
+def test_every_dtype_comes_back(dtype, gate):
+    layer = StochasticDepth(nn.Linear(3, 3).to(dtype), 0.6, gate)
+    x = torch.randn(5, 3).to(dtype)
+    assert {layer(x).dtype for _ in range(10)} == {dtype}
+    assert layer.eval()(x).dtype == dtype
+
+
+@every_gate
+def test_under_autocast_the_sum_has_the_dtype_of_the_input(gate):
+    layer, x = StochasticDepth(nn.Linear(3, 3), 0.5, gate), torch.randn(5, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert {layer(x).dtype for _ in range(10)} == {torch.float32}
+
+
+@every_gate
+def test_channels_last_stays_channels_last(gate):
+    layer = StochasticDepth(nn.Tanh(), 0.5, gate)
+    x = torch.randn(4, 3, 5, 6).to(memory_format=torch.channels_last)
+    for _ in range(10):
+        assert layer(x).is_contiguous(memory_format=torch.channels_last)
+
+
+@every_gate
+def test_the_input_stays_as_it_was_and_the_output_is_on_its_device(gate):
+    layer, x = StochasticDepth(nn.Tanh(), 0.5, gate), torch.randn(4, 3)
+    before = x.clone()
+    for _ in range(10):
+        layer(x)
+    assert torch.equal(x, before)
+    y = layer(torch.ones(4, 3, device="meta"))
+    assert (y.device.type, y.shape) == ("meta", (4, 3))
+
+
+# Modes
+
+
+def test_inside_sampling_gates_and_dropout_in_the_branch_sample_but_batch_norm_stays_in_eval():
+    branch = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 4), Dropout(0.5))
+    model = nn.Sequential(nn.Linear(4, 4), StochasticDepth(branch, 0.5)).eval()
+    x = torch.randn(30, 4)
+    before, state = model(x), copy.deepcopy(model.state_dict())
+    assert torch.equal(model(x), before)
+    with sampling(model):
+        assert [m.training for m in (model[1], branch[0], branch[2])] == [True, False, True]
+        values = [model(x) for _ in range(20)]
+    assert any(torch.equal(y, model[0](x)) for y in values)  # dropped
+    assert len({tuple(y.flatten().tolist()) for y in values}) > 5
+    assert torch.equal(model(x), before)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, state[name])
+
+
+@every_gate
+def test_monte_carlo_samples_of_one_block_have_the_mean_of_eval(gate):
+    model, x = nn.Sequential(StochasticDepth(curved(), 0.4, gate)), torch.randn(10, 3).double()
+    samples = mc_samples(model, x, 2000)
+    assert is_near(samples.mean(0), model.eval()(x).detach(), samples.std(0), 2000)
+
+
+# Batch normalization in the branch
+
+
+def test_batch_norm_does_not_see_a_batch_that_is_dropped(force):
+    layer = StochasticDepth(nn.BatchNorm1d(3))
+    force(0, 1)
+    layer(torch.randn(10, 3) + 5)
+    assert layer.branch.num_batches_tracked == 0
+    assert torch.equal(layer.branch.running_mean, torch.zeros(3))
+    layer(torch.randn(10, 3) + 5)
+    assert layer.branch.num_batches_tracked == 1
+
+
+def test_batch_norm_sees_the_survivors_alone_of_which_there_must_be_two(force):
+    norm = nn.BatchNorm1d(3, momentum=1.0)
+    layer, x = StochasticDepth(norm, gate="example"), torch.randn(4, 3)
+    force([1, 0, 1, 0], [0, 1, 0, 0])
+    layer(x)
+    torch.testing.assert_close(norm.running_mean, x[[0, 2]].mean(dim=0))
+    with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
+        layer(x)
+
+
+# Copies
+
+
+def saved_and_loaded(layer):
+    file = io.BytesIO()
+    torch.save(layer, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+@pytest.mark.parametrize(
+    "copy_of", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x)), saved_and_loaded]
+)
+@every_gate
+def test_a_copy_does_what_the_layer_does_with_weights_of_its_own(copy_of, gate):
+    layer, x = StochasticDepth(nn.Linear(3, 3), 0.3, gate, "weight").eval(), torch.randn(5, 3)
+    other = copy_of(layer)
+    assert repr(other) == repr(layer)
+    assert torch.equal(other(x), layer(x))
+    assert torch.equal(under_seed(other.train(), x), under_seed(layer.train(), x))
+    other.branch.weight.data.zero_()
+    assert layer.branch.weight.any()
+
+
+def test_the_state_is_that_of_the_branch():
+    layer, other = StochasticDepth(nn.Linear(3, 3)), StochasticDepth(nn.Linear(3, 3), 0.9)
+    assert set(layer.state_dict()) == {"branch.weight", "branch.bias"}
+    other.load_state_dict(layer.state_dict())
+    assert torch.equal(other.branch.weight, layer.branch.weight)
+
+
+# torch.func
+
+
+@every_gate
+@every_scaling
+def test_under_vmap_each_model_has_gates_of_its_own(gate, scaling):
+    n, p, branch = 2000, 0.4, curved()
+    layer, x = StochasticDepth(branch, p, gate, scaling), torch.randn(3, 3).double()
+    for y in (
+        in_vmap(layer, x.expand(n, 3, 3), "different"),
+        in_vmap(lambda _: layer(x), torch.arange(n), "different"),  # they share their input
+    ):
+        _, scale = keep_mask(torch.ones(1), p)
+        gates = (y - x) / branch(x) * (scale if scaling == "inverted" else 1)
+        torch.testing.assert_close(gates, gates.round(), rtol=0, atol=1e-9)
+        gates = gates.detach().round()
+        assert set(gates.unique().tolist()) == {0, 1}
+        assert (gates == gates[:, :, :1]).all()  # an example is dropped whole
+        gates = gates[:, :, 0]
+        assert is_near(gates.mean(0), p, np.sqrt(p * (1 - p)), n)
+        together = np.corrcoef(gates, rowvar=False)
+        assert is_near(together, np.eye(3) if gate == "example" else np.ones((3, 3)), 1, n)
+
+
+@every_gate
+def test_under_vmap_models_share_the_gates_where_the_same_randomness_is_asked_for(gate):
+    y = in_vmap(StochasticDepth(nn.Tanh(), 0.5, gate), torch.ones(20, 50, 1), "same")
+    assert (y == y[0]).all()
+
+
+@every_gate
+def test_functional_gradients_are_those_of_autograd_and_skip_what_is_dropped(gate):
+    layer, x = StochasticDepth(Recording(curved()), 0.5, gate), torch.randn(2, 3).double()
+    skipped = 0
+    for seed in range(20):
+        layer.branch.inputs.clear()
+        gradient = under_seed(torch.func.grad(lambda x: layer(x).sum()), x, seed)
+        skipped += not layer.branch.inputs
+        torch.manual_seed(seed)
+        torch.testing.assert_close(gradient, output_and_gradient(layer, x)[1])
+    assert 0 < skipped < 20
+
+
+@every_gate
+def test_it_trains_side_by_side(gate):
+    nets = SideBySide.from_seeds(
+        lambda: nn.Sequential(StochasticDepth(nn.Linear(3, 3), 0.5, gate), nn.Linear(3, 2)),
+        range(4),
+    )
+    x, singles = torch.randn(4, 5, 3), nets.unstack()
+    y = nets(x)
+    assert y.shape == (4, 5, 2)
+    y.sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in nets.parameters())
+    in_turn = torch.stack([net.eval()(one) for net, one in zip(singles, x, strict=True)])
+    torch.testing.assert_close(nets.eval()(x), in_turn)
+
+
+# Bad input
+
+
+@pytest.mark.parametrize("survival_prob", NOT_IN_RANGE)
+def test_a_survival_probability_out_of_range_is_a_value_error(survival_prob):
+    message = re.escape(f"survival_prob must lie in (0, 1], got {survival_prob!r}")
+    with pytest.raises(ValueError, match=message):
+        StochasticDepth(nn.Identity(), survival_prob)
+    message = re.escape(f"last must lie in (0, 1], got {survival_prob!r}")
+    with pytest.raises(ValueError, match=message):
+        linear_survival(3, survival_prob)
+
+
+@pytest.mark.parametrize("survival_prob", NOT_A_NUMBER)
+def test_a_survival_probability_that_is_no_number_is_a_type_error(survival_prob):
+    with pytest.raises(TypeError, match="survival_prob must be a real number"):
+        StochasticDepth(nn.Identity(), survival_prob)
+    with pytest.raises(TypeError, match="last must be a real number"):
+        linear_survival(3, survival_prob)
+
+
+def test_another_gate_or_scaling_is_a_value_error():
+    with pytest.raises(ValueError, match="gate must be one of 'batch', 'example', got 'row'"):
+        StochasticDepth(nn.Identity(), gate="row")
+    with pytest.raises(ValueError, match="scaling must be one of 'inverted', 'weight', got None"):
+        StochasticDepth(nn.Identity(), scaling=None)
+
+
+@pytest.mark.parametrize("branch", [torch.tanh, nn.Linear, 0.5, None])
+def test_a_branch_that_is_no_module_is_a_type_error(branch):
+    with pytest.raises(TypeError, match=r"branch must be a torch.nn.Module, got .* of type "):
+        StochasticDepth(branch)
+
+
+@every_gate
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("n_out", [1, 4])  # 1 would broadcast
+def test_a_branch_that_changes_the_shape_is_a_value_error(gate, training, n_out, force):
+    layer = StochasticDepth(nn.Linear(3, n_out), 0.5, gate).train(training)
+    message = f"branch must keep the shape of its input, (5, 3), got (5, {n_out})"
+    force(1)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        layer(torch.ones(5, 3))
+    force([1, 0, 1, 0, 0] if gate == "example" else 1)
+    with pytest.raises(ValueError, match="branch must keep the shape of its input"):
+        layer(torch.ones(5, 3))
+    with pytest.raises(ValueError, match=re.escape(message)):
+        in_vmap(layer.eval(), torch.ones(2, 5, 3), "different")
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_gates_of_examples_need_a_first_dimension(training):
+    with pytest.raises(ValueError, match="x must have a first dimension of examples"):
+        StochasticDepth(nn.Tanh(), 0.5, "example").train(training)(torch.ones(()))
+
+
+@every_gate
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64], ids=str)
+def test_in_training_an_input_that_is_not_floating_point_is_a_type_error(gate, dtype):
+    with pytest.raises(TypeError, match="x must have a floating-point dtype, got torch"):
+        StochasticDepth(nn.Identity(), 0.5, gate)(torch.ones(3, 3).to(dtype))
+
+
+def test_the_printed_layer_says_its_settings_and_its_branch():
+    text = repr(StochasticDepth(nn.Tanh(), 0.3, "example", "weight"))
+    assert "survival_prob=0.3, gate='example', scaling='weight'" in text
+    assert "(branch): Tanh()" in text
+    default = StochasticDepth(nn.Tanh())
+    assert (default.survival_prob, default.gate, default.scaling) == (0.5, "batch", "inverted")
+
+
+# Linear decay
+
+
+@few_examples
+@given(n_blocks=st.integers(1, 300), last=keep_probs)
+def test_survival_falls_linearly_from_one_at_the_input_to_its_last_value(n_blocks, last):
+    probs = linear_survival(n_blocks, last)
+    expected = [1 - block / n_blocks * (1 - last) for block in range(1, n_blocks + 1)]
+    np.testing.assert_allclose(probs, expected, rtol=0, atol=1e-12)
+    assert probs[-1] == last
+    assert max(probs) <= 1
+    for prob in probs:
+        StochasticDepth(nn.Identity(), prob)
+    mean = 1 - (1 - last) * (n_blocks + 1) / (2 * n_blocks)
+    np.testing.assert_allclose(np.mean(probs), mean)
+
+
+@pytest.mark.parametrize("n_blocks", [1, 2, 54, 1000])
+def test_by_default_three_quarters_of_the_blocks_survive_on_average(n_blocks):
+    np.testing.assert_allclose(sum(linear_survival(n_blocks)), (3 * n_blocks - 1) / 4)
+
+
+@pytest.mark.parametrize("last", [1, 1.0])
+def test_linear_survival_to_one_keeps_everything(last):
+    assert linear_survival(7, last) == [1.0] * 7
+
+
+@pytest.mark.parametrize(("n_blocks", "error"), [(0, ValueError), (2.5, TypeError)])
+def test_a_number_of_blocks_that_is_none_is_an_error(n_blocks, error):
+    with pytest.raises(error, match="n_blocks must be"):
+        linear_survival(n_blocks)
