@@ -186,7 +186,8 @@ def stochastic_depth(seconds=12, n_blocks=16, n_steps=8):
         seconds,
     )
     print_table(f"{n_steps} training steps of {n_blocks} residual blocks, 64 examples", times)
-    print(f"  of the branches survive on average: 0.50, with linear decay {sum(linear) / n_blocks:.2f}")
+    share = sum(linear) / n_blocks
+    print(f"  share of the branches that survives: 0.50, with linear decay {share:.2f}")
     print_verdict(times, "half survive", "all branches", at_most=0.75)
 
 
