@@ -196,18 +196,41 @@ def test_without_variance_the_expected_cross_entropy_is_the_usual_one():
     torch.testing.assert_close(expected_cross_entropy(pair, y), expected)
 
 
-def test_for_small_variance_the_expected_cross_entropy_is_the_mean_over_the_noise():
-    logits = torch.randn(1, 3, dtype=torch.float64)
-    variance, y = torch.tensor([[0.01, 0.02, 0.03]], dtype=torch.float64), torch.tensor([1])
-    nodes, weights = np.polynomial.hermite_e.hermegauss(8)
+def mean_over_gaussian_logits(mean, variance, label):
+    """Exact expectation for three logits, on a grid of Gauss-Hermite nodes."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(24)
     grid = torch.tensor(np.stack(np.meshgrid(nodes, nodes, nodes), -1).reshape(-1, 3))
     weights = torch.tensor(np.prod(np.meshgrid(weights, weights, weights), axis=0).ravel())
-    noisy = logits + grid * variance.sqrt()
-    losses = -noisy.log_softmax(dim=-1)[:, 1]
-    expected = (weights / weights.sum()) @ losses
-    got = expected_cross_entropy((logits, variance), y)
-    extra = expected - classification_loss(logits, y)
-    assert abs(got - expected) < 0.03 * extra
+    losses = -(mean + grid * variance.sqrt()).log_softmax(dim=-1)[:, label]
+    return (weights / weights.sum()) @ losses
+
+
+@pytest.mark.parametrize("label", [0, 1, 2])
+def test_for_small_variance_the_expected_cross_entropy_is_the_mean_over_the_noise(label):
+    mean = torch.randn(1, 3, dtype=torch.float64)
+    variance = torch.tensor([[0.01, 0.02, 0.03]], dtype=torch.float64)
+    got = expected_cross_entropy((mean, variance), torch.tensor([label]))
+    expected = mean_over_gaussian_logits(mean, variance, label)
+    noise = expected - classification_loss(mean, torch.tensor([label]))
+    assert abs(got - expected) < 0.03 * noise
+
+
+@few_examples
+@given(
+    mean=st.lists(st.floats(-6, 6), min_size=3, max_size=3),
+    variance=st.lists(st.floats(0, 6), min_size=3, max_size=3),
+    label=st.integers(0, 2),
+)
+def test_the_expected_cross_entropy_is_never_below_the_mean_over_the_noise(mean, variance, label):
+    pair = torch.tensor([mean], dtype=torch.float64), torch.tensor([variance], dtype=torch.float64)
+    got = expected_cross_entropy(pair, torch.tensor([label]))
+    assert got >= mean_over_gaussian_logits(*pair, label) - 1e-4  # of the quadrature
+
+
+def test_noise_costs_something_where_the_means_are_sure():
+    # what the term of first order alone would miss, and a network would learn to use
+    sure, y = torch.tensor([[20.0, 0.0]]), torch.tensor([0])
+    assert expected_cross_entropy((sure, torch.full((1, 2), 60.0)), y) > 1
 
 
 # Shapes, copies, vmap

@@ -99,16 +99,19 @@ class FastDropoutLinear(nn.Linear):
     def forward(self, x):
         mean, variance = _pair(x)
         plain, moments = ACTIVATIONS[self.activation]
-        z_mean = linear(mean, self.weight, self.bias)  # (..., out)
         if not self.training:
-            return plain(z_mean)
+            return plain(linear(mean, self.weight, self.bias))
         if self.keep_prob == 1 and variance is None:
-            mean, variance = plain(z_mean), torch.zeros_like(z_mean)
+            mean = plain(linear(mean, self.weight, self.bias))
+            variance = torch.zeros_like(mean)
         else:
             spread = mean.square() * ((1 - self.keep_prob) / self.keep_prob)  # (..., in)
             if variance is not None:
                 spread = spread + variance / self.keep_prob
-            mean, variance = moments(z_mean, linear(spread, self.weight.square()))
+            z_mean, z_variance, _ = Sums.apply(mean, spread, self.weight)  # (..., out)
+            if self.bias is not None:
+                z_mean = z_mean + self.bias
+            mean, variance = moments(z_mean, z_variance)
         return mean if self.passes == "mean" else (mean, variance)
 
     def extra_repr(self):
@@ -116,6 +119,37 @@ class FastDropoutLinear(nn.Linear):
             f"{super().extra_repr()}, keep_prob={self.keep_prob:g}, "
             f"activation={self.activation!r}, passes={self.passes!r}"
         )
+
+
+class Sums(torch.autograd.Function):
+    """x W^T and v (W^2)^T as autograd would, with one matrix of the size of W instead of five.
+
+    Those matrices, not the products, would take half of the time.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x, v, weight):
+        squared = weight.square()
+        return x @ weight.mT, v @ squared.mT, squared
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.mark_non_differentiable(output[2])
+        ctx.save_for_backward(*inputs, output[2])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, by_mean, by_variance, _):
+        x, v, weight, squared = ctx.saved_tensors
+        by_squared = (2 * by_variance).reshape(-1, len(weight)).mT @ v.reshape(-1, v.shape[-1])
+        by_weight = torch.addmm(
+            by_squared.mul_(weight),
+            by_mean.reshape(-1, len(weight)).mT,
+            x.reshape(-1, x.shape[-1]),
+        )
+        return by_mean @ weight, by_variance @ squared, by_weight
 
 
 def relu_moments(mean, variance):
@@ -202,12 +236,21 @@ ACTIVATIONS = {
 
 
 def expected_cross_entropy(output, labels) -> Tensor:
-    r"""Cross-entropy averaged over the noise of the logits, to the first order in their variance.
+    r"""Cross-entropy averaged over the noise of the logits: an upper bound, close for small noise.
 
-    With :math:`\pi` the softmax of the means, and logits that are taken for independent,
+    The logits z are taken for independent Gaussians with means :math:`\mu_k` and variances
+    :math:`v_k`. For any numbers a, by Jensen's inequality,
 
-    .. math:: \mathbb{E}[-\log \text{softmax}_y(z)] \approx -\log \pi_y
-              + \tfrac12 \sum_k \pi_k (1 - \pi_k) \, \text{Var}(z_k) .
+    .. math::
+
+        \mathbb{E}[-\log \text{softmax}_y(z)]
+        &= \mathbb{E}\Big[\log \sum_k e^{z_k - \sum_j a_j z_j}\Big]
+           + \sum_j a_j \mu_j - \mu_y \\
+        &\le \log \sum_k e^{\mu_k + (1 - 2 a_k) v_k / 2} + \tfrac12 \sum_j a_j^2 v_j - \mu_y .
+
+    Here a is the softmax of the means. To the first order in v the bound is then exact: the usual
+    cross-entropy plus :math:`\frac12 \sum_k a_k (1 - a_k) v_k`. That term alone would be a poor
+    loss, as it vanishes where the means are sure, whatever the noise.
 
     Parameters
     ----------
@@ -220,6 +263,11 @@ def expected_cross_entropy(output, labels) -> Tensor:
     torch.Tensor, shape (...)
         Mean over the n examples. It can be the `loss` of `lib.training.fit`.
 
+    References
+    ----------
+    Knowles and Minka (2011), *Non-conjugate variational message passing for multinomial and binary
+    regression*, NIPS, for the bound.
+
     Examples
     --------
     >>> mean, labels = torch.zeros(1, 2), torch.tensor([0])
@@ -229,12 +277,13 @@ def expected_cross_entropy(output, labels) -> Tensor:
     tensor(0.9431)
     """
     mean, variance = _pair(output)
-    log_probabilities = mean.log_softmax(dim=-1)
-    loss = -log_probabilities.gather(-1, labels[..., None])[..., 0]  # (..., n)
-    if variance is not None:
-        probabilities = log_probabilities.exp()
-        loss = loss + (probabilities * (1 - probabilities) * variance).sum(dim=-1) / 2
-    return loss.mean(dim=-1)
+    chosen = mean.gather(-1, labels[..., None])[..., 0]  # (..., n)
+    if variance is None:
+        return (mean.logsumexp(dim=-1) - chosen).mean(dim=-1)
+    a = mean.softmax(dim=-1)
+    bound = (mean + (0.5 - a) * variance).logsumexp(dim=-1)
+    bound = bound + (a.square() * variance).sum(dim=-1) / 2
+    return (bound - chosen).mean(dim=-1)
 
 
 def _pair(x):
