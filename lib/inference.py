@@ -6,7 +6,13 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from lib.layers import Dropout, GaussianDropout, StochasticLayer
+from lib.layers import (
+    Dropout,
+    GaussianDropout,
+    MaxPoolDropout2d,
+    SpatialDropout,
+    StochasticLayer,
+)
 from lib.layers.base import modes_restored
 from lib.progress import progress
 from lib.validation import check_count
@@ -173,7 +179,7 @@ def _allows_vmap(model, x):
 
 
 # Layers that pass their input on in eval, times their factor if they follow the original rule.
-UNIT_DROPOUT = (Dropout, GaussianDropout, nn.modules.dropout._DropoutNd)
+UNIT_DROPOUT = (Dropout, GaussianDropout, SpatialDropout, nn.modules.dropout._DropoutNd)
 
 # What lets a factor through to the weights behind it: f(c x) = c f(x) for c > 0.
 HOMOGENEOUS = (
@@ -189,6 +195,7 @@ HOMOGENEOUS = (
     nn.AvgPool2d,
     nn.AdaptiveAvgPool1d,
     nn.AdaptiveAvgPool2d,
+    MaxPoolDropout2d,
     *UNIT_DROPOUT,
 )
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -199,7 +206,9 @@ def weight_scaled(model):
 
     Inverted and Gaussian dropout leave no factor: their layers are just taken out. For the
     original rule the weights that come next are multiplied by the keep probability,
-    :math:`W_\text{test} = p W`. The copy computes what the model computes in eval.
+    :math:`W_\text{test} = p W`. The copy computes what the model computes in eval. Layers that drop
+    something else, weights say, or do more than dropping, stay as they are: in training mode they
+    would draw again.
 
     Parameters
     ----------

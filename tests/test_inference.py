@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from lib.inference import mc_samples, sampling, stochastic_layers, weight_scaled
-from lib.layers import Dropout, GaussianDropout
+from lib.layers import Dropout, GaussianDropout, MaxPoolDropout2d, SpatialDropout
 from lib.masks import all_masks, mask_probabilities
 from lib.training import SideBySide
 
@@ -599,9 +599,10 @@ def test_the_model_stays_as_it_was_and_the_names_in_the_state_dict_too(name, sca
         nn.Dropout2d(0.5),
         nn.AlphaDropout(0.5),
         GaussianDropout(0.5),
+        SpatialDropout(0.5),
     ],
 )
-def test_torchs_dropout_layers_and_gaussian_ones_are_taken_out(layer):
+def test_dropout_layers_without_a_factor_are_taken_out(layer):
     net = nn.Sequential(nn.Linear(4, 4), layer, nn.Sigmoid())
     scaled = weight_scaled(net)
     assert isinstance(scaled[1], nn.Identity)
@@ -611,6 +612,13 @@ def test_torchs_dropout_layers_and_gaussian_ones_are_taken_out(layer):
 @pytest.mark.parametrize("layer", [Dropout(0.5), GaussianDropout(0.5)])
 def test_a_dropout_layer_alone_becomes_the_identity(layer):
     assert isinstance(weight_scaled(layer), nn.Identity)
+
+
+def test_a_factor_goes_through_pooling_with_dropout():
+    pool = nn.Sequential(Dropout(0.5, "weight"), MaxPoolDropout2d(2, 0.7), nn.Conv2d(2, 3, 2))
+    x = torch.randn(4, 2, 6, 6).double()
+    pool = pool.double().eval()
+    torch.testing.assert_close(weight_scaled(pool)(x), pool(x), rtol=1e-12, atol=1e-12)
 
 
 def test_for_a_linear_network_it_is_the_exact_average_over_all_masks():
