@@ -280,6 +280,7 @@ GAUSSIAN_INFERENCE = [
     (infer(base=lambda x, W, b: (x @ W.T + b) ** 2), "whole pre-activation is squared"),
     (infer(base=lambda x, W, b: 1 + 0 * x @ W.T), "have no part in the variance"),
     (infer(factor=lambda p: 3.0), "must have variances"),
+    (lambda *a: infer()(*a[:5], 100, a[-1]), "n_samples=1 and an activation"),
     (infer(base=lambda x, W, b: (x**2).mean(axis=0) @ (W**2).T + b**2), "those of another one"),
     (infer(mean=lambda x, W, b, p: x.mean(axis=0) @ W.T + b), "those of another one"),
     (infer(seed=0), "Two calls|same noise|activation of the mean"),
