@@ -108,7 +108,7 @@ class FastDropoutLinear(nn.Linear):
             spread = mean.square() * ((1 - self.keep_prob) / self.keep_prob)  # (..., in)
             if variance is not None:
                 spread = spread + variance / self.keep_prob
-            z_mean, z_variance, _ = Sums.apply(mean, spread, self.weight)  # (..., out)
+            z_mean, z_variance = Sums.apply(mean, spread, self.weight)  # (..., out)
             if self.bias is not None:
                 z_mean = z_mean + self.bias
             mean, variance = moments(z_mean, z_variance)
@@ -122,34 +122,29 @@ class FastDropoutLinear(nn.Linear):
 
 
 class Sums(torch.autograd.Function):
-    """x W^T and v (W^2)^T as autograd would, with one matrix of the size of W instead of five.
+    """x W^T and v (W^2)^T, as autograd would, with fewer matrices of the size of W.
 
-    Those matrices, not the products, would take half of the time.
+    On a CPU, making one takes about as long as one of the products.
     """
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(x, v, weight):
-        squared = weight.square()
-        return x @ weight.mT, v @ squared.mT, squared
+        return x @ weight.mT, v @ weight.square().mT
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        ctx.mark_non_differentiable(output[2])
-        ctx.save_for_backward(*inputs, output[2])
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, by_mean, by_variance, _):
-        x, v, weight, squared = ctx.saved_tensors
-        by_squared = (2 * by_variance).reshape(-1, len(weight)).mT @ v.reshape(-1, v.shape[-1])
-        by_weight = torch.addmm(
-            by_squared.mul_(weight),
-            by_mean.reshape(-1, len(weight)).mT,
-            x.reshape(-1, x.shape[-1]),
-        )
-        return by_mean @ weight, by_variance @ squared, by_weight
+    def backward(ctx, by_mean, by_variance):
+        x, v, weight = ctx.saved_tensors
+        x, v = x.reshape(-1, x.shape[-1]), v.reshape(-1, v.shape[-1])  # (examples, in)
+        rows, noise_rows = (by.reshape(-1, len(weight)) for by in (by_mean, 2 * by_variance))
+        by_weight = (noise_rows.mT @ v).mul_(weight).add_(rows.mT @ x)
+        return by_mean @ weight, by_variance @ weight.square(), by_weight
 
 
 def relu_moments(mean, variance):
