@@ -126,6 +126,8 @@ def fit(
         Measure after every so many epochs, at most `epochs`.
     loss : callable
         `classification_loss` for labels, `squared_loss` for targets (n, outputs), or one like them.
+        One that takes a penalty from the model's parameters can tell a training step from a
+        measurement by `torch.is_grad_enabled`; the model's mode is not a sign of it.
 
     Returns
     -------
