@@ -1,0 +1,242 @@
+r"""What batch normalization gets wrong after dropout: the variance it remembers.
+
+In training, batch norm sees what noise has passed through; at prediction it divides by the variance
+that it remembers from training, and the noise is gone. Let the masks be :math:`s_i`, independent,
+of mean 1 and variance a; inverted dropout has :math:`a = (1 - p) / p`. Batch norm gets
+:math:`S = \sum_i w_i s_i x_i`, with the inputs x random as well, over the examples:
+
+.. math::
+
+    \mathbb{E}[S] = \mathbb{E}\Big[\sum_i w_i x_i\Big], \qquad
+    \text{Var}(S) = \text{Var}\Big(\sum_i w_i x_i\Big) + a \sum_i w_i^2 \, \mathbb{E}[x_i^2] .
+
+So the mean does not shift. The variance does, by the second term, and the *shift ratio* is the
+variance at prediction by the variance in training, a number in [0, 1]; 1 is no shift. The inputs
+may depend on one another in any way. Inputs that share a mask enter the second term as one: their
+:math:`w_i x_i` are added before they are squared.
+"""
+
+import numpy as np
+
+from lib.validation import check_keep_prob
+
+
+def shift_ratio(mean, variance, keep_prob):
+    r"""Shift ratio where dropout leads straight into batch norm.
+
+    .. math:: \frac{v}{(v + \mu^2) / p - \mu^2} = \frac{1}{1 + \frac{1-p}{p} \big(1 + \mu^2/v\big)}
+
+    It is p for a unit of mean 0, and less for every other.
+
+    Parameters
+    ----------
+    mean : array_like of float
+        Mean :math:`\mu` of the unit over the examples, without dropout.
+    variance : array_like of float
+        Its variance v, at least 0; broadcast against `mean`.
+    keep_prob : float
+        Probability to KEEP a unit, in (0, 1].
+
+    Returns
+    -------
+    numpy.ndarray of float
+        The ratios, from 0 to 1. Of a unit that does not vary in training either, 1.
+
+    Raises
+    ------
+    TypeError
+        If `keep_prob` is not a number.
+    ValueError
+        If `keep_prob` is outside (0, 1], a variance is negative, a number is not finite, or the
+        shapes don't fit.
+
+    References
+    ----------
+    Li, Chen, Hu and Yang (2019), *Understanding the disharmony between dropout and batch
+    normalization by variance shift*, CVPR, arXiv:1801.05134: case (a).
+
+    Examples
+    --------
+    >>> shift_ratio([0.0, 1.0, 2.0], 1.0, keep_prob=0.5)
+    array([0.5       , 0.33333333, 0.16666667])
+    """
+    keep_prob = check_keep_prob(keep_prob)
+    mean, variance = _finite(mean, "mean"), _finite(variance, "variance", at_least=0)
+    _check_broadcast(mean=mean, variance=variance)
+    return _ratio(variance, variance + mean**2, keep_prob)
+
+
+def linear_shift_ratio(inputs, weights, keep_prob, groups=None):
+    r"""Shift ratio where linear units, or a convolution, lie between dropout and batch norm.
+
+    .. math::
+
+        \frac{\text{Var}(\sum_i w_i x_i)}
+             {\text{Var}(\sum_i w_i x_i) + \frac{1-p}{p} \sum_g \mathbb{E}\big[
+              \big(\sum_{i \in g} w_i x_i\big)^2 \big]}
+
+    The groups g are the inputs that share a mask. In element-wise dropout each input is a group of
+    its own.
+
+    Parameters
+    ----------
+    inputs : array_like of float, shape (examples, n)
+        Inputs of the layer, without dropout: means and variances are taken over these examples. For
+        a convolution, the patches that its kernel sees, one a row.
+    weights : array_like of float, shape (n,) or (n, outputs)
+        The weights. A bias changes no variance.
+    keep_prob : float
+        Probability to KEEP an input, or a group of them, in (0, 1].
+    groups : array_like of int, shape (n,), optional
+        Which mask an input has: the same number, the same mask. For spatial dropout, the map.
+
+    Returns
+    -------
+    numpy.ndarray of float, shape () or (outputs,)
+        The ratios, from 0 to 1. Of a sum that does not vary in training either, 1.
+
+    Raises
+    ------
+    TypeError
+        If `keep_prob` is not a number.
+    ValueError
+        If `keep_prob` is outside (0, 1], a number is not finite, there are no `inputs`, or the
+        shapes don't fit.
+
+    References
+    ----------
+    Li et al. (2019), arXiv:1801.05134: case (b). For masks that inputs share the derivation is
+    ours; it is that of this module's first lines.
+
+    Examples
+    --------
+    Two inputs that are equal. Added, their noise averages out; subtracted, it is all there is.
+
+    >>> x = np.array([[-1.0, -1.0], [1.0, 1.0]])
+    >>> linear_shift_ratio(x, [[1.0, 1.0], [1.0, -1.0]], keep_prob=0.5)
+    array([0.66666667, 0.        ])
+    >>> linear_shift_ratio(x, [1.0, 1.0], keep_prob=0.5, groups=[0, 0])
+    array(0.5)
+    """
+    keep_prob = check_keep_prob(keep_prob)
+    inputs, weights = _finite(inputs, "inputs"), _finite(weights, "weights")
+    if (
+        inputs.ndim != 2
+        or weights.ndim not in (1, 2)
+        or inputs.shape[1:] != weights.shape[:1]
+        or inputs.size == 0
+    ):
+        raise ValueError(
+            "inputs and weights must have shapes (examples, n) and (n,) or (n, outputs), with at "
+            f"least one example and one input, got {inputs.shape} and {weights.shape}"
+        )
+    if groups is None:
+        power = np.mean(inputs**2, axis=0) @ weights**2
+    else:
+        groups = np.asarray(groups)
+        if groups.shape != inputs.shape[1:]:
+            raise ValueError(
+                f"groups must have shape ({inputs.shape[1]},), one number for each input, "
+                f"got {groups.shape}"
+            )
+        members = (groups == group for group in np.unique(groups))
+        power = sum(np.mean((inputs[:, g] @ weights[g]) ** 2, axis=0) for g in members)
+    return _ratio(np.var(inputs @ weights, axis=0), power, keep_prob)
+
+
+def correlated_shift_ratio(mean, variance, correlation, weights, keep_prob):
+    r"""Shift ratio behind a linear unit whose inputs are all alike.
+
+    Each input has mean :math:`\mu` and variance v, and each two the correlation :math:`\rho`. With
+    :math:`\theta` the angle between the d weights and the vector of ones,
+
+    .. math::
+
+        \frac{1}{1 + \frac{1-p}{p} \, \dfrac{1 + \mu^2 / v}{1 + \rho (d \cos^2\theta - 1)}} ,
+        \qquad \cos^2\theta = \frac{(\sum_i w_i)^2}{d \sum_i w_i^2} .
+
+    Without correlation the weights and their number don't matter, and the ratio is `shift_ratio`.
+    With it, a wide layer of weights that agree in sign has hardly any shift; with weights whose
+    signs are random, :math:`d \cos^2\theta` is 1 on average, whatever the width.
+
+    Parameters
+    ----------
+    mean, variance : float
+        Of every input; the variance is positive.
+    correlation : float
+        Of each two inputs, from -1 / (d - 1) to 1.
+    weights : array_like of float, shape (d,)
+        The weights, at least one of them not 0.
+    keep_prob : float
+        Probability to KEEP an input, in (0, 1].
+
+    Returns
+    -------
+    float
+        The ratio, from 0 to 1.
+
+    Raises
+    ------
+    TypeError
+        If `keep_prob` is not a number.
+    ValueError
+        If a number is outside its range, or not finite, or `weights` is not a vector.
+
+    References
+    ----------
+    Li et al. (2019), arXiv:1801.05134: case (b).
+
+    Examples
+    --------
+    >>> for d in (1, 16, 256):
+    ...     print(round(correlated_shift_ratio(0.0, 1.0, 0.25, np.ones(d), keep_prob=0.5), 3))
+    0.5
+    0.826
+    0.985
+    """
+    keep_prob = check_keep_prob(keep_prob)
+    mean, variance = _finite(mean, "mean"), _finite(variance, "variance", at_least=0)
+    weights, correlation = _finite(weights, "weights"), _finite(correlation, "correlation")
+    if mean.ndim or variance.ndim or correlation.ndim or variance == 0:
+        raise ValueError(
+            "mean, variance and correlation must be single numbers, the variance positive, "
+            f"got {mean.tolist()!r}, {variance.tolist()!r} and {correlation.tolist()!r}"
+        )
+    if weights.ndim != 1 or not weights.any():
+        raise ValueError(f"weights must be a vector, not all of it 0, got {weights.tolist()!r}")
+    d = len(weights)
+    lowest = -1 / (d - 1) if d > 1 else -1.0
+    if not lowest <= correlation <= 1:
+        raise ValueError(
+            f"correlation must lie in [{lowest:g}, 1] for {d} inputs, got {float(correlation)!r}"
+        )
+    power = np.sum(weights**2)
+    d_cos_squared = np.sum(weights) ** 2 / power
+    of_sum = variance * power * np.maximum(1 + correlation * (d_cos_squared - 1), 0)
+    return float(_ratio(of_sum, (variance + mean**2) * power, keep_prob))
+
+
+def _ratio(variance, power, keep_prob):
+    """Variance by variance + noise, where the noise multiplies what has this mean square."""
+    in_training = variance + (1 - keep_prob) / keep_prob * power
+    ratio = np.ones(np.shape(in_training))
+    return np.divide(variance, in_training, out=ratio, where=in_training > 0)
+
+
+def _finite(values, name, at_least=-np.inf):
+    values = np.asarray(values, dtype=float)
+    bad = ~np.isfinite(values) | (values < at_least)
+    if bad.any():
+        allowed = "finite" if at_least == -np.inf else f"at least {at_least} and finite"
+        raise ValueError(f"{name} must be {allowed}, got {float(values[bad][0])!r}")
+    return values
+
+
+def _check_broadcast(**arrays):
+    try:
+        np.broadcast_shapes(*(array.shape for array in arrays.values()))
+    except ValueError:
+        shapes = " and ".join(str(array.shape) for array in arrays.values())
+        raise ValueError(
+            f"{' and '.join(arrays)} must have shapes that broadcast, got {shapes}"
+        ) from None
