@@ -100,6 +100,35 @@ def check_positive(value, name):
     return float(value)
 
 
+def check_finite(values, name, *, at_least=-math.inf):
+    """Return numbers as an array of floats, none of them infinite or NaN.
+
+    Parameters
+    ----------
+    values : array_like of float
+        The numbers to check.
+    name : str
+        The argument's name in the error message.
+    at_least : float
+        The smallest number allowed.
+
+    Returns
+    -------
+    numpy.ndarray of float
+
+    Raises
+    ------
+    ValueError
+        If a number is infinite, NaN or below `at_least`.
+    """
+    values = np.asarray(values, dtype=float)
+    bad = ~np.isfinite(values) | (values < at_least)
+    if bad.any():
+        allowed = "finite" if at_least == -math.inf else f"at least {at_least} and finite"
+        raise ValueError(f"{name} must be {allowed}, got {float(values[bad][0])!r}")
+    return values
+
+
 def check_choice(value, name, choices):
     """Return `value` if it is one of `choices`.
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lib.validation import (
     check_choice,
     check_count,
+    check_finite,
     check_generator,
     check_keep_prob,
     check_positive,
@@ -137,3 +138,24 @@ def test_no_generator_is_a_type_error_that_says_how_to_make_one(rng):
     )
     with pytest.raises(TypeError, match=re.escape(message)):
         check_generator(rng)
+
+
+def test_finite_numbers_come_back_as_an_array_of_floats():
+    got = check_finite([[1, 2], [3, 4]], "mean")
+    assert got.dtype == float
+    np.testing.assert_array_equal(got, [[1, 2], [3, 4]])
+    assert check_finite([], "mean").shape == (0,)
+    assert check_finite(0, "variance", at_least=0) == 0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_number_that_is_not_finite_is_a_value_error(bad):
+    for values in (bad, [1.0, bad]):
+        with pytest.raises(ValueError, match=re.escape(f"mean must be finite, got {bad!r}")):
+            check_finite(values, "mean")
+
+
+@pytest.mark.parametrize("bad", [-1e-9, np.nan, np.inf])
+def test_a_number_below_the_smallest_allowed_is_a_value_error(bad):
+    with pytest.raises(ValueError, match=f"variance must be at least 0 and finite, got {bad}"):
+        check_finite([1.0, bad], "variance", at_least=0)

@@ -13,7 +13,7 @@ Here phi and Phi are the density and the distribution function of the standard G
 import numpy as np
 from scipy.special import expit, ndtr
 
-from lib.validation import check_choice, check_keep_prob
+from lib.validation import check_choice, check_finite, check_keep_prob
 
 
 def masked_sum_moments(weights, inputs, keep_prob, *, input_variance=0.0, scaling="inverted"):
@@ -76,7 +76,7 @@ def masked_sum_moments(weights, inputs, keep_prob, *, input_variance=0.0, scalin
             "weights and inputs must have shapes (n,) or (n, outputs) and (..., n), "
             f"got {weights.shape} and {inputs.shape}"
         )
-    input_variance = _check_variance(input_variance, "input_variance")
+    input_variance = check_finite(input_variance, "input_variance", at_least=0)
     try:
         input_variance = np.broadcast_to(input_variance, inputs.shape)
     except ValueError:
@@ -140,7 +140,7 @@ def relu_moments(mean, variance):
     >>> mean.round(4), variance.round(4)
     (array([0.3989, 2.0085, 2.    ]), array([0.3408, 0.9602, 0.    ]))
     """
-    mean, variance = _check_moments(mean, variance)
+    mean, variance = check_moments(mean, variance)
     std = np.sqrt(variance)
     with np.errstate(over="ignore"):
         ratio = np.divide(mean, std, out=np.zeros_like(std), where=std > 0)
@@ -230,7 +230,7 @@ def sigmoid_moments(mean, variance):
     >>> float(mean.round(4)), float(variance.round(4))
     (0.5512, 0.0781)
     """
-    mean, variance = _check_moments(mean, variance)
+    mean, variance = check_moments(mean, variance)
     kappa = 1 / np.sqrt(1 + np.pi * variance / 8)
     m = expit(kappa * mean)
     return m, m * (1 - m) * (1 - kappa)
@@ -247,19 +247,9 @@ def _check_keep_probs(keep_prob, n):
     return np.array([check_keep_prob(value) for value in np.asarray(keep_prob).tolist()])
 
 
-def _check_variance(variance, name="variance"):
-    variance = np.asarray(variance, dtype=float)
-    if not ((variance >= 0) & (variance < np.inf)).all():
-        bad = variance[~((variance >= 0) & (variance < np.inf))].flat[0]
-        raise ValueError(f"{name} must be at least 0 and finite, got {float(bad)!r}")
-    return variance
-
-
-def _check_moments(mean, variance):
-    """Mean and variance as arrays of one shape."""
-    mean, variance = np.asarray(mean, dtype=float), _check_variance(variance)
-    if not np.isfinite(mean).all():
-        raise ValueError(f"mean must be finite, got {float(mean[~np.isfinite(mean)].flat[0])!r}")
+def check_moments(mean, variance):
+    """Return mean and variance as arrays of one shape, or raise a ValueError that says why not."""
+    mean, variance = check_finite(mean, "mean"), check_finite(variance, "variance", at_least=0)
     try:
         mean, variance = np.broadcast_arrays(mean, variance)
     except ValueError:

@@ -18,7 +18,8 @@ may depend on one another in any way. Inputs that share a mask enter the second 
 
 import numpy as np
 
-from lib.validation import check_keep_prob
+from lib.theory.moments import check_moments
+from lib.validation import check_finite, check_keep_prob
 
 
 def shift_ratio(mean, variance, keep_prob):
@@ -61,8 +62,7 @@ def shift_ratio(mean, variance, keep_prob):
     array([0.5       , 0.33333333, 0.16666667])
     """
     keep_prob = check_keep_prob(keep_prob)
-    mean, variance = _finite(mean, "mean"), _finite(variance, "variance", at_least=0)
-    _check_broadcast(mean=mean, variance=variance)
+    mean, variance = check_moments(mean, variance)
     return _ratio(variance, variance + mean**2, keep_prob)
 
 
@@ -119,7 +119,7 @@ def linear_shift_ratio(inputs, weights, keep_prob, groups=None):
     array(0.5)
     """
     keep_prob = check_keep_prob(keep_prob)
-    inputs, weights = _finite(inputs, "inputs"), _finite(weights, "weights")
+    inputs, weights = check_finite(inputs, "inputs"), check_finite(weights, "weights")
     if (
         inputs.ndim != 2
         or weights.ndim not in (1, 2)
@@ -195,8 +195,11 @@ def correlated_shift_ratio(mean, variance, correlation, weights, keep_prob):
     0.985
     """
     keep_prob = check_keep_prob(keep_prob)
-    mean, variance = _finite(mean, "mean"), _finite(variance, "variance", at_least=0)
-    weights, correlation = _finite(weights, "weights"), _finite(correlation, "correlation")
+    mean, variance = check_finite(mean, "mean"), check_finite(variance, "variance", at_least=0)
+    weights, correlation = (
+        check_finite(weights, "weights"),
+        check_finite(correlation, "correlation"),
+    )
     if mean.ndim or variance.ndim or correlation.ndim or variance == 0:
         raise ValueError(
             "mean, variance and correlation must be single numbers, the variance positive, "
@@ -221,22 +224,3 @@ def _ratio(variance, power, keep_prob):
     in_training = variance + (1 - keep_prob) / keep_prob * power
     ratio = np.ones(np.shape(in_training))
     return np.divide(variance, in_training, out=ratio, where=in_training > 0)
-
-
-def _finite(values, name, at_least=-np.inf):
-    values = np.asarray(values, dtype=float)
-    bad = ~np.isfinite(values) | (values < at_least)
-    if bad.any():
-        allowed = "finite" if at_least == -np.inf else f"at least {at_least} and finite"
-        raise ValueError(f"{name} must be {allowed}, got {float(values[bad][0])!r}")
-    return values
-
-
-def _check_broadcast(**arrays):
-    try:
-        np.broadcast_shapes(*(array.shape for array in arrays.values()))
-    except ValueError:
-        shapes = " and ".join(str(array.shape) for array in arrays.values())
-        raise ValueError(
-            f"{' and '.join(arrays)} must have shapes that broadcast, got {shapes}"
-        ) from None

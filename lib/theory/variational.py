@@ -23,6 +23,8 @@ import numpy as np
 from scipy.integrate import quad
 from scipy.special import dawsn, expit
 
+from lib.validation import check_finite
+
 # -E log|e| for a standard Gaussian e: half of Euler's constant plus log 2, 0.63518.
 SMALL_NOISE = (np.euler_gamma + np.log(2)) / 2
 
@@ -63,7 +65,7 @@ def kl_log_uniform(log_alpha):
     >>> kl_log_uniform([-4.0, 0.0, 4.0]).round(4)
     array([2.6258, 0.4267, 0.0091])
     """
-    log_alpha = _finite(log_alpha)
+    log_alpha = check_finite(log_alpha, "log_alpha")
 
     def one(log_alpha):
         # In v = log u the integrand u D(u) is flat where D is small or large: quad needs few steps.
@@ -110,7 +112,7 @@ def kl_kingma(log_alpha):
     >>> kl_kingma([-4.0, 0.0]).round(4)
     array([2.6144, 0.3895])
     """
-    log_alpha = _finite(log_alpha)
+    log_alpha = check_finite(log_alpha, "log_alpha")
     if (log_alpha > 0).any():
         raise ValueError(
             "log_alpha must be at most 0 (alpha at most 1) for Kingma's polynomial, "
@@ -152,13 +154,6 @@ def kl_molchanov(log_alpha):
     >>> kl_molchanov([-4.0, 0.0, 4.0]).round(4)
     array([2.6342, 0.4312, 0.0093])
     """
-    log_alpha = _finite(log_alpha)
+    log_alpha = check_finite(log_alpha, "log_alpha")
     k1, k2, k3 = MOLCHANOV
     return k1 * expit(-k2 - k3 * log_alpha) + 0.5 * np.logaddexp(0, -log_alpha)
-
-
-def _finite(log_alpha):
-    log_alpha = np.asarray(log_alpha, dtype=float)
-    if not np.isfinite(log_alpha).all():
-        raise ValueError(f"log_alpha must be finite, got {log_alpha}")
-    return log_alpha
