@@ -1,5 +1,6 @@
 """Real data for the book."""
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -61,7 +62,7 @@ def load_digits(n_train=1000, n_val=0, n_test=497, seed=0):
     >>> digits.x_train.shape, digits.x_test.shape
     (torch.Size([300, 64]), torch.Size([497, 64]))
     """
-    pixels, labels = datasets.load_digits(return_X_y=True)
+    pixels, labels = _all_digits()
     n_classes, n_images = 10, len(labels)
     check_count(n_train, "n_train", at_least=n_classes, at_most=n_images - n_classes)
     check_count(n_test, "n_test", at_least=n_classes, at_most=n_images - n_classes)
@@ -80,6 +81,12 @@ def load_digits(n_train=1000, n_val=0, n_test=497, seed=0):
         parts.append(torch.tensor(pixels[rows], dtype=torch.float32) / 16)
         parts.append(torch.tensor(labels[rows]))
     return Split(*parts)
+
+
+@cache
+def _all_digits():
+    """Pixels and labels as scikit-learn has them, read once."""
+    return datasets.load_digits(return_X_y=True)
 
 
 def _stratified_order(labels, seed):

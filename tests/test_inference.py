@@ -130,7 +130,7 @@ def test_a_stochastic_model_samples_inside_and_not_outside(name):
 @every_stochastic_model
 def test_samples_are_distributed_as_in_training(name):
     model, x = stochastic_model(name)
-    n = 400
+    n = 200
     with torch.no_grad():
         training = torch.stack([model.train()(x.clone()) for _ in range(n)])
         with sampling(model.eval()):

@@ -52,7 +52,7 @@ def test_the_output_is_the_input_times_a_mask_of_its_dtype_which_is_the_gradient
 @pytest.mark.parametrize("keep_prob", [0.3, 0.5, 1.0, 1e-9])
 def test_gradients_agree_with_finite_differences_under_a_fixed_seed(make, keep_prob):
     layer = make(keep_prob)
-    x = torch.randn(5, 7, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: under_seed(layer, x), x)
     assert torch.autograd.gradgradcheck(lambda x: under_seed(layer, x), x)
 
