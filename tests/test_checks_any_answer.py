@@ -7,9 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from lib.checks import baldi, bayesian, ensemble, idea, noise, normalization, variants
+from lib.checks import (
+    baldi,
+    bayesian,
+    convolutional,
+    ensemble,
+    idea,
+    noise,
+    normalization,
+    variants,
+)
 
-PARTS = [idea, normalization, noise, ensemble, baldi, bayesian, variants]
+PARTS = [idea, normalization, noise, ensemble, baldi, bayesian, variants, convolutional]
 CHECKS = [
     pytest.param(check, id=f"{part.__name__.rpartition('.')[2]}.{name}")
     for part in PARTS

@@ -5,6 +5,24 @@ each example, no mask at prediction, the gradient. It prints one line if all hol
 raises an AssertionError that names the idea that was missed.
 """
 
-from lib.checks import baldi, bayesian, ensemble, idea, noise, normalization, variants
+from lib.checks import (
+    baldi,
+    bayesian,
+    convolutional,
+    ensemble,
+    idea,
+    noise,
+    normalization,
+    variants,
+)
 
-__all__ = ["baldi", "bayesian", "ensemble", "idea", "noise", "normalization", "variants"]
+__all__ = [
+    "baldi",
+    "bayesian",
+    "convolutional",
+    "ensemble",
+    "idea",
+    "noise",
+    "normalization",
+    "variants",
+]

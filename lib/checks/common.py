@@ -296,6 +296,45 @@ def check_kept(kept, keep_prob):
     )
 
 
+def check_share(kept, keep_prob, what, name="keep_prob"):
+    """Look at the share of what was kept, whatever it is.
+
+    Parameters
+    ----------
+    kept : numpy.ndarray of bool
+    keep_prob : float
+        The probability to keep that was asked for, not 1/2.
+    what : str
+        How messages call what is kept, in the plural.
+    name : str
+        How the exercise calls `keep_prob`.
+
+    Raises
+    ------
+    AssertionError
+        If the share is wrong.
+    """
+    __tracebackhide__ = True
+    share = kept.mean()
+    tolerance = SIGMAS * math.sqrt(keep_prob * (1 - keep_prob) / kept.size)
+    if abs(share - keep_prob) < tolerance:
+        return
+    turned, twice = abs(share - (1 - keep_prob)), abs(share - keep_prob**2)
+    expect(
+        turned > min(tolerance, twice),
+        f"You kept {share:.0%} of the {what}, with {name}={keep_prob}: did you take {name} for the "
+        "probability to drop?",
+    )
+    expect(
+        twice > tolerance,
+        f"You kept {share:.0%} of the {what}, which is {name} squared: are there two masks, one on "
+        "top of the other?",
+    )
+    raise AssertionError(
+        f"You kept {share:.1%} of the {what}; {name}={keep_prob} asks for {keep_prob:.0%}."
+    )
+
+
 def check_fresh(draw):
     """Call a random function of the student again and again.
 

@@ -5,6 +5,7 @@ from lib.layers.bernoulli import Dropout
 from lib.layers.depth import StochasticDepth, linear_survival
 from lib.layers.dropconnect import DropConnectLinear
 from lib.layers.fast import FastDropoutLinear
+from lib.layers.fractal import FractalBlock, FractalJoin
 from lib.layers.gaussian import GaussianDropout
 from lib.layers.pooling import MaxPoolDropout2d
 from lib.layers.recurrent import RecurrentDropoutLSTM
@@ -15,6 +16,8 @@ __all__ = [
     "DropConnectLinear",
     "Dropout",
     "FastDropoutLinear",
+    "FractalBlock",
+    "FractalJoin",
     "GaussianDropout",
     "MaxPoolDropout2d",
     "RecurrentDropoutLSTM",

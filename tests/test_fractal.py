@@ -1,0 +1,512 @@
+"""What holds for drop-path: weights by enumeration of gates, and columns as networks."""
+
+import copy
+import io
+import itertools
+import pickle
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from chance import NOT_A_NUMBER, NOT_IN_RANGE, few_examples, is_near, keep_probs
+from hypothesis import given
+from hypothesis import strategies as st
+from layer_runs import every_dtype, in_vmap, output_and_gradient, under_seed
+from torch import nn
+
+from lib.inference import mc_samples, sampling
+from lib.layers import FractalBlock, FractalJoin
+from lib.masks import all_masks, mask_probabilities
+from lib.training import SideBySide
+
+every_gate = pytest.mark.parametrize("gate", ["batch", "example"])
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def force(monkeypatch):
+    """Decide on the gates and on who is lucky, for each join and block that draws."""
+
+    def force_draws(gates, lucky=()):
+        gates, lucky = list(gates), list(lucky)
+
+        def given_gates(x, keep_prob):
+            value = torch.as_tensor(gates.pop(0), dtype=x.dtype)
+            value = value.view(-1, *[1] * (x.dim() - 1)) if x.dim() else value
+            return value.expand(x.shape), keep_prob
+
+        def given_numbers(*args, device=None):
+            shape = args[-1]
+            return torch.full(shape, lucky.pop(0))
+
+        monkeypatch.setattr("lib.layers.fractal.keep_mask", given_gates)
+        monkeypatch.setattr("lib.layers.fractal.torch.randint", given_numbers)
+
+    return force_draws
+
+
+def draws_of_a_join(k, keep_prob):
+    """Every gate and every lucky path, with their probability."""
+    masks = all_masks(k)
+    for gates, chance in zip(masks.tolist(), mask_probabilities(masks, keep_prob), strict=True):
+        for lucky in range(k):
+            yield gates, lucky, chance / k
+
+
+def curved(width=3):
+    return nn.Sequential(nn.Linear(width, width), nn.Tanh()).double()
+
+
+def linear(width=3):
+    return nn.Linear(width, width).double()
+
+
+# The weights of a join
+
+
+@pytest.mark.parametrize("keep_prob", [0.01, 0.3, 0.85, 1.0])
+@pytest.mark.parametrize("k", [2, 3, 4])
+def test_over_all_draws_each_path_has_the_mean_weight_one_over_k(k, keep_prob, force):
+    join, paths = FractalJoin(0.5), torch.eye(k, dtype=torch.float64)  # the output is the weights
+    mean = torch.zeros(k, dtype=torch.float64)
+    for gates, lucky, chance in draws_of_a_join(k, keep_prob):
+        force([gates], [lucky])
+        weights = join(paths)
+        alive = gates if any(gates) else np.eye(k)[lucky]
+        np.testing.assert_allclose(weights, np.array(alive) / np.sum(alive), rtol=0, atol=1e-15)
+        mean += chance * weights
+    np.testing.assert_allclose(mean, np.full(k, 1 / k), rtol=0, atol=1e-12)
+
+
+@every_gate
+def test_over_all_draws_the_mean_of_a_join_is_eval(gate, force):
+    join, paths = FractalJoin(0.5, gate), torch.randn(3, 5, 2).double()
+    mean = torch.zeros(5, 2, dtype=torch.float64)
+    for gates, lucky, chance in draws_of_a_join(3, 0.3):
+        force([gates], [lucky])
+        mean += chance * join(paths)
+    torch.testing.assert_close(mean, join.eval()(paths), rtol=0, atol=1e-12)
+
+
+@few_examples
+@given(keep_prob=keep_probs, k=st.integers(2, 6), gate=st.sampled_from(["batch", "example"]))
+def test_the_weights_are_those_of_a_mean_of_survivors(keep_prob, k, gate):
+    join = FractalJoin(keep_prob, gate)
+    weights = join(torch.eye(k)[:, None].expand(k, 50, k))  # an example a row
+    alive = weights > 0
+    assert (alive.sum(dim=1) >= 1).all()
+    torch.testing.assert_close(weights, alive / alive.sum(dim=1, keepdim=True))
+    assert gate == "example" or (weights == weights[0]).all()
+
+
+@pytest.mark.parametrize("keep_prob", [1e-12, 1e-4])
+def test_with_next_to_no_gates_open_one_path_survives_each_as_often(keep_prob):
+    n, k = 9000, 3
+    weights = FractalJoin(keep_prob, "example")(torch.eye(k)[:, None].expand(k, n, k))
+    shares = weights.double().mean(dim=0)
+    assert ((weights == 1).sum(dim=1) == 1).double().mean() > 0.99
+    assert is_near(shares, np.full(k, 1 / k), np.sqrt(2 / 9), n)
+
+
+@pytest.mark.parametrize("keep_prob", [0.3, 0.85])
+def test_survivors_come_as_often_as_the_enumeration_says(keep_prob):
+    n, k = 20_000, 3
+    expected = Counter()
+    for gates, lucky, chance in draws_of_a_join(k, keep_prob):
+        expected[tuple(gates) if any(gates) else tuple(np.eye(k, dtype=int)[lucky])] += chance
+    weights = FractalJoin(keep_prob, "example")(torch.eye(k)[:, None].expand(k, n, k))
+    seen = Counter(map(tuple, (weights > 0).int().tolist()))
+    assert set(seen) <= set(expected)
+    for survivors, chance in expected.items():
+        assert is_near(seen[survivors] / n, chance, np.sqrt(chance * (1 - chance)), n)
+
+
+def test_the_gates_of_examples_and_of_calls_are_their_own():
+    join, n = FractalJoin(0.5, "example"), 2000
+    y = torch.stack([join((torch.zeros(4), torch.ones(4))) for _ in range(n)])
+    assert is_near(np.corrcoef(y, rowvar=False), np.eye(4), 1, n)
+
+
+@every_gate
+@pytest.mark.parametrize("training", [True, False])
+def test_keep_prob_one_and_eval_are_the_plain_mean_and_draw_nothing(gate, training):
+    paths, before = torch.randn(4, 6, 3), torch.get_rng_state()
+    join = FractalJoin(1 if training else 0.3, gate).train(training)
+    torch.testing.assert_close(join(paths), paths.mean(dim=0))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@every_gate
+def test_one_path_comes_back_as_it_is_and_a_stack_is_its_paths(gate):
+    join, paths = FractalJoin(0.3, gate), torch.randn(3, 6, 2)
+    assert torch.equal(join([paths[0]]), paths[0])
+    assert torch.equal(under_seed(join, paths), under_seed(join, tuple(paths)))
+
+
+@every_gate
+@pytest.mark.parametrize("seed", range(3))
+def test_gradients_agree_with_finite_differences_under_a_fixed_seed(gate, seed):
+    paths = torch.randn(3, 4, 2, dtype=torch.float64, requires_grad=True)
+    join = FractalJoin(0.5, gate)
+    assert torch.autograd.gradcheck(lambda x: under_seed(join, x, seed), paths)
+    block = FractalBlock(curved, 2, 0.5, gate=gate)
+    x = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: under_seed(block, x, seed), x)
+
+
+# The block
+
+
+@pytest.mark.parametrize("columns", range(1, 7))
+def test_a_block_has_two_to_the_columns_less_one_layers(columns):
+    block = FractalBlock(nn.Identity, columns)
+    layers = [module for module in block.modules() if isinstance(module, nn.Identity)]
+    assert len(layers) == 2**columns - 1
+    assert [len(block.column(c)) for c in range(1, columns + 1)] == [
+        2 ** (c - 1) for c in range(1, columns + 1)
+    ]
+
+
+def expanded(columns, column, first, last, z):
+    """The recursion itself: the outputs that meet at the end of f_C, layers first ... last."""
+    if len(columns) == column:  # the deepest: a layer
+        return [columns[column - 1][first](z)]
+    deeper = len(columns) - column
+    half = 2 ** (deeper - 1)
+    inner = torch.stack(expanded(columns, column + 1, first, first + half, z)).mean(0)
+    paths = expanded(columns, column + 1, first + half, last, inner)
+    return [*paths, columns[column - 1][first // 2**deeper](z)]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_eval_is_the_recursion_of_the_paper_with_adjacent_joins_made_one(n):
+    block, x = FractalBlock(curved, n).eval(), torch.randn(5, 3).double()
+    paths = expanded(block.columns, 1, 0, 2 ** (n - 1), x)
+    assert len(paths) == n
+    torch.testing.assert_close(block(x), torch.stack(paths).mean(dim=0), rtol=0, atol=1e-12)
+
+
+class Step(nn.Module):
+    """Multiplies by z: a polynomial counts the paths by their depth."""
+
+    def forward(self, x):
+        return torch.roll(x, 1, dims=-1)
+
+
+@pytest.mark.parametrize(
+    ("n", "by_depth"), [(1, [1]), (2, [1, 1]), (3, [1, 1, 2, 1]), (4, [1, 1, 2, 5, 6, 6, 4, 1])]
+)
+def test_the_paths_are_as_many_as_the_recursion_says(n, by_depth, monkeypatch):
+    block = FractalBlock(Step, n).eval()
+    monkeypatch.setattr(block.join, "forward", lambda paths: sum(paths))
+    x = torch.eye(1, 2**n)
+    assert block(x)[0, 1 : 1 + len(by_depth)].tolist() == by_depth
+    assert block(x).sum() == sum(by_depth)
+
+
+@pytest.mark.parametrize("mode", ["train", "eval", "sampling"])
+def test_a_single_column_is_the_sequence_of_its_layers_in_every_mode(mode):
+    block, x = FractalBlock(curved, 3, 0.3).train(mode == "train"), torch.randn(5, 3).double()
+    before = torch.get_rng_state()
+    for c in (1, 2, 3):
+        y = x
+        for layer in block.columns[c - 1]:
+            y = layer(y)
+        if mode == "sampling":
+            with sampling(block):
+                assert torch.equal(block(x, column=c), y)
+        assert torch.equal(block(x, column=c), y)
+        assert torch.equal(block.column(c)(x), y)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@every_gate
+def test_global_drop_path_gives_the_output_of_exactly_one_column_each_as_often(gate):
+    n, x = 1200, torch.randn(1, 3).double()
+    block = FractalBlock(curved, 3, 0.3, global_share=1, gate=gate)
+    columns = torch.stack([block(x, column=c) for c in (1, 2, 3)])[:, 0]
+    y = torch.cat([block(x) for _ in range(n)]) if gate == "batch" else block(x.expand(n, 3))
+    match = (y[:, None] - columns).abs().amax(dim=-1) < 1e-12
+    assert (match.sum(dim=1) == 1).all()
+    assert is_near(match.double().mean(dim=0), np.full(3, 1 / 3), np.sqrt(2 / 9), n)
+
+
+def test_with_gates_of_a_batch_a_global_draw_computes_and_trains_its_column_alone(force):
+    block = FractalBlock(curved, 3)
+    for c in (1, 2, 3):
+        force([1], [c])
+        block.zero_grad()
+        block(torch.randn(5, 3).double()).sum().backward()
+        trained = [all(w.grad is not None for w in column.parameters()) for column in block.columns]
+        assert trained == [c == 1, c == 2, c == 3]
+        assert sum(w.grad is not None for w in block.parameters()) == 2 * 2 ** (c - 1)
+
+
+@every_gate
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_a_draw_is_global_with_its_probability(gate, share):
+    """Layers that add 1, 10, 100 in columns of their own: a global output has one digit."""
+    n, block = 1000, FractalBlock(nn.Identity, 3, 1.0, share, gate)
+    for c, column in enumerate(block.columns):
+        for i in range(len(column)):
+            column[i] = Plus(10**c)
+    x = torch.zeros(1, 1).double()
+    y = block(x.expand(n, 1)) if gate == "example" else torch.cat([block(x) for _ in range(n)])
+    mean = block.eval()(x).item()
+    assert set(y.flatten().tolist()) <= {1.0, 20.0, 400.0, mean}
+    local = (y == mean).double().mean()
+    assert is_near(local, 1 - share, np.sqrt(share * (1 - share)), n)
+
+
+class Plus(nn.Module):
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+
+    def forward(self, x):
+        return x + self.number
+
+
+def local_draws(n_paths):
+    """The survivors at each join, all combinations."""
+    choices = [[m for m in all_masks(k).tolist() if any(m)] for k in n_paths]
+    return itertools.product(*choices)
+
+
+@pytest.mark.parametrize(("make", "exact"), [(linear, True), (curved, False)])
+def test_the_mean_over_local_draws_is_eval_for_affine_layers_and_only_for_them(make, exact, force):
+    block, x = FractalBlock(make, 3, 0.5, global_share=0), torch.randn(20, 3).double()
+    mean, total = 0, 0
+    for draw in local_draws([2, 3]):
+        # keep_prob 0.5: all masks as likely, and none of them goes to the k single ones
+        chance = np.prod([(1 + (sum(m) == 1) / len(m)) / 2 ** len(m) for m in draw])
+        force(draw, [0, 0])
+        mean, total = mean + chance * block(x).detach(), total + chance
+    assert abs(total - 1) < 1e-12
+    off = (mean - block.eval()(x)).abs().max().item()
+    assert off < 1e-12 if exact else off > 1e-3
+
+
+# Shapes, dtypes, layouts, devices
+
+
+@every_gate
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape", [(7,), (0,), (0, 5), (4, 0, 3), (2, 3, 4, 5)])
+def test_any_shape_comes_back_and_passes_gradients(gate, training, shape):
+    block = FractalBlock(nn.Tanh, 3, 0.5, gate=gate).train(training)
+    for _ in range(5):
+        y, gradient = output_and_gradient(block, torch.ones(shape))
+        assert y.shape == gradient.shape == shape
+
+
+@every_dtype
+@every_gate
+def test_every_dtype_comes_back(dtype, gate):
+    block = FractalBlock(lambda: nn.Linear(3, 3).to(dtype), 3, 0.6, gate=gate)
+    x = torch.randn(5, 3).to(dtype)
+    assert {block(x).dtype for _ in range(10)} == {dtype}
+    assert block.eval()(x).dtype == dtype
+
+
+@every_gate
+def test_channels_last_stays_channels_last(gate):
+    block = FractalBlock(lambda: nn.Conv2d(3, 3, 3, padding=1), 3, 0.5, gate=gate)
+    block.to(memory_format=torch.channels_last)
+    x = torch.randn(4, 3, 5, 6).to(memory_format=torch.channels_last)
+    outputs = [block(x) for _ in range(10)] + [block.eval()(x)]
+    assert all(y.is_contiguous(memory_format=torch.channels_last) for y in outputs)
+
+
+@every_gate
+def test_the_input_stays_as_it_was_and_the_output_is_on_its_device(gate):
+    block, x = FractalBlock(nn.Tanh, 3, 0.5, gate=gate), torch.randn(4, 3)
+    before = x.clone()
+    for _ in range(10):
+        block(x)
+    assert torch.equal(x, before)
+    y = block(torch.ones(4, 3, device="meta"))
+    assert (y.device.type, y.shape) == ("meta", (4, 3))
+
+
+# Modes
+
+
+@every_gate
+def test_inside_sampling_it_draws_but_batch_norm_stays_in_eval(gate):
+    make = lambda: nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Tanh())  # noqa: E731
+    block, x = FractalBlock(make, 3, 0.5, gate=gate).eval(), torch.randn(30, 3)
+    before, state = block(x), copy.deepcopy(block.state_dict())
+    with sampling(block):
+        assert (block.training, block.join.training) == (True, True)
+        assert not any(layer.training for layer in block.columns.modules())
+        values = [block(x) for _ in range(20)]
+    assert len({tuple(y.flatten().tolist()) for y in values}) > 5
+    assert torch.equal(block(x), before)
+    assert all(torch.equal(state[name], value) for name, value in block.state_dict().items())
+
+
+@every_gate
+def test_monte_carlo_samples_of_one_join_have_the_mean_of_eval(gate):
+    block, x = FractalBlock(curved, 2, 0.4, 0.3, gate), torch.randn(10, 3).double()
+    samples = mc_samples(nn.Sequential(block), x, 2000)
+    assert is_near(samples.mean(0), block.eval()(x).detach(), samples.std(0), 2000)
+
+
+# torch.func
+
+
+@every_gate
+def test_under_vmap_each_model_draws_for_itself(gate):
+    n, join = 2000, FractalJoin(0.4, gate)
+    paths = torch.stack([torch.zeros(3), torch.ones(3)])
+    for y in (
+        in_vmap(join, paths.expand(n, 2, 3), "different"),
+        in_vmap(lambda _: join(paths), torch.arange(n), "different"),
+    ):
+        assert set(y.unique().tolist()) == {0.0, 0.5, 1.0}
+        together = np.corrcoef(y, rowvar=False)
+        assert is_near(together, np.eye(3) if gate == "example" else np.ones((3, 3)), 1, n)
+        assert is_near(y.double().mean(0), 0.5, 0.5, n)
+
+
+@every_gate
+def test_under_vmap_a_global_draw_gives_columns_and_none_else(gate):
+    block, x = FractalBlock(curved, 3, 0.3, global_share=1, gate=gate), torch.randn(4, 3).double()
+    columns = torch.stack([block(x, column=c) for c in (1, 2, 3)], dim=1)  # (4, columns, 3)
+    y = in_vmap(lambda _: block(x), torch.arange(200), "different")  # (200, 4, 3)
+    match = (y[:, :, None] - columns).abs().amax(dim=-1) < 1e-12  # (200, 4, columns)
+    assert (match.sum(dim=-1) == 1).all()
+    assert match.any(dim=0).all()
+    same = (match == match[:, :1]).all()
+    assert same if gate == "batch" else not same
+
+
+@every_gate
+def test_functional_gradients_are_those_of_autograd(gate):
+    block, x = FractalBlock(curved, 3, 0.5, gate=gate), torch.randn(2, 3).double()
+    for seed in range(10):
+        gradient = under_seed(torch.func.grad(lambda x: block(x).sum()), x, seed)
+        torch.manual_seed(seed)
+        torch.testing.assert_close(gradient, output_and_gradient(block, x)[1])
+
+
+@every_gate
+def test_it_trains_side_by_side(gate):
+    nets = SideBySide.from_seeds(
+        lambda: nn.Sequential(FractalBlock(lambda: nn.Linear(3, 3), 3, gate=gate), nn.ReLU()),
+        range(4),
+    )
+    x, singles = torch.randn(4, 5, 3), nets.unstack()
+    nets(x).sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in nets.parameters())
+    in_turn = torch.stack([net.eval()(one) for net, one in zip(singles, x, strict=True)])
+    torch.testing.assert_close(nets.eval()(x), in_turn)
+
+
+# Copies
+
+
+def saved_and_loaded(layer):
+    file = io.BytesIO()
+    torch.save(layer, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+@pytest.mark.parametrize(
+    "copy_of", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x)), saved_and_loaded]
+)
+@every_gate
+def test_a_copy_does_what_the_block_does_with_weights_of_its_own(copy_of, gate):
+    block, x = FractalBlock(curved, 3, 0.6, 0.3, gate).eval(), torch.randn(5, 3).double()
+    other = copy_of(block)
+    assert repr(other) == repr(block)
+    assert torch.equal(other(x), block(x))
+    assert torch.equal(under_seed(other.train(), x), under_seed(block.train(), x))
+    other.columns[0][0][0].weight.data.zero_()
+    assert block.columns[0][0][0].weight.any()
+
+
+def test_the_state_is_that_of_the_columns():
+    block, other = (FractalBlock(lambda: nn.Linear(3, 3, bias=False), 2) for _ in range(2))
+    names = {"columns.0.0.weight", "columns.1.0.weight", "columns.1.1.weight"}
+    assert set(block.state_dict()) == names
+    other.load_state_dict(block.state_dict())
+    x = torch.randn(4, 3)
+    assert torch.equal(other.eval()(x), block.eval()(x))
+
+
+# Bad input
+
+
+@pytest.mark.parametrize("make", [FractalJoin, lambda p: FractalBlock(nn.Identity, 2, p)])
+@pytest.mark.parametrize("keep_prob", [*NOT_IN_RANGE, *NOT_A_NUMBER])
+def test_a_keep_prob_out_of_range_or_no_number_is_an_error(make, keep_prob):
+    with pytest.raises((ValueError, TypeError), match="keep_prob must") as caught:
+        make(keep_prob)
+    assert repr(keep_prob) in str(caught.value)
+    assert "(0, 1]" in str(caught.value)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan"), "0.5", None, True])
+def test_a_global_share_out_of_range_or_no_number_is_an_error(share):
+    with pytest.raises((ValueError, TypeError), match="global_share must") as caught:
+        FractalBlock(nn.Identity, 2, global_share=share)
+    assert repr(share) in str(caught.value)
+    assert "[0, 1]" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "message"),
+    [
+        (lambda: FractalJoin(gate="row"), ValueError, "gate must be one of 'batch', 'example'"),
+        (lambda: FractalBlock(nn.Identity, 0), ValueError, "columns must be from 1 to 10, got 0"),
+        (lambda: FractalBlock(nn.Identity, 11), ValueError, "columns must be from 1 to 10"),
+        (lambda: FractalBlock(nn.Identity, 2.0), TypeError, "columns must be a whole number"),
+        (lambda: FractalBlock(nn.Identity(), 2), TypeError, "make_layer must be a callable"),
+        (lambda: FractalBlock(lambda: torch.tanh, 2), TypeError, "make_layer must return a torch"),
+        (lambda: FractalBlock(nn.Identity, 3)(1, column=4), ValueError, "column must be from 1 to"),
+        (lambda: FractalBlock(nn.Identity, 3).column(0), ValueError, "column must be from 1 to 3"),
+        (lambda: FractalJoin()([]), ValueError, "paths must be one or more tensors of one shape"),
+    ],
+)
+def test_a_bad_argument_is_an_error_that_names_it(build, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        build()
+
+
+def test_one_layer_for_all_places_is_a_value_error():
+    layer = nn.Linear(3, 3)
+    with pytest.raises(ValueError, match="make_layer must return a new module at each call"):
+        FractalBlock(lambda: layer, 2)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_paths_of_different_shapes_are_a_value_error(training):
+    message = re.escape("paths must be one or more tensors of one shape, got [(2, 3), (2, 1)]")
+    with pytest.raises(ValueError, match=message):
+        FractalJoin().train(training)([torch.ones(2, 3), torch.ones(2, 1)])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_gates_of_the_examples_need_examples(training):
+    join, block = FractalJoin(gate="example"), FractalBlock(nn.Identity, 2, gate="example")
+    with pytest.raises(ValueError, match="must have a first dimension of examples"):
+        join.train(training)([torch.ones(()), torch.ones(())])
+    with pytest.raises(ValueError, match="must have a first dimension of examples"):
+        block.train(training)(torch.ones(()))
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool], ids=str)
+def test_in_training_an_input_that_is_not_floating_point_is_a_type_error(dtype):
+    with pytest.raises(TypeError, match="x must have a floating-point dtype"):
+        FractalJoin()(torch.ones(2, 4, dtype=dtype))
+    with pytest.raises(TypeError, match="x must have a floating-point dtype"):
+        FractalBlock(nn.Identity, 2)(torch.ones(2, 4, dtype=dtype))
