@@ -1,6 +1,21 @@
 """A progress bar that leaves nothing behind."""
 
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 from tqdm import tqdm
+
+_silent = ContextVar("silent", default=False)
+
+
+@contextmanager
+def silent():
+    """Show no bars inside: for work that runs many at a time."""
+    token = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
 
 
 def progress(iterable, description, total=None):
@@ -23,4 +38,6 @@ def progress(iterable, description, total=None):
     iterable
         The same items.
     """
+    if _silent.get():
+        return iterable
     return tqdm(iterable, desc=description, total=total, delay=2, leave=False)

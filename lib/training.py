@@ -1,6 +1,7 @@
 """Training, in a loop short enough to read, for one network or several side by side."""
 
 import copy
+import math
 import random
 from typing import NamedTuple
 
@@ -102,8 +103,9 @@ def fit(
     weight_decay=0.0,
     every=1,
     loss=classification_loss,
+    optimizer=None,
 ):
-    """Train a network with Adam, and leave it in training mode.
+    """Train a network with Adam, or another optimizer, and leave it in training mode.
 
     Parameters
     ----------
@@ -128,6 +130,10 @@ def fit(
         `classification_loss` for labels, `squared_loss` for targets (n, outputs), or one like them.
         One that takes a penalty from the model's parameters can tell a training step from a
         measurement by `torch.is_grad_enabled`; the model's mode is not a sign of it.
+    optimizer : callable, optional
+        Takes the parameters and the number of steps, returns an optimizer and a scheduler of its
+        rate, which moves on after every step: `one_cycle` for instance. Without it: Adam with a
+        constant `learning_rate`.
 
     Returns
     -------
@@ -152,7 +158,16 @@ def fit(
         check_positive(weight_decay, "weight_decay")
     _check_data(model, data)
     settings = {"lr": learning_rate, "weight_decay": weight_decay, "fused": True}
-    optimizer = torch.optim.Adam(model.parameters(), **settings)
+    if optimizer is not None and (learning_rate, weight_decay) != (1e-3, 0.0):
+        raise ValueError(
+            "learning_rate and weight_decay must be left alone where an optimizer is given, "
+            f"got {learning_rate!r} and {weight_decay!r}"
+        )
+    if optimizer is None:
+        optimizer, scheduler = torch.optim.Adam(model.parameters(), **settings), None
+    else:
+        steps = epochs * math.ceil(_one_an_example(data.y_train)[-1] / batch_size)
+        optimizer, scheduler = optimizer(model.parameters(), steps)
     rows = []
     for epoch in progress(range(1, epochs + 1), "epochs"):
         model.train()
@@ -162,6 +177,8 @@ def fit(
             optimizer.zero_grad()
             batch_loss.sum().backward()
             optimizer.step()
+            if scheduler is not None:
+                scheduler.step()
             if max_norm is not None:
                 constrain_norms(model, max_norm)
             losses_masks_on.append(batch_loss.detach())
@@ -172,6 +189,45 @@ def fit(
             test = evaluate(model, data.x_test, data.y_test, loss)
             rows.append((masks_on, train_loss, *val, *test))
     return History(*(torch.stack(column) for column in zip(*rows, strict=True)))
+
+
+def one_cycle(rate, *, momentum=0.9, weight_decay=0.0):
+    """Stochastic gradient descent with momentum, its rate rising to a peak and falling to zero.
+
+    Parameters
+    ----------
+    rate : float
+        The peak, reached after three tenths of the steps; the first rate is a 25th of it.
+    momentum : float
+        In [0, 1).
+    weight_decay : float
+        Adds ``weight_decay * w`` to the gradient of every parameter w. At least 0.
+
+    Returns
+    -------
+    callable
+        The `optimizer` of `fit`.
+
+    References
+    ----------
+    Smith and Topin (2017), *Super-convergence: very fast training of neural networks using large
+    learning rates*, arXiv:1708.07120.
+    """
+    rate = check_positive(rate, "rate")
+
+    def build(parameters, steps):
+        settings = {"momentum": momentum, "weight_decay": weight_decay, "fused": True}
+        parameters = list(parameters)
+        optimizer = torch.optim.SGD(parameters, lr=rate, **settings)
+        if momentum > 0:  # the fused step wants them all, from blocks that were skipped too
+            for each in parameters:
+                optimizer.state[each]["momentum_buffer"] = torch.zeros_like(each)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, rate, total_steps=steps, cycle_momentum=False
+        )
+        return optimizer, schedule
+
+    return build
 
 
 def _check_data(model, data):
@@ -221,6 +277,9 @@ def minibatches(x, y, batch_size):
             yield x[nets, rows], y[nets, rows]
 
 
+AT_ONCE = 2000  # examples: what `evaluate` sends through a network together, to bound the memory
+
+
 class Evaluation(NamedTuple):
     """Mean loss and fraction of wrong answers, masks off; NaN for answers that are no classes."""
 
@@ -245,6 +304,12 @@ def evaluate(model, x, y, loss=classification_loss):
     Evaluation
         Each of shape (...): numbers, or one a network side by side.
     """
+    dim = len(_one_an_example(y)) - 1
+    if x.shape[dim] > AT_ONCE:
+        parts = zip(x.split(AT_ONCE, dim), y.split(AT_ONCE, dim), strict=True)
+        shares = [(x.shape[dim], evaluate(model, x, y, loss)) for x, y in parts]
+        total = sum(n for n, _ in shares)
+        return Evaluation(*(sum(n / total * each[i] for n, each in shares) for i in range(2)))
     with modes_restored(model):
         output = model.eval()(x)
     value = loss(output, y)

@@ -1,28 +1,12 @@
-"""Real data for the book."""
+"""Scikit-learn's digits, which need no download."""
 
 from functools import cache
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from sklearn import datasets
-from torch import Tensor
 
+from lib.datasets.splits import Split, stratified_order
 from lib.validation import check_count
-
-
-class Split(NamedTuple):
-    """Inputs and labels for training, for choosing, and for the final test.
-
-    Inputs are float tensors (n, features), labels integer tensors (n,).
-    """
-
-    x_train: Tensor
-    y_train: Tensor
-    x_val: Tensor
-    y_val: Tensor
-    x_test: Tensor
-    y_test: Tensor
 
 
 def load_digits(n_train=1000, n_val=0, n_test=497, seed=0):
@@ -75,7 +59,7 @@ def load_digits(n_train=1000, n_val=0, n_test=497, seed=0):
             f"got {n_train} + {n_val} + {n_test} = {n_train + n_val + n_test}"
         )
 
-    order = _stratified_order(labels, check_count(seed, "seed", at_least=0))
+    order = stratified_order(labels, check_count(seed, "seed", at_least=0))
     parts = []
     for rows in (order[:n_train], order[n_train : n_train + n_val], order[n_images - n_test :]):
         parts.append(torch.tensor(pixels[rows], dtype=torch.float32) / 16)
@@ -87,33 +71,3 @@ def load_digits(n_train=1000, n_val=0, n_test=497, seed=0):
 def _all_digits():
     """Pixels and labels as scikit-learn has them, read once."""
     return datasets.load_digits(return_X_y=True)
-
-
-def _stratified_order(labels, seed):
-    """Shuffle so that every stretch of the order holds the classes in proportion.
-
-    The members of a class, shuffled, are spread evenly over (0, 1), and the class as a whole is
-    moved at random by less than the step between them: by up to 0.9 of it, so that the first ten
-    and the last ten are ten different digits.
-    """
-    rng = np.random.default_rng(seed)
-    position = np.empty(len(labels))
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        position[members] = (np.arange(len(members)) + 0.9 * rng.random()) / len(members)
-    return np.argsort(position)
-
-
-def autoencoding(split):
-    """Ask for the inputs back: every target is the input itself.
-
-    Parameters
-    ----------
-    split : Split
-
-    Returns
-    -------
-    Split
-        The same inputs, and as targets the inputs in place of labels.
-    """
-    return Split(*(part for x in split[::2] for part in (x, x)))

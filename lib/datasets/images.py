@@ -1,0 +1,149 @@
+"""MNIST and Fashion-MNIST."""
+
+from functools import cache
+
+import numpy as np
+import torch
+
+from lib.datasets import files
+from lib.datasets.splits import Split, stratified_order
+from lib.validation import check_count
+
+MIRRORS = {
+    "mnist": (
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    ),
+    "fashion-mnist": (
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+    ),
+}
+N_CLASSES = 10
+
+
+def load_mnist(n_train=None, n_val=0, seed=0):
+    """Handwritten digits, 28x28: training and validation images at random, the usual test set.
+
+    Training and validation images come from the 60,000 training images, with the classes in
+    proportion. The test set is always the whole 10,000, in their order.
+
+    Parameters
+    ----------
+    n_train : int, optional
+        Number of training images, at least 10 (one a class); by default all that `n_val` leaves.
+    n_val : int
+        Number of validation images: 0, or at least 10. Together at most 60,000.
+    seed : int
+        Which split, at least 0. For one seed, training sets of different sizes are nested, and
+        the validation set does not depend on `n_train`.
+
+    Returns
+    -------
+    Split
+        Inputs (n, 784), float32: brightness in [0, 1], row by row, 0 is the background. Labels
+        (n,), int64: the digit.
+
+    Raises
+    ------
+    TypeError
+        If a number is not whole.
+    ValueError
+        If a number is out of its range, or together they ask for more images than there are.
+    OSError
+        If the files are nowhere and cannot be downloaded (`FileNotFoundError`), or are corrupted.
+
+    References
+    ----------
+    Y. LeCun, C. Cortes and C. Burges, *The MNIST database of handwritten digits* (1998).
+    CC BY-SA 3.0.
+    """
+    return _load("mnist", n_train, n_val, seed)
+
+
+def load_fashion_mnist(n_train=None, n_val=0, seed=0):
+    """Pictures of clothes, 28x28: training and validation images at random, the usual test set.
+
+    Training and validation images come from the 60,000 training images, with the classes in
+    proportion. The test set is always the whole 10,000, in their order.
+
+    Parameters
+    ----------
+    n_train : int, optional
+        Number of training images, at least 10 (one a class); by default all that `n_val` leaves.
+    n_val : int
+        Number of validation images: 0, or at least 10. Together at most 60,000.
+    seed : int
+        Which split, at least 0. For one seed, training sets of different sizes are nested, and
+        the validation set does not depend on `n_train`.
+
+    Returns
+    -------
+    Split
+        Inputs (n, 784), float32: brightness in [0, 1], row by row, 0 is the background. Labels
+        (n,), int64: 0 T-shirt or top, 1 trousers, 2 pullover, 3 dress, 4 coat, 5 sandal, 6 shirt,
+        7 sneaker, 8 bag, 9 ankle boot.
+
+    Raises
+    ------
+    TypeError
+        If a number is not whole.
+    ValueError
+        If a number is out of its range, or together they ask for more images than there are.
+    OSError
+        If the files are nowhere and cannot be downloaded (`FileNotFoundError`), or are corrupted.
+
+    References
+    ----------
+    H. Xiao, K. Rasul and R. Vollgraf, *Fashion-MNIST: a novel image dataset for benchmarking
+    machine learning algorithms*, arXiv:1708.07747 (2017). MIT licence, Zalando SE.
+    """
+    return _load("fashion-mnist", n_train, n_val, seed)
+
+
+def _load(name, n_train, n_val, seed):
+    images, labels = _images(name, "train"), _images(name, "train", labels=True)
+    n_images = len(labels)
+    check_count(n_val, "n_val", at_least=0, at_most=n_images - N_CLASSES)
+    if 0 < n_val < N_CLASSES:
+        raise ValueError(f"n_val must be 0 or at least {N_CLASSES}, got {n_val}")
+    if n_train is None:
+        n_train = n_images - n_val
+    check_count(n_train, "n_train", at_least=N_CLASSES, at_most=n_images)
+    if n_train + n_val > n_images:
+        raise ValueError(
+            f"n_train + n_val must be at most {n_images}, "
+            f"got {n_train} + {n_val} = {n_train + n_val}"
+        )
+
+    order = stratified_order(labels, check_count(seed, "seed", at_least=0))
+    parts = []
+    for rows in (order[:n_train], order[n_images - n_val :]):
+        parts += [_brightness(images[rows]), _whole(labels[rows])]
+    test = _brightness(_images(name, "t10k")), _whole(_images(name, "t10k", labels=True))
+    return Split(*parts, *test)
+
+
+def _brightness(images):
+    return torch.tensor(images, dtype=torch.float32).div_(255).flatten(start_dim=1)
+
+
+def _whole(labels):
+    return torch.tensor(labels, dtype=torch.int64)
+
+
+def _images(name, part, labels=False):
+    """The images (n, 28, 28) of a part, or their labels (n,), as bytes."""
+    kind = "labels-idx1" if labels else "images-idx3"
+    file_name = f"{part}-{kind}-ubyte.gz"
+    path = f"{name}/{file_name}"
+    return _array(files.find(path, [mirror + file_name for mirror in MIRRORS[name]]), path)
+
+
+@cache
+def _array(file, path):
+    """Read an IDX file of bytes: two zeros, the type, the number of axes; their lengths; values."""
+    content = files.read(file, path)
+    n_axes = content[3]
+    shape = np.frombuffer(content, ">i4", count=n_axes, offset=4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * n_axes).reshape(shape)

@@ -1,0 +1,152 @@
+"""Spoken digits: frames of the Free Spoken Digit Dataset."""
+
+import io
+import wave
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.datasets import files
+from lib.datasets.splits import Split
+from lib.validation import check_choice, check_count
+
+PATH = "fsdd/free-spoken-digit-dataset-1.0.10.tar.gz"
+MIRRORS = (
+    "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.tar.gz",
+)
+MEMBERS = "recordings/*.wav"
+SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
+N_DIGITS, N_TAKES = 10, 50  # recordings of each speaker: so many takes of each digit
+
+RATE = 8000  # samples a second
+WINDOW, HOP = 200, 160  # 25 ms and 20 ms
+N_FFT = 512
+FLOOR = 1e-8  # energies below count as this much; a full-scale tone has about 2,500
+
+
+class SpokenDigits(NamedTuple):
+    """Frames with their digits, and the recording that each frame comes from.
+
+    The numbers of recordings are integer tensors (n_frames,). Recording 300 d + 50 s + t is take t
+    of digit d by speaker s of `SPEAKERS`.
+    """
+
+    split: Split
+    recording_train: Tensor
+    recording_val: Tensor
+    recording_test: Tensor
+
+
+def load_spoken_digits(left_out=None, n_mels=40, context=7):
+    """Frames of 3,000 recordings of spoken digits: ten digits, six speakers, 50 takes of each.
+
+    A frame is 25 ms of sound under a Hann window, and frames are 20 ms apart. Its energy in each
+    band, on a logarithmic scale, is normalized by mean and standard deviation of the training
+    frames. An input is a frame with its neighbours in the same recording; beyond the ends the
+    first or last frame is repeated.
+
+    Parameters
+    ----------
+    left_out : str, optional
+        A speaker of `SPEAKERS`: the test set is all of this speaker, the validation set all of the
+        next one (george after yweweler), and the other four are for training. By default every
+        speaker is in every part: takes 0 to 4 are the test set, as its authors say, takes 5 to 9
+        the validation set, and the rest is for training.
+    n_mels : int
+        Number of bands, from 1 to 80: triangles from 0 to 4,000 Hz, equally wide on the mel scale.
+    context : int
+        Number of neighbouring frames on each side, at least 0.
+
+    Returns
+    -------
+    SpokenDigits
+        Inputs (n, (2 context + 1) n_mels), float32, the earliest frame first. Labels (n,), int64:
+        the digit. The parts hold 2,400, 300 and 300 recordings, or with a speaker left out 2,000,
+        500 and 500; together they have 63,353 frames.
+
+    Raises
+    ------
+    TypeError
+        If a number is not whole.
+    ValueError
+        If the speaker is unknown, or a number is out of its range.
+    OSError
+        If the file is nowhere and cannot be downloaded (`FileNotFoundError`), or is corrupted.
+
+    References
+    ----------
+    Z. Jackson et al., *Free Spoken Digit Dataset*, version 1.0.10 (2020). CC BY-SA 4.0.
+    """
+    check_choice(left_out, "left_out", (None, *SPEAKERS))
+    check_count(n_mels, "n_mels", at_least=1, at_most=80)
+    check_count(context, "context", at_least=0)
+    frames, recordings = _log_mel_frames(files.find(PATH, MIRRORS, MEMBERS), n_mels)
+
+    part = _part_of_each_recording(left_out)[recordings]
+    train = frames[part == "train"]
+    frames = (frames - train.mean(axis=0)) / train.std(axis=0)
+    split, numbers = [], []
+    for name in ("train", "val", "test"):
+        chosen = recordings[part == name]
+        inputs = _with_context(frames[part == name], chosen, context)
+        split += [torch.from_numpy(inputs), torch.from_numpy(chosen // (len(SPEAKERS) * N_TAKES))]
+        numbers.append(torch.from_numpy(chosen))
+    return SpokenDigits(Split(*split), *numbers)
+
+
+def _part_of_each_recording(left_out):
+    """For each recording, by its number: "train", "val" or "test"."""
+    _, speaker, take = np.indices((N_DIGITS, len(SPEAKERS), N_TAKES)).reshape(3, -1)
+    if left_out is None:
+        in_test, in_val = take < 5, (take >= 5) & (take < 10)
+    else:
+        tested = SPEAKERS.index(left_out)
+        in_test, in_val = speaker == tested, speaker == (tested + 1) % len(SPEAKERS)
+    return np.select([in_test, in_val], ["test", "val"], "train")
+
+
+def _with_context(frames, recordings, context):
+    """Each frame (n, bands) with its neighbours in the recording: (n, (2 context + 1) bands)."""
+    first = np.searchsorted(recordings, recordings, side="left")[:, None]
+    last = np.searchsorted(recordings, recordings, side="right")[:, None] - 1
+    rows = np.arange(len(frames))[:, None] + np.arange(-context, context + 1)
+    return frames[np.clip(rows, first, last)].reshape(len(frames), -1)
+
+
+@cache
+def _log_mel_frames(file, n_mels):
+    """Log energies in bands (n_frames, n_mels) of all recordings, and the frames' recordings."""
+    content = files.read(file, PATH, MEMBERS)
+    window, bands = np.hanning(WINDOW + 1)[:-1], _mel_bands(n_mels)
+    frames = []
+    for digit in range(N_DIGITS):
+        for speaker in SPEAKERS:
+            for take in range(N_TAKES):
+                sound = _sound(content[f"{digit}_{speaker}_{take}.wav"])
+                pieces = np.lib.stride_tricks.sliding_window_view(sound, WINDOW)[::HOP]
+                energy = np.abs(np.fft.rfft(pieces * window, N_FFT)) ** 2
+                frames.append(np.log(np.maximum(energy @ bands, FLOOR)).astype(np.float32))
+    recordings = np.repeat(np.arange(len(frames)), [len(part) for part in frames])
+    return np.concatenate(frames), recordings
+
+
+def _sound(content):
+    """The samples of a WAV file of 16 bits, in [-1, 1)."""
+    with wave.open(io.BytesIO(content)) as recording:
+        return np.frombuffer(recording.readframes(recording.getnframes()), "<i2") / 2**15
+
+
+def _mel_bands(n_mels):
+    """Weights (frequencies, n_mels) of triangular bands, each between its neighbours' peaks.
+
+    The mel scale is 2595 log10(1 + f / 700 Hz).
+    """
+    top = 2595 * np.log10(1 + RATE / 2 / 700)
+    edges = 700 * (10 ** (np.linspace(0, top, n_mels + 2) / 2595) - 1)
+    left, peak, right = edges[:-2], edges[1:-1], edges[2:]
+    frequency = np.fft.rfftfreq(N_FFT, 1 / RATE)[:, None]
+    rise, fall = (frequency - left) / (peak - left), (right - frequency) / (right - peak)
+    return np.maximum(0, np.minimum(rise, fall))

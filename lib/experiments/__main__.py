@@ -1,0 +1,110 @@
+"""The command line: ``python -m lib.experiments list | run | status | table``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from lib.experiments import EXPERIMENTS, RESULTS, ResultsTable, run, summary
+
+
+def main(arguments=None):
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        Those of the process, if not given.
+
+    Returns
+    -------
+    int
+        0 if all went well, 1 if a trial failed or nothing could be done.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except (OSError, RuntimeError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the finished trials are stored", file=sys.stderr)
+        return 1
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m lib.experiments", description="The papers' experiments on real data."
+    )
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, metavar="FOLDER", help="where the tables are"
+    )
+    commands = parser.add_subparsers(required=True)
+    everything = commands.add_parser("list", help="all experiments, and how many trials are done")
+    everything.set_defaults(command=_list)
+    for name, command, about in (
+        ("run", _run, "run the trials that are missing"),
+        ("status", _status, "what is done, and how long the rest will take"),
+        ("table", _table, "means with their 95 %% intervals, as Markdown"),
+    ):
+        each = commands.add_parser(name, help=about)
+        each.set_defaults(command=command)
+        each.add_argument("name", choices=EXPERIMENTS, metavar="NAME", help=", ".join(EXPERIMENTS))
+        if command is not _table:
+            each.add_argument("--seeds", type=_count, metavar="N", help="seeds a configuration")
+            each.add_argument(
+                "--jobs", type=_count, default=2, metavar="N", help="trials at a time"
+            )
+        if command is _run:
+            each.add_argument("--dask", metavar="ADDRESS", help="a scheduler, tcp://host:port")
+    return parser
+
+
+def _count(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
+def _list(options):
+    for name, experiment in EXPERIMENTS.items():
+        trials = experiment.trials()
+        missing = ResultsTable(experiment, options.results).missing()
+        print(f"{name:26} {len(trials) - len(missing):3} of {len(trials):3}  {experiment.title}")
+    return 0
+
+
+def _run(options):
+    experiment = EXPERIMENTS[options.name]
+    failed = run(
+        experiment,
+        folder=options.results,
+        n_seeds=options.seeds,
+        n_jobs=options.jobs,
+        dask=options.dask,
+    )
+    print(summary(experiment, options.results))
+    for trial, error in failed.items():
+        print(f"failed: {trial}: {error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _status(options):
+    experiment = EXPERIMENTS[options.name]
+    table = ResultsTable(experiment, options.results)
+    trials, missing = experiment.trials(options.seeds), table.missing(options.seeds)
+    print(f"{len(trials) - len(missing)} of {len(trials)} trials are done")
+    seconds = [float(row["seconds"]) for row in table.rows()]
+    if missing and seconds:
+        left = len(missing) * sum(seconds) / len(seconds) / options.jobs / 60
+        print(f"the rest takes about {left:.0f} minutes with {options.jobs} at a time")
+    return 0
+
+
+def _table(options):
+    print(summary(EXPERIMENTS[options.name], options.results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

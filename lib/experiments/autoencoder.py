@@ -1,0 +1,77 @@
+"""What dropout does to the hidden units of an autoencoder on MNIST."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from lib.datasets import autoencoding, load_mnist
+from lib.experiments.experiment import Experiment
+from lib.layers import Dropout
+from lib.layers.base import modes_restored
+from lib.representation import hoyer_sparsity
+from lib.training import fit, squared_loss
+
+N_HIDDEN = 256
+
+
+def autoencoder_trial(seed, *, keep_prob, epochs, n_train=None):
+    """Train with squared error; look at the hidden units on the test images, masks off."""
+    data = autoencoding(load_mnist(n_train=n_train))
+    encoder = nn.Sequential(nn.Linear(784, N_HIDDEN), nn.ReLU())
+    model = nn.Sequential(encoder, Dropout(keep_prob), nn.Linear(N_HIDDEN, 784))
+    history = fit(model, data, epochs=epochs, batch_size=128, every=epochs, loss=squared_loss)
+    with torch.no_grad(), modes_restored(model):
+        hidden = model.eval()[0](data.x_test)
+    filters = encoder[0].weight.detach().numpy()
+    metrics = {
+        "mean_activation": hidden.mean(),
+        "share_active": (hidden > 0).float().mean(),
+        "share_dead": (hidden == 0).all(dim=0).float().mean(),
+        "active_above_half": (hidden > 0.5).float().mean(),
+        "filter_sparsity": hoyer_sparsity(filters).mean(),
+        "squared_error": 784 * history.test_loss[-1],  # summed over the pixels of an image
+    }
+    if seed == 0:
+        metrics["picture"] = tile(filters[:100])
+    return metrics
+
+
+def tile(filters, gap=2):
+    """Lay filters out as grey pictures in rows of ten, each on its own symmetric scale.
+
+    Parameters
+    ----------
+    filters : numpy.ndarray, shape (n, 784)
+        n a multiple of ten.
+    gap : int
+        White pixels between two.
+
+    Returns
+    -------
+    numpy.ndarray of uint8, shape (height, width)
+        Grey is zero.
+    """
+    largest = np.abs(filters).max(axis=1, keepdims=True)
+    grey = 127.5 * (1 + filters / np.where(largest == 0, 1, largest))
+    images = grey.reshape(-1, 10, 28, 28)
+    framed = np.pad(images, ((0, 0), (0, 0), (0, gap), (0, gap)), constant_values=255)
+    sheet = framed.transpose(0, 2, 1, 3).reshape(len(images) * (28 + gap), 10 * (28 + gap))
+    return sheet[:-gap, :-gap].round().astype(np.uint8)
+
+
+MNIST_AUTOENCODER = Experiment(
+    name="mnist-autoencoder",
+    title="Hidden activations and filters of an MNIST autoencoder of 256 ReLU units",
+    paper="Srivastava et al. (2014), sections 7.1 and 7.2, figures 7 and 8",
+    configurations=[{"keep_prob": keep_prob, "epochs": 20} for keep_prob in (1.0, 0.5)],
+    metrics=(
+        "mean_activation",
+        "share_active",
+        "share_dead",
+        "active_above_half",
+        "filter_sparsity",
+        "squared_error",
+    ),
+    trial=autoencoder_trial,
+    smallest={"keep_prob": 0.5, "epochs": 3, "n_train": 3000},
+)

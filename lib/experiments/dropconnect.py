@@ -1,0 +1,69 @@
+"""DropConnect on MNIST, with both of its ways to predict."""
+
+import torch
+from torch import nn
+
+from lib.datasets import load_mnist
+from lib.experiments.experiment import Experiment
+from lib.layers import DropConnectLinear, Dropout
+from lib.training import classification_loss, fit, one_cycle
+
+
+class Net(nn.Module):
+    """Features, one layer whose units or weights are masked, and a classifier: Wan's section 3."""
+
+    def __init__(self, masks, hidden, keep_prob=0.5):
+        super().__init__()
+        self.features = nn.Sequential(nn.Linear(784, hidden), nn.ReLU())
+        weights_masked = masks == "weights"
+        layer = DropConnectLinear(hidden, hidden, keep_prob) if weights_masked else None
+        self.layer = layer or nn.Linear(hidden, hidden)
+        self.drop = Dropout(keep_prob) if masks == "units" else nn.Identity()
+        self.classifier = nn.Linear(hidden, 10)
+
+    def forward(self, x):
+        return self.classifier(self.drop(torch.relu(self.layer(self.features(x)))))
+
+    def gaussian_inference(self, x, n_samples):
+        """Predict from the mean activation under Gaussian pre-activations."""
+        features = self.features(x)
+        return self.classifier(self.layer.gaussian_inference(features, torch.relu, n_samples))
+
+
+def dropconnect_trial(seed, *, masks, hidden, n_train, epochs, n_samples=1000):
+    """Mask the units of the second hidden layer, or the weights into it, or nothing."""
+    data = load_mnist(n_train=n_train, seed=seed)
+    model = Net(masks, hidden)
+    history = fit(
+        model, data, epochs=epochs, batch_size=128, every=epochs, optimizer=one_cycle(0.1)
+    )
+    metrics = {
+        "test_error": history.test_error[-1],
+        "test_loss": history.test_loss[-1],
+        "gaussian_error": history.test_error[-1],  # without DropConnect there is one way only
+        "gaussian_loss": history.test_loss[-1],
+    }
+    if masks == "weights":
+        with torch.no_grad():
+            parts = data.x_test.split(2000)
+            output = torch.cat([model.eval().gaussian_inference(x, n_samples) for x in parts])
+        metrics["gaussian_error"] = (output.argmax(dim=-1) != data.y_test).float().mean()
+        metrics["gaussian_loss"] = classification_loss(output, data.y_test)
+    return metrics
+
+
+MNIST_DROPCONNECT = Experiment(
+    name="mnist-dropconnect",
+    title="MNIST: no masks, dropout, and DropConnect with Gaussian and with mean inference",
+    paper="Wan et al. (2013), tables 2 and 3",
+    configurations=[
+        {"masks": masks, "hidden": 200, "n_train": 20_000, "epochs": 20}
+        for masks in ("none", "units", "weights")
+    ],
+    metrics=("test_error", "test_loss", "gaussian_error", "gaussian_loss"),
+    trial=dropconnect_trial,
+    smallest={
+        **{"masks": "weights", "hidden": 64, "n_train": 2000},
+        **{"epochs": 5, "n_samples": 10},
+    },
+)

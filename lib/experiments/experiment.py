@@ -1,0 +1,187 @@
+"""What an experiment is: configurations, seeds, and a function of both."""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from lib.progress import silent
+from lib.training import seed_everything
+from lib.validation import check_count
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A question to be answered by training networks.
+
+    Parameters
+    ----------
+    name : str
+        Names the results table, ``<name>.csv``.
+    title : str
+        What is compared, in a line.
+    paper : str
+        Whose figure it stands beside, with the section.
+    configurations : sequence of mapping
+        The settings compared. All have the same keys; values are numbers, words or booleans.
+    metrics : sequence of str
+        What a trial measures, by name.
+    trial : callable
+        ``trial(seed, **configuration)`` trains one network and returns its metrics, a dict. It
+        depends on nothing but its arguments: torch's generators are seeded before it is called.
+        Beside the metrics it may return a "picture": grey levels, uint8 of shape (height, width).
+    smallest : mapping
+        A configuration that takes seconds: with less data, fewer epochs.
+    n_seeds : int
+        Seeds 0, 1, ... of each configuration, if no other number is asked for.
+    """
+
+    name: str
+    title: str
+    paper: str
+    configurations: Sequence[Mapping]
+    metrics: Sequence[str]
+    trial: Callable
+    smallest: Mapping = field(default_factory=dict)
+    n_seeds: int = 5
+
+    def __post_init__(self):
+        for configuration in self.configurations:
+            if list(configuration) != self.settings:
+                raise ValueError(
+                    f"configurations of {self.name!r} must all have the settings {self.settings}, "
+                    f"got {list(configuration)}"
+                )
+
+    @property
+    def settings(self):
+        """Names of what a configuration says."""
+        return list(self.configurations[0])
+
+    def trials(self, n_seeds=None):
+        """List the trials, seed by seed, so that a run that is cut short has whole comparisons.
+
+        Parameters
+        ----------
+        n_seeds : int, optional
+            At least 1.
+
+        Returns
+        -------
+        list of Trial
+        """
+        n_seeds = self.n_seeds if n_seeds is None else check_count(n_seeds, "n_seeds")
+        return [
+            Trial(self.name, tuple(configuration.items()), seed)
+            for seed in range(n_seeds)
+            for configuration in self.configurations
+        ]
+
+
+class Trial(NamedTuple):
+    """One configuration and one seed: what is run, stored and never run again."""
+
+    experiment: str
+    configuration: tuple
+    seed: int
+
+    @property
+    def key(self):
+        """The trial as its row in the table says it."""
+        return tuple(str(value) for _, value in self.configuration) + (str(self.seed),)
+
+    def __str__(self):
+        settings = ", ".join(f"{name}={value}" for name, value in self.configuration)
+        return f"{self.experiment} ({settings}, seed={self.seed})"
+
+
+def run_trial(experiment, trial):
+    """Run a trial on one thread.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    trial : Trial
+
+    Returns
+    -------
+    row : dict
+        Configuration, seed, metrics, and how it was run.
+    picture : numpy.ndarray or None
+
+    Raises
+    ------
+    ValueError
+        If the trial does not return the metrics that the experiment names.
+    """
+    start = time.perf_counter()
+    with _one_thread(), silent():
+        seed_everything(trial.seed)
+        metrics = experiment.trial(trial.seed, **dict(trial.configuration))
+    picture = metrics.pop("picture", None)
+    if set(metrics) != set(experiment.metrics):
+        raise ValueError(
+            f"{trial} must measure {sorted(experiment.metrics)}, got {sorted(metrics)}"
+        )
+    row = {
+        **dict(trial.configuration),
+        "seed": trial.seed,
+        **{name: f"{float(metrics[name]):.6g}" for name in experiment.metrics},
+        **circumstances(time.perf_counter() - start),
+    }
+    return row, picture
+
+
+CIRCUMSTANCES = ("seconds", "versions", "processor", "date")
+
+
+def circumstances(seconds):
+    """Say how a trial was run.
+
+    Parameters
+    ----------
+    seconds : float
+        What it took.
+
+    Returns
+    -------
+    dict
+        Seconds, versions of Python, torch and NumPy, the processor, and the date (UTC).
+    """
+    packages = " ".join(f"{name}-{version(name)}" for name in ("torch", "numpy"))
+    return {
+        "seconds": f"{seconds:.1f}",
+        "versions": f"python-{platform.python_version()} {packages}",
+        "processor": _processor(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
+@cache
+def _processor():
+    """The processor's name, and the vector instructions that torch uses on it."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():  # Linux does not tell `platform`
+        models = [row for row in cpuinfo.read_text().splitlines() if row.startswith("model name")]
+        name = models[0].partition(":")[2].strip() if models else name
+    return f"{name}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
+
+
+@contextmanager
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

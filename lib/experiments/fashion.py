@@ -1,0 +1,123 @@
+"""Convolutional networks on Fashion-MNIST: where the masks go, and blocks that are skipped."""
+
+import time
+
+from torch import nn
+
+from lib.datasets import load_fashion_mnist
+from lib.experiments.experiment import Experiment
+from lib.experiments.recipes import after_last_epoch
+from lib.layers import (
+    Dropout,
+    MaxPoolDropout2d,
+    SpatialDropout,
+    StochasticDepth,
+    linear_survival,
+)
+from lib.training import fit, one_cycle
+
+METRICS = ("test_error", "test_loss", "train_loss", "train_loss_masks_on", "val_loss")
+
+
+def train(data, model, epochs):
+    """Train with a one-cycle rate; measure after the last epoch."""
+    history = fit(model, data, epochs=epochs, batch_size=64, every=epochs, optimizer=one_cycle(0.1))
+    return {**after_last_epoch(history), "val_loss": history.val_loss[-1]}
+
+
+def placed_net(place, keep_prob, maps=(16, 32)):
+    """Two convolutions, each with batch norm, ReLU and max pooling, and a hidden layer."""
+
+    def at(here, layer=Dropout):
+        return layer(keep_prob) if place == here else nn.Identity()
+
+    def pool():
+        return MaxPoolDropout2d(2, keep_prob) if place == "pooling" else nn.MaxPool2d(2)
+
+    first, second = maps
+    return nn.Sequential(
+        nn.Unflatten(-1, (1, 28, 28)),
+        nn.Conv2d(1, first, 3, padding=1, bias=False),
+        *(at("before batch norm"), nn.BatchNorm2d(first), nn.ReLU(), pool()),
+        *(at("before convolution"), at("maps before convolution", SpatialDropout)),
+        nn.Conv2d(first, second, 3, padding=1, bias=False),
+        *(at("before batch norm"), nn.BatchNorm2d(second), nn.ReLU(), pool()),
+        nn.Flatten(),
+        *(at("before classifier"), nn.Linear(second * 49, 128), nn.ReLU()),
+        *(at("before classifier"), nn.Linear(128, 10)),
+    )
+
+
+def placement_trial(seed, *, place, keep_prob, n_train, epochs, n_val=5000, maps=(16, 32)):
+    data = load_fashion_mnist(n_train=n_train, n_val=n_val, seed=seed)
+    return train(data, placed_net(place, keep_prob, maps), epochs)
+
+
+FASHION_PLACEMENT = Experiment(
+    name="fashion-placement",
+    title="One small convolutional net on Fashion-MNIST, with masks in six places",
+    paper="Tompson et al. (2015), Wu and Gu (2015), Cai et al. (2019)",
+    configurations=[
+        {"place": place, "keep_prob": keep_prob, "n_train": 10_000, "epochs": 12}
+        for place, keep_probs in (
+            ("none", (1.0,)),
+            ("before convolution", (0.9, 0.7)),
+            ("maps before convolution", (0.9, 0.7)),
+            ("pooling", (0.9, 0.7)),
+            ("before batch norm", (0.9, 0.7)),
+            ("before classifier", (0.7, 0.5)),
+        )
+        for keep_prob in keep_probs
+    ],
+    metrics=METRICS,
+    trial=placement_trial,
+    smallest={
+        **{"place": "maps before convolution", "keep_prob": 0.9, "n_train": 2000, "epochs": 3},
+        **{"n_val": 100, "maps": (4, 8)},
+    },
+)
+
+
+def residual_net(survival_probs, maps):
+    """A stem that quarters the image's sides, residual blocks, and mean pooling."""
+
+    def branch():
+        return nn.Sequential(
+            *(nn.Conv2d(maps, maps, 3, padding=1, bias=False), nn.BatchNorm2d(maps), nn.ReLU()),
+            *(nn.Conv2d(maps, maps, 3, padding=1, bias=False), nn.BatchNorm2d(maps)),
+        )
+
+    blocks = []
+    for survival_prob in survival_probs:
+        blocks += [StochasticDepth(branch(), survival_prob), nn.ReLU()]
+    return nn.Sequential(
+        nn.Unflatten(-1, (1, 28, 28)),
+        *(nn.Conv2d(1, maps, 4, stride=4, bias=False), nn.BatchNorm2d(maps), nn.ReLU()),
+        *blocks,
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(maps, 10)),
+    )
+
+
+def depth_trial(seed, *, last_survival, n_blocks, n_train, epochs, maps=24, n_val=5000):
+    data = load_fashion_mnist(n_train=n_train, n_val=n_val, seed=seed)
+    model = residual_net(linear_survival(n_blocks, last_survival), maps)
+    start = time.perf_counter()
+    metrics = train(data, model, epochs)
+    return {**metrics, "seconds_training": time.perf_counter() - start}
+
+
+FASHION_DEPTH = Experiment(
+    name="fashion-depth",
+    title="A residual net of 33 layers on Fashion-MNIST, its blocks skipped at random or not",
+    paper="Huang et al. (2016), section 4",
+    configurations=[
+        {"last_survival": last_survival, "n_blocks": 16, "n_train": 10_000, "epochs": 15}
+        for last_survival in (1.0, 0.5)
+    ],
+    metrics=(*METRICS, "seconds_training"),
+    trial=depth_trial,
+    smallest={
+        **{"last_survival": 0.5, "n_blocks": 3, "n_train": 2000, "epochs": 3},
+        **{"maps": 8, "n_val": 100},
+    },
+)

@@ -1,0 +1,187 @@
+"""MNIST, each pixel an input like any other: the experiments of the first two dropout papers."""
+
+from math import ceil
+
+import torch
+
+from lib.datasets import load_mnist
+from lib.experiments.experiment import Experiment
+from lib.experiments.recipes import KEEP_PROBS, after_last_epoch, multilayer_perceptron
+from lib.inference import mc_samples
+from lib.layers import Dropout, GaussianDropout
+from lib.training import evaluate, fit, one_cycle
+
+AFTER_LAST_EPOCH = ("test_error", "test_loss", "train_loss", "train_loss_masks_on")
+
+
+def train(data, model, epochs, *, rate=0.1, max_norm=None, batch_size=128):
+    """Train with momentum and a one-cycle rate; measure after the last epoch."""
+    history = fit(
+        model,
+        data,
+        epochs=epochs,
+        batch_size=batch_size,
+        max_norm=max_norm,
+        every=epochs,
+        optimizer=one_cycle(rate),
+    )
+    return after_last_epoch(history)
+
+
+def error_trial(seed, *, hidden, layers, masks, max_norm, epochs, n_train=None):
+    data = load_mnist(n_train=n_train)
+    model = multilayer_perceptron([784, *[hidden] * layers, 10], **KEEP_PROBS[masks])
+    return train(data, model, epochs, max_norm=max_norm or None)
+
+
+MNIST_ERROR = Experiment(
+    name="mnist-error",
+    title="MNIST errors: no masks, hidden units masked, input masked too",
+    paper="Hinton et al. (2012), figure 1",
+    configurations=[
+        {"hidden": hidden, "layers": 2, "masks": masks, "max_norm": max_norm, "epochs": 36}
+        for hidden in (800, 1200)
+        for masks, max_norm in (("none", 0), ("hidden", 3.5), ("hidden+input", 3.5))
+    ],
+    metrics=AFTER_LAST_EPOCH,
+    trial=error_trial,
+    smallest={
+        **{"hidden": 100, "layers": 2, "masks": "hidden+input", "max_norm": 3.5},
+        **{"epochs": 4, "n_train": 3000},
+    },
+    n_seeds=3,
+)
+
+MNIST_DEPTH = Experiment(
+    name="mnist-depth",
+    title="MNIST, three hidden layers of 1,024 units with max-norm",
+    paper="Srivastava et al. (2014), table 2",
+    configurations=[
+        {"hidden": 1024, "layers": 3, "masks": masks, "max_norm": 3.5, "epochs": 25}
+        for masks in ("none", "hidden+input")
+    ],
+    metrics=AFTER_LAST_EPOCH,
+    trial=error_trial,
+    smallest={
+        **{"hidden": 100, "layers": 3, "masks": "hidden+input", "max_norm": 3.5},
+        **{"epochs": 6, "n_train": 3000},
+    },
+    n_seeds=3,
+)
+
+
+def rate_trial(seed, *, held, keep_prob, hidden, n_train, epochs):
+    data = load_mnist(n_train=n_train, seed=seed)
+    model = multilayer_perceptron([784, hidden, hidden, 10], keep_hidden=keep_prob)
+    return train(data, model, epochs)
+
+
+MNIST_RATE = Experiment(
+    name="mnist-rate",
+    title="MNIST error against the keep probability of hidden units",
+    paper="Srivastava et al. (2014), section 7.3, figure 9",
+    configurations=[
+        {
+            "held": "units",
+            "keep_prob": keep_prob,
+            "hidden": 512,
+            "n_train": 10_000,
+            "epochs": 25,
+        }
+        for keep_prob in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+    ]
+    + [
+        {
+            "held": "kept units",
+            "keep_prob": keep_prob,
+            "hidden": ceil(256 / keep_prob),
+            "n_train": 10_000,
+            "epochs": 25,
+        }
+        for keep_prob in (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+    ],
+    metrics=AFTER_LAST_EPOCH,
+    trial=rate_trial,
+    smallest={
+        **{"held": "units", "keep_prob": 0.5, "hidden": 100},
+        **{"n_train": 2000, "epochs": 5},
+    },
+)
+
+
+def size_trial(seed, *, n_train, masks, epochs, hidden=512):
+    data = load_mnist(n_train=n_train, seed=seed)
+    model = multilayer_perceptron([784, hidden, hidden, 10], **KEEP_PROBS[masks])
+    return train(data, model, epochs)
+
+
+MNIST_SIZE = Experiment(
+    name="mnist-size",
+    title="MNIST error against the number of training images, with and without dropout",
+    paper="Srivastava et al. (2014), section 7.4, figure 10",
+    configurations=[
+        {"n_train": n_train, "masks": masks, "epochs": epochs}
+        for n_train, epochs in (
+            (100, 400),
+            (500, 250),
+            (1_000, 200),
+            (5_000, 80),
+            (10_000, 50),
+            (50_000, 20),
+        )
+        for masks in ("none", "hidden+input")
+    ],
+    metrics=AFTER_LAST_EPOCH,
+    trial=size_trial,
+    smallest={"n_train": 1000, "masks": "hidden+input", "epochs": 10, "hidden": 100},
+)
+
+N_SAMPLES = (1, 2, 5, 10, 20, 50, 100)
+
+
+def averaging_trial(seed, *, hidden, epochs, n_train=None, n_samples=N_SAMPLES, repeats=10):
+    """Error of the average over k samples: the mean over `repeats` draws of k out of all."""
+    data = load_mnist(n_train=n_train)
+    model = multilayer_perceptron([784, hidden, hidden, 10], **KEEP_PROBS["hidden+input"])
+    train(data, model, epochs, max_norm=3.5)
+    metrics = {"error_scaled": evaluate(model, data.x_test, data.y_test).error}
+    most = max(n_samples)
+    samples = [mc_samples(model, x, most).softmax(dim=-1) for x in data.x_test.split(1000)]
+    samples = torch.cat(samples, dim=1)  # (samples, images, classes)
+    for k in N_SAMPLES:
+        errors = []
+        for _ in range(repeats if k < most else 1):
+            drawn = samples[torch.randperm(most)[:k]].mean(dim=0)
+            errors.append((drawn.argmax(dim=-1) != data.y_test).float().mean())
+        metrics[f"error_{k}"] = torch.stack(errors).mean()
+    return metrics
+
+
+MNIST_AVERAGING = Experiment(
+    name="mnist-averaging",
+    title="MNIST error of Monte Carlo averages of k samples, beside weight scaling",
+    paper="Srivastava et al. (2014), section 7.5, figure 11",
+    configurations=[{"hidden": 800, "epochs": 15}],
+    metrics=("error_scaled", *(f"error_{k}" for k in N_SAMPLES)),
+    trial=averaging_trial,
+    smallest={"hidden": 100, "epochs": 4, "n_train": 3000, "repeats": 2},
+)
+
+
+def noise_trial(seed, *, noise, epochs, hidden=512, n_train=None):
+    data = load_mnist(n_train=n_train)
+    keep_probs = KEEP_PROBS["none" if noise == "none" else "hidden+input"]
+    mask = {"none": None, "bernoulli": Dropout, "gaussian": GaussianDropout}[noise]
+    model = multilayer_perceptron([784, hidden, hidden, 10], **keep_probs, mask=mask)
+    return train(data, model, epochs, max_norm=3.5)
+
+
+MNIST_GAUSSIAN = Experiment(
+    name="mnist-gaussian",
+    title="MNIST error with Gaussian and with Bernoulli noise of equal variance",
+    paper="Srivastava et al. (2014), section 10, table 10",
+    configurations=[{"noise": noise, "epochs": 20} for noise in ("none", "bernoulli", "gaussian")],
+    metrics=AFTER_LAST_EPOCH,
+    trial=noise_trial,
+    smallest={"noise": "gaussian", "epochs": 4, "hidden": 100, "n_train": 3000},
+)

@@ -1,0 +1,82 @@
+"""What the experiments share: networks with their masks, and how to read a training history."""
+
+from torch import nn
+
+from lib.layers import Dropout
+
+
+def multilayer_perceptron(sizes, keep_input=1.0, keep_hidden=1.0, mask=Dropout):
+    """Build a network of fully connected ReLU layers, with masks on its inputs and hidden units.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Numbers of inputs, of units in each hidden layer, and of outputs.
+    keep_input, keep_hidden : float
+        Probabilities to KEEP an input and a hidden unit, in (0, 1]; with 1 there is no mask.
+    mask : callable
+        Makes a dropout layer from a keep probability.
+
+    Returns
+    -------
+    torch.nn.Sequential
+    """
+    layers = [mask(keep_input)] if keep_input < 1 else []
+    for n_in, n_out in zip(sizes[:-2], sizes[1:-1], strict=True):
+        layers += [nn.Linear(n_in, n_out), nn.ReLU()]
+        layers += [mask(keep_hidden)] if keep_hidden < 1 else []
+    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
+
+
+# What "dropout" means where an experiment only says with or without: the rates of Hinton et al.
+# (2012) and Srivastava et al. (2014) for MNIST.
+KEEP_PROBS = {
+    "none": {},
+    "hidden": {"keep_hidden": 0.5},
+    "hidden+input": {"keep_hidden": 0.5, "keep_input": 0.8},
+}
+
+
+def after_last_epoch(history):
+    """Read the metrics after the last epoch: nothing is chosen.
+
+    Parameters
+    ----------
+    history : lib.training.History
+
+    Returns
+    -------
+    dict
+        Test error and test loss, and the training loss with masks on and off.
+    """
+    return {
+        "test_error": history.test_error[-1],
+        "test_loss": history.test_loss[-1],
+        "train_loss": history.train_loss[-1],
+        "train_loss_masks_on": history.train_loss_masks_on[-1],
+    }
+
+
+def at_best_epoch(history, every=1):
+    """Read the metrics at the epoch with the lowest validation loss.
+
+    Parameters
+    ----------
+    history : lib.training.History
+        With validation data.
+    every : int
+        That of `fit`.
+
+    Returns
+    -------
+    dict
+        Test error and test loss at that epoch, the validation loss it was chosen by, and its
+        number.
+    """
+    best = int(history.val_loss.argmin())
+    return {
+        "test_error": history.test_error[best],
+        "test_loss": history.test_loss[best],
+        "val_loss": history.val_loss[best],
+        "best_epoch": every * (best + 1),
+    }

@@ -1,0 +1,77 @@
+"""Spoken digits, frame by frame: stands where Hinton et al. have TIMIT, which is not free."""
+
+import torch
+
+from lib.datasets import SPEAKERS, load_spoken_digits
+from lib.experiments.experiment import Experiment
+from lib.experiments.recipes import KEEP_PROBS, after_last_epoch, multilayer_perceptron
+from lib.layers.base import modes_restored
+from lib.training import fit, one_cycle
+
+
+def speech_trial(seed, *, test, masks, epochs, hidden=512, layers=3, n_train=None):
+    """Train on frames of recordings; judge frames, and whole recordings by the mean of theirs.
+
+    With ``test="speaker"`` seed s leaves out speaker s: no recording of the test speaker, nor of
+    the speaker used for validation, is trained on.
+    """
+    left_out = SPEAKERS[seed % len(SPEAKERS)] if test == "speaker" else None
+    spoken = load_spoken_digits(left_out=left_out)
+    data = spoken.split
+    if n_train is not None:
+        rows = torch.randperm(len(data.x_train))[:n_train]
+        data = data._replace(x_train=data.x_train[rows], y_train=data.y_train[rows])
+    sizes = [data.x_train.shape[1], *[hidden] * layers, 10]
+    model = multilayer_perceptron(sizes, **KEEP_PROBS[masks])
+    history = fit(
+        model,
+        data,
+        epochs=epochs,
+        batch_size=128,
+        max_norm=3.5,
+        every=epochs,
+        optimizer=one_cycle(0.1),
+    )
+    return {
+        **after_last_epoch(history),
+        "val_loss": history.val_loss[-1],
+        "recording_error": recording_error(model, data.x_test, data.y_test, spoken.recording_test),
+    }
+
+
+@torch.no_grad()
+def recording_error(model, x, y, recordings):
+    """Share of recordings whose digit is not the one with the highest mean log-probability."""
+    with modes_restored(model):
+        model.eval()
+        log_probs = torch.cat([model(part).log_softmax(dim=-1) for part in x.split(2000)])
+    numbers, places = recordings.unique(return_inverse=True)
+    total = torch.zeros(len(numbers), log_probs.shape[1]).index_add(0, places, log_probs)
+    labels = torch.zeros(len(numbers), dtype=y.dtype).index_copy(0, places, y)
+    return (total.argmax(dim=-1) != labels).float().mean()
+
+
+SPOKEN_DIGITS = Experiment(
+    name="spoken-digits",
+    title="Spoken digits from frames, with the set's own split and with a speaker left out",
+    paper="Hinton et al. (2012), section on TIMIT",
+    configurations=[
+        {"test": test, "masks": masks, "epochs": 10}
+        for test in ("recordings", "speaker")
+        for masks in ("none", "hidden+input")
+    ],
+    metrics=(
+        "test_error",
+        "test_loss",
+        "train_loss",
+        "train_loss_masks_on",
+        "val_loss",
+        "recording_error",
+    ),
+    trial=speech_trial,
+    smallest={
+        **{"test": "recordings", "masks": "hidden+input", "epochs": 4},
+        **{"hidden": 100, "layers": 2, "n_train": 8000},
+    },
+    n_seeds=6,
+)
