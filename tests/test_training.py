@@ -13,12 +13,14 @@ from torch import nn
 from lib.datasets import Split, load_digits
 from lib.layers import Dropout, GaussianDropout
 from lib.training import (
+    AT_ONCE,
     SideBySide,
     classification_loss,
     constrain_norms,
     evaluate,
     fit,
     minibatches,
+    one_cycle,
     seed_everything,
     squared_loss,
     stack_splits,
@@ -240,6 +242,28 @@ def test_evaluation_has_the_masks_off_and_leaves_mode_state_and_generator_as_the
     assert first.loss == classification_loss(net.eval()(digits.x_test), digits.y_test)
 
 
+@pytest.mark.parametrize("nets", [(), (3,)])
+@pytest.mark.parametrize("extra", [1, AT_ONCE // 2, AT_ONCE])
+def test_evaluation_in_parts_is_that_of_all_examples_together(nets, extra):
+    n = AT_ONCE + extra
+    output, y = torch.randn(*nets, n, 4), torch.randint(4, (*nets, n))
+    found = evaluate(nn.Identity(), output, y)
+    torch.testing.assert_close(found.loss, classification_loss(output, y))
+    torch.testing.assert_close(found.error, (output.argmax(-1) != y).float().mean(-1))
+
+
+def test_evaluation_never_sends_more_examples_at_once_than_it_says():
+    sizes = []
+
+    class Watched(nn.Module):
+        def forward(self, x):
+            sizes.append(len(x))
+            return x
+
+    evaluate(Watched(), torch.randn(2 * AT_ONCE + 5, 3), torch.zeros(2 * AT_ONCE + 5).long())
+    assert sizes == [AT_ONCE, AT_ONCE, 5]
+
+
 def test_the_mode_comes_back_after_an_exception_in_evaluation():
     net = dense_net().train()
     with pytest.raises(RuntimeError, match="shapes"):
@@ -305,6 +329,90 @@ def test_a_step_is_one_of_adam_on_the_mean_loss(digits):
     optimizer.step()
     for trained, expected in zip(net.parameters(), by_hand.parameters(), strict=True):
         torch.testing.assert_close(trained, expected)
+
+
+def test_another_optimizer_takes_the_place_of_adam_and_its_rate_moves_after_every_step(digits):
+    net = dense_net(keep_prob=1)
+    by_hand, seen = copy.deepcopy(net), []
+
+    def halving(parameters, steps):
+        seen.append(steps)
+        optimizer = torch.optim.SGD(parameters, lr=0.1)
+        return optimizer, torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+
+    fit(net, digits, epochs=3, batch_size=200, optimizer=halving)
+    for rate in (0.1, 0.05, 0.025):
+        by_hand.zero_grad()
+        nn.functional.cross_entropy(by_hand(digits.x_train), digits.y_train).backward()
+        with torch.no_grad():
+            for parameter in by_hand.parameters():
+                parameter -= rate * parameter.grad
+    for trained, expected in zip(net.parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(trained, expected)
+    assert seen == [3]
+
+
+@pytest.mark.parametrize(("batch_size", "steps"), [(200, 2), (199, 4), (7, 58)])
+def test_an_optimizer_is_told_the_number_of_steps(batch_size, steps, digits):
+    seen = []
+
+    def counting(parameters, steps):
+        seen.append(steps)
+        return torch.optim.SGD(parameters, lr=0.1), None
+
+    fit(dense_net(), digits, epochs=2, batch_size=batch_size, optimizer=counting)
+    assert seen == [steps]
+
+
+@pytest.mark.parametrize("wrong", [{"learning_rate": 0.1}, {"weight_decay": 0.1}])
+def test_settings_of_adam_beside_another_optimizer_are_a_value_error(wrong, digits):
+    with pytest.raises(ValueError, match="learning_rate and weight_decay must be left alone"):
+        fit(dense_net(), digits, epochs=1, optimizer=one_cycle(0.1), **wrong)
+
+
+def test_the_rate_of_one_cycle_starts_at_a_25th_peaks_after_three_tenths_and_ends_near_zero():
+    optimizer, schedule = one_cycle(0.5)([nn.Parameter(torch.zeros(1))], 1000)
+    rates = []
+    for _ in range(1000):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates[0] == pytest.approx(0.5 / 25)
+    assert max(rates) == pytest.approx(0.5)
+    assert np.argmax(rates) == 299
+    assert rates[-1] < 1e-5
+
+
+def test_momentum_adds_up_past_gradients_also_of_blocks_that_were_skipped():
+    skipped, used = (nn.Parameter(torch.zeros(1)) for _ in range(2))
+    optimizer, _ = one_cycle(1.0, momentum=0.5)([skipped, used], 10)
+    for grads in ((None, 1.0), (1.0, 1.0)):
+        for parameter, grad in zip((skipped, used), grads, strict=True):
+            parameter.grad = None if grad is None else torch.tensor([grad])
+        optimizer.step()
+    rate = optimizer.param_groups[0]["lr"]
+    assert used.item() == pytest.approx(-rate * (1 + 1.5))
+    assert skipped.item() == pytest.approx(-rate)
+
+
+def test_weight_decay_of_one_cycle_is_a_quadratic_penalty_in_the_loss(digits):
+    net = dense_net(keep_prob=1)
+    penalized = copy.deepcopy(net)
+
+    def loss(output, y):
+        value = classification_loss(output, y)
+        return value + 0.05 * sum((w**2).sum() for w in penalized.parameters())
+
+    fit(net, digits, epochs=1, batch_size=200, optimizer=one_cycle(0.1, weight_decay=0.1))
+    fit(penalized, digits, epochs=1, batch_size=200, optimizer=one_cycle(0.1), loss=loss)
+    for one, other in zip(net.parameters(), penalized.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("rate", [0, -1.0, float("nan"), "fast"])
+def test_a_peak_that_is_not_positive_is_an_error(rate):
+    with pytest.raises((TypeError, ValueError), match="rate must be"):
+        one_cycle(rate)
 
 
 def test_training_repeats_under_the_seed(digits):

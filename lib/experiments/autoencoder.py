@@ -63,7 +63,7 @@ MNIST_AUTOENCODER = Experiment(
     name="mnist-autoencoder",
     title="Hidden activations and filters of an MNIST autoencoder of 256 ReLU units",
     paper="Srivastava et al. (2014), sections 7.1 and 7.2, figures 7 and 8",
-    configurations=[{"keep_prob": keep_prob, "epochs": 20} for keep_prob in (1.0, 0.5)],
+    configurations=[{"keep_prob": keep_prob, "epochs": 10} for keep_prob in (1.0, 0.5)],
     metrics=(
         "mean_activation",
         "share_active",

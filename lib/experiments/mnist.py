@@ -86,7 +86,7 @@ MNIST_RATE = Experiment(
             "keep_prob": keep_prob,
             "hidden": 512,
             "n_train": 10_000,
-            "epochs": 25,
+            "epochs": 20,
         }
         for keep_prob in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
     ]
@@ -96,7 +96,7 @@ MNIST_RATE = Experiment(
             "keep_prob": keep_prob,
             "hidden": ceil(256 / keep_prob),
             "n_train": 10_000,
-            "epochs": 25,
+            "epochs": 20,
         }
         for keep_prob in (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
     ],
@@ -122,12 +122,12 @@ MNIST_SIZE = Experiment(
     configurations=[
         {"n_train": n_train, "masks": masks, "epochs": epochs}
         for n_train, epochs in (
-            (100, 400),
-            (500, 250),
-            (1_000, 200),
-            (5_000, 80),
-            (10_000, 50),
-            (50_000, 20),
+            (100, 300),
+            (500, 150),
+            (1_000, 120),
+            (5_000, 50),
+            (10_000, 35),
+            (50_000, 12),
         )
         for masks in ("none", "hidden+input")
     ],
@@ -139,13 +139,14 @@ MNIST_SIZE = Experiment(
 N_SAMPLES = (1, 2, 5, 10, 20, 50, 100)
 
 
-def averaging_trial(seed, *, hidden, epochs, n_train=None, n_samples=N_SAMPLES, repeats=10):
+def averaging_trial(seed, *, hidden, n_train, epochs, n_test=None, repeats=10):
     """Error of the average over k samples: the mean over `repeats` draws of k out of all."""
-    data = load_mnist(n_train=n_train)
+    data = load_mnist(n_train=n_train, seed=seed)
+    data = data._replace(x_test=data.x_test[:n_test], y_test=data.y_test[:n_test])
     model = multilayer_perceptron([784, hidden, hidden, 10], **KEEP_PROBS["hidden+input"])
     train(data, model, epochs, max_norm=3.5)
     metrics = {"error_scaled": evaluate(model, data.x_test, data.y_test).error}
-    most = max(n_samples)
+    most = max(N_SAMPLES)
     samples = [mc_samples(model, x, most).softmax(dim=-1) for x in data.x_test.split(1000)]
     samples = torch.cat(samples, dim=1)  # (samples, images, classes)
     for k in N_SAMPLES:
@@ -161,15 +162,18 @@ MNIST_AVERAGING = Experiment(
     name="mnist-averaging",
     title="MNIST error of Monte Carlo averages of k samples, beside weight scaling",
     paper="Srivastava et al. (2014), section 7.5, figure 11",
-    configurations=[{"hidden": 800, "epochs": 15}],
+    configurations=[{"hidden": 800, "n_train": 10_000, "epochs": 25}],
     metrics=("error_scaled", *(f"error_{k}" for k in N_SAMPLES)),
     trial=averaging_trial,
-    smallest={"hidden": 100, "epochs": 4, "n_train": 3000, "repeats": 2},
+    smallest={
+        **{"hidden": 100, "n_train": 3000, "epochs": 4},
+        **{"n_test": 1000, "repeats": 2},
+    },
 )
 
 
-def noise_trial(seed, *, noise, epochs, hidden=512, n_train=None):
-    data = load_mnist(n_train=n_train)
+def noise_trial(seed, *, noise, n_train, epochs, hidden=512):
+    data = load_mnist(n_train=n_train, seed=seed)
     keep_probs = KEEP_PROBS["none" if noise == "none" else "hidden+input"]
     mask = {"none": None, "bernoulli": Dropout, "gaussian": GaussianDropout}[noise]
     model = multilayer_perceptron([784, hidden, hidden, 10], **keep_probs, mask=mask)
@@ -180,8 +184,11 @@ MNIST_GAUSSIAN = Experiment(
     name="mnist-gaussian",
     title="MNIST error with Gaussian and with Bernoulli noise of equal variance",
     paper="Srivastava et al. (2014), section 10, table 10",
-    configurations=[{"noise": noise, "epochs": 20} for noise in ("none", "bernoulli", "gaussian")],
+    configurations=[
+        {"noise": noise, "n_train": 10_000, "epochs": 25}
+        for noise in ("none", "bernoulli", "gaussian")
+    ],
     metrics=AFTER_LAST_EPOCH,
     trial=noise_trial,
-    smallest={"noise": "gaussian", "epochs": 4, "hidden": 100, "n_train": 3000},
+    smallest={"noise": "gaussian", "n_train": 3000, "epochs": 4, "hidden": 100},
 )

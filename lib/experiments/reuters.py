@@ -23,7 +23,7 @@ REUTERS = Experiment(
     name="reuters",
     title="Topics of Reuters-21578 stories: no masks, hidden units masked, input masked too",
     paper="Hinton et al. (2012), section on Reuters",
-    configurations=[{"masks": masks, "epochs": 20} for masks in ("none", "hidden", "hidden+input")],
+    configurations=[{"masks": masks, "epochs": 10} for masks in ("none", "hidden", "hidden+input")],
     metrics=(
         "test_error",
         "test_loss",

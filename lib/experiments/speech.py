@@ -56,7 +56,7 @@ SPOKEN_DIGITS = Experiment(
     title="Spoken digits from frames, with the set's own split and with a speaker left out",
     paper="Hinton et al. (2012), section on TIMIT",
     configurations=[
-        {"test": test, "masks": masks, "epochs": 10}
+        {"test": test, "masks": masks, "epochs": 6}
         for test in ("recordings", "speaker")
         for masks in ("none", "hidden+input")
     ],

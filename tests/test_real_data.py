@@ -1,0 +1,438 @@
+"""What holds for the real data sets, and for files that are damaged, absent or hostile."""
+
+import errno
+import gzip
+import hashlib
+import io
+import tarfile
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+from real_data import needs_data
+
+from lib.datasets import (
+    SPEAKERS,
+    UCI_NAMES,
+    files,
+    load_fashion_mnist,
+    load_mnist,
+    load_reuters,
+    load_spoken_digits,
+    load_uci,
+    reuters_topics,
+    uci_settings,
+)
+
+LOADERS = [
+    pytest.param(load_mnist, marks=needs_data("mnist")),
+    pytest.param(load_fashion_mnist, marks=needs_data("fashion-mnist")),
+]
+reuters_is_here = needs_data("reuters")
+speech_is_here = needs_data("spoken-digits")
+uci_is_here = needs_data("uci")
+
+
+def rows(x):
+    """The rows of a tensor, sorted, to compare sets of examples."""
+    return sorted(row.tobytes() for row in x.numpy())
+
+
+# --- pictures
+
+
+@pytest.mark.parametrize("load", LOADERS)
+def test_all_pictures_are_there_with_brightness_from_0_to_1_and_ten_classes(load):
+    data = load()
+    assert [len(part) for part in data] == [60_000, 60_000, 0, 0, 10_000, 10_000]
+    for x, y in ((data.x_train, data.y_train), (data.x_test, data.y_test)):
+        assert x.shape[1] == 784
+        assert (x.dtype, y.dtype) == (torch.float32, torch.int64)
+        assert (x.min(), x.max()) == (0, 1)
+        assert y.unique().tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("load", LOADERS)
+def test_training_and_validation_pictures_together_are_the_whole_training_set(load):
+    data, whole = load(n_train=50_000, n_val=10_000, seed=3), load()
+    assert rows(torch.cat([data.x_train, data.x_val])) == rows(whole.x_train)
+    assert torch.equal(data.x_test, whole.x_test)
+
+
+@pytest.mark.parametrize("load", LOADERS)
+def test_smaller_training_sets_are_parts_of_larger_ones_and_validation_stays(load):
+    small, large = load(n_train=100, n_val=500, seed=1), load(n_train=1000, n_val=500, seed=1)
+    assert torch.equal(large.x_train[:100], small.x_train)
+    assert torch.equal(large.y_val, small.y_val)
+    assert not torch.equal(load(n_train=100, seed=2).y_train, small.y_train)
+
+
+@pytest.mark.parametrize("load", LOADERS)
+def test_ten_pictures_are_of_ten_classes_and_a_hundred_of_each_in_proportion(load):
+    assert load(n_train=10).y_train.sort().values.tolist() == list(range(10))
+    counts = torch.bincount(load(n_train=100).y_train, minlength=10)
+    shares = torch.bincount(load().y_train, minlength=10) / 600
+    assert (counts - shares).abs().max() < 2
+
+
+@pytest.mark.parametrize("load", LOADERS)
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"n_train": 9}, "n_train must be from 10 to 60000, got 9"),
+        ({"n_train": 60_001}, "n_train must be from 10 to 60000, got 60001"),
+        ({"n_val": 5}, "n_val must be 0 or at least 10, got 5"),
+        (
+            {"n_train": 59_000, "n_val": 2000},
+            r"n_train \+ n_val must be at most 60000, got 59000 \+ 2000 = 61000",
+        ),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+    ],
+)
+def test_a_size_that_cannot_be_is_an_error(load, wrong, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        load(**wrong)
+
+
+# --- stories
+
+
+@reuters_is_here
+def test_the_stories_are_those_of_r52():
+    data = load_reuters()
+    assert [len(part) for part in data] == [6532, 6532, 0, 0, 2568, 2568]
+    assert len(reuters_topics()) == 52
+    for y in (data.y_train, data.y_test):
+        assert y.unique().tolist() == list(range(52))
+    largest = int(torch.bincount(data.y_train).argmax())
+    assert reuters_topics()[largest] == "earn"
+
+
+@reuters_is_here
+def test_an_entry_is_the_logarithm_of_one_and_a_count_and_frequent_words_come_first():
+    data = load_reuters(n_words=500)
+    counts = data.x_train.exp() - 1
+    assert data.x_train.shape == (6532, 500)
+    assert torch.allclose(counts, counts.round(), atol=1e-3)
+    totals = counts.round().sum(dim=0)
+    assert (totals.diff() <= 0).all()
+    assert torch.equal(load_reuters(n_words=20).x_train, data.x_train[:, :20])
+
+
+@reuters_is_here
+def test_validation_stories_are_taken_from_the_training_stories_and_leave_one_of_each_topic():
+    data, whole = load_reuters(n_val=1000, seed=4), load_reuters()
+    assert rows(torch.cat([data.x_train, data.x_val])) == rows(whole.x_train)
+    assert data.y_train.unique().tolist() == list(range(52))
+    assert torch.equal(load_reuters(n_val=6480).y_train.sort().values, torch.arange(52))
+
+
+# --- speech
+
+
+@speech_is_here
+@pytest.mark.parametrize(
+    ("left_out", "sizes"),
+    [(None, (2400, 300, 300)), *((speaker, (2000, 500, 500)) for speaker in SPEAKERS)],
+)
+def test_each_recording_is_in_one_part_and_a_left_out_speaker_in_one_too(left_out, sizes):
+    spoken = load_spoken_digits(left_out=left_out)
+    parts = [part.unique() for part in spoken[1:]]
+    assert tuple(map(len, parts)) == sizes
+    assert len(torch.cat(parts).unique()) == 3000
+    assert sum(map(len, spoken.split[::2])) == 63_353
+    if left_out is None:
+        assert parts[2].remainder(50).unique().tolist() == [0, 1, 2, 3, 4]
+    else:
+        speakers = [set((part // 50 % 6).tolist()) for part in parts]
+        assert speakers[2] == {SPEAKERS.index(left_out)}
+        assert not speakers[0] & speakers[1]
+        assert not (speakers[0] | speakers[1]) & speakers[2]
+
+
+@speech_is_here
+def test_a_frame_has_its_neighbours_and_the_digit_of_its_recording():
+    wide, narrow = load_spoken_digits(), load_spoken_digits(context=0)
+    x, alone, recording = wide.split.x_train, narrow.split.x_train, wide.recording_train
+    assert torch.equal(wide.split.y_train, recording // 300)
+    assert x.shape[1] == 15 * 40
+    assert alone.shape[1] == 40
+    assert torch.allclose(alone.mean(dim=0), torch.zeros(40), atol=1e-4)
+    assert torch.allclose(alone.std(dim=0), torch.ones(40), atol=1e-3)
+    inside = (recording[:-14] == recording[14:]).nonzero()[:50, 0]
+    for i in inside.tolist():  # rows i to i + 14 are of one recording: all neighbours of i + 7
+        neighbours = torch.cat([x[j, 280:320] for j in range(i, i + 15)])
+        assert torch.allclose(x[i + 7], neighbours)
+
+
+# --- regression
+
+
+@uci_is_here
+@pytest.mark.parametrize(
+    ("name", "n", "n_features"),
+    [("concrete", 1030, 8), ("energy", 768, 8), ("wine-quality-red", 1599, 11), ("yacht", 308, 6)],
+)
+def test_the_splits_are_twenty_of_nine_to_one_and_lose_no_example(name, n, n_features):
+    everything = None
+    for split in range(20):
+        data = load_uci(name, split=split)
+        assert len(data.x_train) + len(data.x_test) == n
+        assert abs(len(data.x_test) - n / 10) <= 1
+        assert data.x_train.shape[1] == n_features
+        assert data.y_train.shape == (len(data.x_train), 1)
+        examples = rows(
+            torch.cat(
+                [torch.cat(data[::2]), torch.cat(data[1::2])],
+                dim=1,
+            )
+        )
+        assert everything is None or examples == everything
+        everything = examples
+
+
+@uci_is_here
+def test_validation_examples_are_taken_from_the_training_examples():
+    data, whole = load_uci("yacht", n_val=50, seed=2), load_uci("yacht")
+    assert rows(torch.cat([data.x_train, data.x_val])) == rows(whole.x_train)
+    assert torch.equal(data.y_test, whole.y_test)
+
+
+@uci_is_here
+@pytest.mark.parametrize("name", UCI_NAMES)
+def test_the_settings_are_what_the_authors_searched(name):
+    settings = uci_settings(name)
+    assert settings.dropout_rates == (0.005, 0.01, 0.05, 0.1)
+    assert (settings.n_hidden, settings.n_epochs) == (50, 40)
+    assert all(tau > 0 for tau in settings.tau_values)
+
+
+def test_an_unknown_set_or_split_is_an_error():
+    with pytest.raises(ValueError, match="name must be .*'concrete'.*, got 'boston'"):
+        load_uci("boston")
+    with pytest.raises(ValueError, match="split must be from 0 to 19, got 20"):
+        load_uci("yacht", split=20)
+    with pytest.raises(ValueError, match="left_out must be .*'george'.*, got 'anna'"):
+        load_spoken_digits(left_out="anna")
+
+
+# --- files
+
+PLAIN, ZIPPED, ARCHIVE = "set/numbers.txt", "set/bytes.gz", "set/archive.tar.gz"
+CONTENT = b"1 2 3\n" * 500
+WAVES = {"a.wav": b"sound of a", "b.wav": b"sound of b"}
+
+
+def archive(members, links=()):
+    """A .tar.gz of members by path, and of symbolic links."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as tar:
+        for path, content in members.items():
+            info = tarfile.TarInfo(path)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+        for path, target in links:
+            info = tarfile.TarInfo(path)
+            info.type, info.linkname = tarfile.SYMTYPE, target
+            tar.addfile(info)
+    return file.getvalue()
+
+
+RIGHT = {
+    PLAIN: CONTENT,
+    ZIPPED: gzip.compress(CONTENT),
+    ARCHIVE: archive({f"sounds/{name}": content for name, content in WAVES.items()}),
+}
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """An empty data folder and an empty cache, and the digests of the files above."""
+    data, cache = tmp_path / "data", tmp_path / "cache"
+    data.mkdir()
+    monkeypatch.setenv("DROPOUT_DATA_DIR", str(data))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(files, "cache_folder", lambda: cache)
+    monkeypatch.setattr(
+        files,
+        "DIGESTS",
+        {
+            PLAIN: hashlib.sha256(CONTENT).hexdigest(),
+            ZIPPED: hashlib.sha256(CONTENT).hexdigest(),
+            ARCHIVE: files.digest(WAVES),
+        },
+    )
+    return data, cache
+
+
+def put(folder, path, content):
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    (folder / path).write_bytes(content)
+    return folder / path
+
+
+def everything_below(folder):
+    return [each for each in folder.rglob("*") if each.is_file()]
+
+
+class Server(ThreadingHTTPServer):
+    """Serves pages from a dict; a page may be cut short, or be an error."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.pages, self.cut, self.asked = {}, set(), []
+
+    def address(self, page):
+        return f"http://127.0.0.1:{self.server_port}/{page}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        page = self.path.lstrip("/")
+        self.server.asked.append(page)
+        if page not in self.server.pages:
+            self.send_error(404)
+            return
+        content = self.server.pages[page]
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content[: len(content) // 2] if page in self.server.cut else content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("path", RIGHT)
+def test_the_right_content_is_read_from_the_data_folder(folders, path):
+    file = put(folders[0], path, RIGHT[path])
+    assert files.find(path, [], "*.wav") == file
+    content = files.read(file, path, "sounds/*.wav")
+    assert content == (WAVES if path == ARCHIVE else CONTENT)
+
+
+def test_the_data_folder_goes_before_the_cache(folders):
+    cached = put(folders[1], PLAIN, CONTENT)
+    assert files.find(PLAIN, []) == cached
+    own = put(folders[0], PLAIN, CONTENT)
+    assert files.find(PLAIN, []) == own
+
+
+@pytest.mark.parametrize("path", RIGHT)
+def test_a_truncated_file_is_an_error_that_names_it(folders, path):
+    content = RIGHT[path]
+    for length in (0, 1, len(content) // 2, len(content) - 1):
+        file = put(folders[0], path, content[:length])
+        with pytest.raises(files.CorruptedFileError, match=f"{file.name} is corrupted: .*Delete"):
+            files.read(file, path, "sounds/*.wav")
+
+
+@pytest.mark.parametrize("path", RIGHT)
+def test_a_flipped_bit_of_the_content_is_an_error(folders, path):
+    flipped = bytearray(CONTENT if path != ARCHIVE else WAVES["a.wav"])
+    flipped[len(flipped) // 2] ^= 1
+    damaged = {
+        PLAIN: bytes(flipped),
+        ZIPPED: gzip.compress(flipped),
+        ARCHIVE: archive({"sounds/a.wav": bytes(flipped), "sounds/b.wav": WAVES["b.wav"]}),
+    }
+    file = put(folders[0], path, damaged[path])
+    with pytest.raises(files.CorruptedFileError, match="the SHA-256 of its content is not"):
+        files.read(file, path, "sounds/*.wav")
+
+
+def test_no_bit_of_a_zipped_file_can_be_flipped_unseen(folders):
+    content = RIGHT[ZIPPED]
+    for place in range(10, len(content)):  # behind the header, whose time stamp may vary
+        flipped = bytearray(content)
+        flipped[place] ^= 4
+        file = put(folders[0], ZIPPED, bytes(flipped))
+        with pytest.raises(files.CorruptedFileError):
+            files.read(file, ZIPPED)
+
+
+@pytest.mark.parametrize(
+    ("hostile", "message"),
+    [
+        (archive({"sounds/../../evil.wav": b"x"}), "leaves the archive's folder"),
+        (archive({"/tmp/evil.wav": b"x"}), "leaves the archive's folder"),
+        (archive({}, links=[("sounds/c.wav", "/etc/passwd")]), "is a link or a device"),
+        (archive({"sounds/a.wav": WAVES["a.wav"]}), "the SHA-256 of its content is not"),
+    ],
+    ids=["climbs", "absolute", "link", "a-member-is-missing"],
+)
+def test_a_hostile_archive_is_refused_and_writes_nothing(folders, hostile, message, tmp_path):
+    file = put(folders[0], ARCHIVE, hostile)
+    with pytest.raises(files.CorruptedFileError, match=message):
+        files.read(file, ARCHIVE, "sounds/*.wav")
+    assert everything_below(tmp_path) == [file]
+    assert not Path("/tmp/evil.wav").exists()
+
+
+def test_without_data_and_network_the_error_says_what_to_set(folders, monkeypatch):
+    monkeypatch.delenv("DROPOUT_DATA_DIR")
+    nobody = "http://127.0.0.1:9/numbers.txt"  # a port where nobody answers
+    with pytest.raises(FileNotFoundError, match="Set DROPOUT_DATA_DIR to a folder") as caught:
+        files.find(PLAIN, [nobody])
+    assert nobody in str(caught.value)
+    assert "DROPOUT_DATA_DIR (not set)" in str(caught.value)
+    assert not folders[1].exists()
+
+
+def test_a_data_folder_that_is_not_there_is_an_error(folders, monkeypatch):
+    monkeypatch.setenv("DROPOUT_DATA_DIR", "/no/such/folder")
+    with pytest.raises(NotADirectoryError, match="got '/no/such/folder'"):
+        files.find(PLAIN, [])
+
+
+@pytest.mark.parametrize("path", RIGHT)
+def test_a_download_is_kept_and_asked_for_once(folders, server, path):
+    server.pages["page"] = RIGHT[path]
+    address = [server.address("page")]
+    file = files.find(path, address, "sounds/*.wav")
+    assert file == folders[1] / path
+    assert file.read_bytes() == RIGHT[path]
+    assert files.find(path, address, "sounds/*.wav") == file
+    assert server.asked == ["page"]
+    assert everything_below(folders[1]) == [file]
+
+
+def test_a_mirror_with_other_content_is_passed_over(folders, server):
+    server.pages = {"wrong": b"<html>moved</html>", "right": CONTENT}
+    file = files.find(PLAIN, [server.address(page) for page in ("absent", "wrong", "right")])
+    assert file.read_bytes() == CONTENT
+    assert server.asked == ["absent", "wrong", "right"]
+
+
+def test_a_download_that_breaks_off_leaves_nothing(folders, server):
+    server.pages["page"] = CONTENT
+    server.cut.add("page")
+    with pytest.raises(FileNotFoundError, match="could not be downloaded"):
+        files.find(PLAIN, [server.address("page")])
+    assert not folders[1].exists()
+
+
+def test_a_full_disk_leaves_no_half_file(folders, server, monkeypatch):
+    def write_half(path, content):
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    server.pages["page"] = CONTENT
+    monkeypatch.setattr(Path, "write_bytes", write_half)
+    with pytest.raises(OSError, match="No space left on device"):
+        files.find(PLAIN, [server.address("page")])
+    assert everything_below(folders[1]) == []
+    assert files.locate(PLAIN) is None
