@@ -139,9 +139,14 @@ def test_fingerprint(tmp_path):
     assert changed()
     (tmp_path / "requirements.txt").write_text("numpy==2.4.7")
     assert changed()
-    (tmp_path / "book").mkdir()
-    (tmp_path / "book" / "results.csv").write_text("1,2")
-    assert changed()
+    results = tmp_path / "book" / "part" / "results"
+    results.mkdir(parents=True)
+    for name in ("one.csv", "one.png"):
+        (results / name).write_text("1,2")
+        assert changed()
+    for name in ("one.lock", "one.part"):
+        (results / name).touch()
+        assert not changed()
 
 
 FORMULAS = [

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from distributed import Client
@@ -21,6 +22,8 @@ from lib.experiments import (
     Experiment,
     ResultsTable,
     compare,
+    cost,
+    intervals,
     mean_interval,
     read_results,
     run,
@@ -357,6 +360,22 @@ def test_the_interval_is_student_s():
     assert high - mean == pytest.approx(mean - low)
     assert high - mean == pytest.approx(2.776445 * np.sqrt(2.5 / 5))  # t for 4 degrees of freedom
     assert all(np.isnan(mean_interval([1.0])[1:]))
+
+
+def test_a_table_of_intervals_has_a_row_for_each_setting_in_the_readers_unit():
+    frame = pd.DataFrame(
+        {
+            **{"net": list("aabb"), "masks": ["off", "on"] * 2, "seed": [0, 0, 0, 0]},
+            **{"error": [0.1, 0.2, 0.3, 0.4], "seconds": [30.0, 30.0, 60.0, 120.0]},
+        }
+    )
+    table = intervals(frame, ["net", "masks"], "error", scale=100, digits=1)
+    assert table["mean"].tolist() == ["10.0", "20.0", "30.0", "40.0"]
+    assert table["seeds"].tolist() == ["1"] * 4
+    assert table.index.names == ["net", "masks"]
+    with pytest.raises(ValueError, match="by must tell the rows of a seed apart, got 'net'"):
+        intervals(frame, "net", "error")
+    assert cost(frame) == "4 trials, 4 minutes of one core"
 
 
 # --- the command line -------------------------------------------------------------------------

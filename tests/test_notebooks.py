@@ -15,7 +15,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "book").rglob("*.ipynb"))
 IN_PARTS = [path for path in NOTEBOOKS if path.parent != ROOT / "book"]  # not the landing page
-LESSONS = [path for path in IN_PARTS if path.stem != "exercises"]
+RESULTS = ROOT / "book" / "reproductions" / "results.ipynb"  # a page to look things up in
+LESSONS = [path for path in IN_PARTS if path.stem != "exercises" and path != RESULTS]
 PAGES = NOTEBOOKS + sorted((ROOT / "book").rglob("*.md"))
 
 MIN_ALT = 40

@@ -21,7 +21,12 @@ from sphinx.util import logging
 logger = logging.getLogger(__name__)
 
 # What a notebook's outputs depend on besides its own cells.
-SOURCES = ("requirements.txt", "lib/**/*", "book/**/*.csv")
+SOURCES = (
+    "requirements.txt",
+    "lib/**/*",
+    "book/**/results/*.csv",
+    "book/**/results/*.png",
+)
 # What a page's looks depend on besides its text.
 LOOKS = ("tools/book_*.py", "book/_static/**/*")
 MAX_KERNELS = 4

@@ -17,7 +17,15 @@ from lib.experiments.reuters import REUTERS
 from lib.experiments.runner import run
 from lib.experiments.sparse import MNIST_SPARSE_VARIATIONAL
 from lib.experiments.speech import SPOKEN_DIGITS
-from lib.experiments.summary import compare, mean_interval, read_results, select, summary
+from lib.experiments.summary import (
+    compare,
+    cost,
+    intervals,
+    mean_interval,
+    read_results,
+    select,
+    summary,
+)
 from lib.experiments.table import RESULTS, ResultsTable
 from lib.experiments.uci import UCI_MC_DROPOUT
 
@@ -49,6 +57,8 @@ __all__ = [
     "ResultsTable",
     "Trial",
     "compare",
+    "cost",
+    "intervals",
     "mean_interval",
     "read_results",
     "run",

@@ -22,17 +22,19 @@ def autoencoder_trial(seed, *, keep_prob, epochs, n_train=None):
     history = fit(model, data, epochs=epochs, batch_size=128, every=epochs, loss=squared_loss)
     with torch.no_grad(), modes_restored(model):
         hidden = model.eval()[0](data.x_test)
-    filters = encoder[0].weight.detach().numpy()
+    alive = (hidden > 0).any(dim=0)
+    inked = (data.x_train > 0).any(dim=0)  # the other pixels' weights never get a gradient
+    filters = encoder[0].weight.detach()
     metrics = {
         "mean_activation": hidden.mean(),
         "share_active": (hidden > 0).float().mean(),
-        "share_dead": (hidden == 0).all(dim=0).float().mean(),
+        "share_dead": 1 - alive.float().mean(),
         "active_above_half": (hidden > 0.5).float().mean(),
-        "filter_sparsity": hoyer_sparsity(filters).mean(),
+        "filter_sparsity": hoyer_sparsity(filters[alive][:, inked].numpy()).mean(),
         "squared_error": 784 * history.test_loss[-1],  # summed over the pixels of an image
     }
     if seed == 0:
-        metrics["picture"] = tile(filters[:100])
+        metrics["picture"] = tile(filters[:100].numpy())
     return metrics
 
 

@@ -118,6 +118,69 @@ def select(frame, **settings):
     return frame
 
 
+def intervals(frame, by, metric, scale=1.0, digits=2):
+    """Tabulate a metric: its mean, its 95 % interval, and the number of seeds.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        From `read_results`.
+    by : str or list of str
+        The settings that tell the rows of the table apart.
+    metric : str
+    scale : float
+        A factor to a more readable unit, such as 100 for per cent.
+    digits : int
+        Digits behind the point.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Of text, a row a value of `by`, with the columns mean, 95 % interval, seeds.
+
+    Raises
+    ------
+    ValueError
+        If `by` leaves more than one row of a seed together.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"masks": ["off", "off", "on", "on"], "seed": [0, 1, 0, 1],
+    ...                       "error": [0.10, 0.12, 0.08, 0.09]})
+    >>> intervals(frame, "masks", "error", scale=100, digits=1)
+         mean 95 % interval seeds
+    off  11.0   -1.7 – 23.7     2
+    on    8.5    2.1 – 14.9     2
+    """
+    rows = {}
+    for setting, group in frame.groupby(by, sort=False):
+        if group["seed"].duplicated().any():
+            raise ValueError(f"by must tell the rows of a seed apart, got {by!r}")
+        mean, low, high = mean_interval(scale * group[metric])
+        interval = f"{low:.{digits}f} – {high:.{digits}f}"
+        rows[setting] = [f"{mean:.{digits}f}", interval, str(len(group))]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "95 % interval", "seeds"])
+    if not isinstance(by, str):
+        table.index = pd.MultiIndex.from_tuples(table.index, names=by)
+    return table
+
+
+def cost(frame):
+    """Say what an experiment took.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        From `read_results`.
+
+    Returns
+    -------
+    str
+        Number of trials, and the time of one core.
+    """
+    return f"{len(frame)} trials, {frame['seconds'].sum() / 60:.0f} minutes of one core"
+
+
 def summary(experiment, folder=RESULTS):
     """Summarize an experiment: for each configuration the mean of each metric, and its interval.
 
