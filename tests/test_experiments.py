@@ -28,6 +28,7 @@ from lib.experiments import (
     read_results,
     run,
     run_trial,
+    runner,
     select,
 )
 from lib.experiments.__main__ import main
@@ -324,7 +325,7 @@ def test_a_picture_is_stored_beside_the_table(tmp_path):
 
 
 def test_results_are_read_with_their_types_and_in_the_order_of_the_configurations(tmp_path):
-    run(toy(), folder=tmp_path, n_jobs=2)
+    run(toy(), folder=tmp_path, n_jobs=1)
     frame = read_results(toy(), tmp_path)
     assert frame["slope"].tolist() == [1, 1, 2, 2, 3, 3]
     assert frame["seed"].tolist() == [0, 1] * 3
@@ -417,7 +418,8 @@ def test_a_wrong_call_says_what_is_wrong(capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
-def test_a_scheduler_that_is_not_there_is_an_error(tmp_path, capsys, one_experiment):
+def test_a_scheduler_that_is_not_there_is_an_error(tmp_path, capsys, one_experiment, monkeypatch):
+    monkeypatch.setattr(runner, "SECONDS_TO_ANSWER", 0.5)
     options = ["--results", str(tmp_path), "run", "toy", "--dask", "tcp://127.0.0.1:9"]
     assert main(options) == 1
     assert "127.0.0.1:9" in capsys.readouterr().err

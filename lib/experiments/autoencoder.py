@@ -75,5 +75,5 @@ MNIST_AUTOENCODER = Experiment(
         "squared_error",
     ),
     trial=autoencoder_trial,
-    smallest={"keep_prob": 0.5, "epochs": 3, "n_train": 3000},
+    smallest={"keep_prob": 0.5, "epochs": 8, "n_train": 3000},
 )

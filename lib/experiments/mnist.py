@@ -39,7 +39,7 @@ MNIST_ERROR = Experiment(
     title="MNIST errors: no masks, hidden units masked, input masked too",
     paper="Hinton et al. (2012), figure 1",
     configurations=[
-        {"hidden": hidden, "layers": 2, "masks": masks, "max_norm": max_norm, "epochs": 36}
+        {"hidden": hidden, "layers": 2, "masks": masks, "max_norm": max_norm, "epochs": 60}
         for hidden in (800, 1200)
         for masks, max_norm in (("none", 0), ("hidden", 3.5), ("hidden+input", 3.5))
     ],

@@ -33,5 +33,5 @@ REUTERS = Experiment(
         "last_test_loss",
     ),
     trial=reuters_trial,
-    smallest={"masks": "hidden", "epochs": 3, "hidden": (100, 100), "n_words": 500},
+    smallest={"masks": "hidden", "epochs": 6, "hidden": (100, 100), "n_words": 500},
 )

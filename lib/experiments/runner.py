@@ -14,6 +14,8 @@ from lib.experiments.experiment import run_trial
 from lib.experiments.table import RESULTS, ResultsTable
 from lib.validation import check_count
 
+SECONDS_TO_ANSWER = 10  # a scheduler that is there answers at once
+
 
 def run(experiment, *, folder=RESULTS, n_seeds=None, n_jobs=2, dask=None):
     """Run the trials of an experiment that have no row yet, and store each when it is done.
@@ -110,7 +112,7 @@ def _on_cluster(address):
 
     @contextmanager
     def execute(experiment, trials):
-        with Client(address, timeout="10s", set_as_default=False) as client:
+        with Client(address, timeout=SECONDS_TO_ANSWER, set_as_default=False) as client:
             threads = client.nthreads()
             if set(threads.values()) - {1}:
                 raise ValueError(

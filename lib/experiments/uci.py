@@ -127,11 +127,17 @@ UCI_MC_DROPOUT = Experiment(
     paper="Gal and Ghahramani (2016), table 1",
     configurations=[
         {"name": name, "epochs": epochs}
-        for epochs in (40, 400)
-        for name in ("concrete", "energy", "wine-quality-red", "yacht")
+        for name, epochs in (
+            ("concrete", 400),
+            ("energy", 400),
+            ("wine-quality-red", 400),
+            ("yacht", 400),
+            ("yacht", 4000),
+            ("energy", 4000),
+        )
     ],
     metrics=("rmse", "log_likelihood", "rmse_of_mean", "keep_prob", "tau"),
     trial=uci_trial,
-    smallest={"name": "yacht", "epochs": 100, "n_samples": 100, "n_val_samples": 100},
+    smallest={"name": "yacht", "epochs": 250, "n_samples": 100, "n_val_samples": 100},
     n_seeds=20,
 )
