@@ -8,7 +8,7 @@ from lib.datasets import autoencoding, load_mnist
 from lib.experiments.experiment import Experiment
 from lib.layers import Dropout
 from lib.layers.base import modes_restored
-from lib.representation import hoyer_sparsity
+from lib.representation import hoyer_sparsity, neighbour_correlation
 from lib.training import fit, squared_loss
 
 N_HIDDEN = 256
@@ -25,12 +25,14 @@ def autoencoder_trial(seed, *, keep_prob, epochs, n_train=None):
     alive = (hidden > 0).any(dim=0)
     inked = (data.x_train > 0).any(dim=0)  # the other pixels' weights never get a gradient
     filters = encoder[0].weight.detach()
+    pictures = filters[alive].unflatten(-1, (28, 28))[:, 4:24, 4:24].numpy()  # the digits' box
     metrics = {
         "mean_activation": hidden.mean(),
         "share_active": (hidden > 0).float().mean(),
         "share_dead": 1 - alive.float().mean(),
         "active_above_half": (hidden > 0.5).float().mean(),
         "filter_sparsity": hoyer_sparsity(filters[alive][:, inked].numpy()).mean(),
+        "neighbour_correlation": neighbour_correlation(pictures).mean(),
         "squared_error": 784 * history.test_loss[-1],  # summed over the pixels of an image
     }
     if seed == 0:
@@ -72,6 +74,7 @@ MNIST_AUTOENCODER = Experiment(
         "share_dead",
         "active_above_half",
         "filter_sparsity",
+        "neighbour_correlation",
         "squared_error",
     ),
     trial=autoencoder_trial,

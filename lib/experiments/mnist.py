@@ -191,4 +191,5 @@ MNIST_GAUSSIAN = Experiment(
     metrics=AFTER_LAST_EPOCH,
     trial=noise_trial,
     smallest={"noise": "gaussian", "n_train": 3000, "epochs": 4, "hidden": 100},
+    n_seeds=10,
 )

@@ -133,7 +133,6 @@ UCI_MC_DROPOUT = Experiment(
             ("wine-quality-red", 400),
             ("yacht", 400),
             ("yacht", 4000),
-            ("energy", 4000),
         )
     ],
     metrics=("rmse", "log_likelihood", "rmse_of_mean", "keep_prob", "tau"),
