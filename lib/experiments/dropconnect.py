@@ -57,7 +57,7 @@ MNIST_DROPCONNECT = Experiment(
     title="MNIST: no masks, dropout, and DropConnect with Gaussian and with mean inference",
     paper="Wan et al. (2013), tables 2 and 3",
     configurations=[
-        {"masks": masks, "hidden": 150, "n_train": 10_000, "epochs": 20}
+        {"masks": masks, "hidden": 200, "n_train": 5_000, "epochs": 40}
         for masks in ("none", "units", "weights")
     ],
     metrics=("test_error", "test_loss", "gaussian_error", "gaussian_loss"),

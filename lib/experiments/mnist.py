@@ -6,7 +6,12 @@ import torch
 
 from lib.datasets import load_mnist
 from lib.experiments.experiment import Experiment
-from lib.experiments.recipes import KEEP_PROBS, after_last_epoch, multilayer_perceptron
+from lib.experiments.recipes import (
+    KEEP_PROBS,
+    TrainedInBfloat16,
+    after_last_epoch,
+    multilayer_perceptron,
+)
 from lib.inference import mc_samples
 from lib.layers import Dropout, GaussianDropout
 from lib.training import evaluate, fit, one_cycle
@@ -31,7 +36,7 @@ def train(data, model, epochs, *, rate=0.1, max_norm=None, batch_size=128):
 def error_trial(seed, *, hidden, layers, masks, max_norm, epochs, n_train=None):
     data = load_mnist(n_train=n_train)
     model = multilayer_perceptron([784, *[hidden] * layers, 10], **KEEP_PROBS[masks])
-    return train(data, model, epochs, max_norm=max_norm or None)
+    return train(data, TrainedInBfloat16(model), epochs, max_norm=max_norm)
 
 
 MNIST_ERROR = Experiment(
@@ -39,9 +44,9 @@ MNIST_ERROR = Experiment(
     title="MNIST errors: no masks, hidden units masked, input masked too",
     paper="Hinton et al. (2012), figure 1",
     configurations=[
-        {"hidden": hidden, "layers": 2, "masks": masks, "max_norm": max_norm, "epochs": 60}
+        {"hidden": hidden, "layers": 2, "masks": masks, "max_norm": 1.2, "epochs": 90}
         for hidden in (800, 1200)
-        for masks, max_norm in (("none", 0), ("hidden", 3.5), ("hidden+input", 3.5))
+        for masks in ("none", "hidden", "hidden+input")
     ],
     metrics=AFTER_LAST_EPOCH,
     trial=error_trial,
@@ -57,7 +62,7 @@ MNIST_DEPTH = Experiment(
     title="MNIST, three hidden layers of 1,024 units with max-norm",
     paper="Srivastava et al. (2014), table 2",
     configurations=[
-        {"hidden": 1024, "layers": 3, "masks": masks, "max_norm": 3.5, "epochs": 25}
+        {"hidden": 1024, "layers": 3, "masks": masks, "max_norm": 1.2, "epochs": 25}
         for masks in ("none", "hidden+input")
     ],
     metrics=AFTER_LAST_EPOCH,
@@ -127,7 +132,7 @@ MNIST_SIZE = Experiment(
             (1_000, 120),
             (5_000, 50),
             (10_000, 35),
-            (50_000, 12),
+            (50_000, 40),
         )
         for masks in ("none", "hidden+input")
     ],

@@ -1,5 +1,6 @@
 """What the experiments share: networks with their masks, and how to read a training history."""
 
+import torch
 from torch import nn
 
 from lib.layers import Dropout
@@ -26,6 +27,26 @@ def multilayer_perceptron(sizes, keep_input=1.0, keep_hidden=1.0, mask=Dropout):
         layers += [nn.Linear(n_in, n_out), nn.ReLU()]
         layers += [mask(keep_hidden)] if keep_hidden < 1 else []
     return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
+
+
+class TrainedInBfloat16(nn.Module):
+    """A network whose matrix products are computed in bfloat16 in training, for speed.
+
+    Weights, gradients and steps stay in float32, and so does prediction. On a processor without
+    instructions for bfloat16 this is slower, not faster.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+    """
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.training):
+            return self.net(x).float()
 
 
 # What "dropout" means where an experiment only says with or without: the rates of Hinton et al.

@@ -11,7 +11,7 @@ def reuters_trial(seed, *, masks, epochs, hidden=(2000, 1000), n_words=2000):
     data = load_reuters(n_val=1000, n_words=n_words, seed=seed)
     n_topics = int(data.y_train.max()) + 1
     model = multilayer_perceptron([n_words, *hidden, n_topics], **KEEP_PROBS[masks])
-    history = fit(model, data, epochs=epochs, batch_size=128, learning_rate=5e-4)
+    history = fit(model, data, epochs=epochs, batch_size=128, learning_rate=1e-3)
     return {
         **at_best_epoch(history),
         "last_test_error": history.test_error[-1],
@@ -23,7 +23,7 @@ REUTERS = Experiment(
     name="reuters",
     title="Topics of Reuters-21578 stories: no masks, hidden units masked, input masked too",
     paper="Hinton et al. (2012), section on Reuters",
-    configurations=[{"masks": masks, "epochs": 10} for masks in ("none", "hidden", "hidden+input")],
+    configurations=[{"masks": masks, "epochs": 15} for masks in ("none", "hidden", "hidden+input")],
     metrics=(
         "test_error",
         "test_loss",

@@ -30,7 +30,7 @@ def speech_trial(seed, *, test, masks, epochs, hidden=512, layers=3, n_train=Non
         batch_size=128,
         max_norm=3.5,
         every=epochs,
-        optimizer=one_cycle(0.1),
+        optimizer=one_cycle(0.03),
     )
     return {
         **after_last_epoch(history),
@@ -56,7 +56,7 @@ SPOKEN_DIGITS = Experiment(
     title="Spoken digits from frames, with the set's own split and with a speaker left out",
     paper="Hinton et al. (2012), section on TIMIT",
     configurations=[
-        {"test": test, "masks": masks, "epochs": 6}
+        {"test": test, "masks": masks, "epochs": 10}
         for test in ("recordings", "speaker")
         for masks in ("none", "hidden+input")
     ],
