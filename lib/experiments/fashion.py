@@ -111,7 +111,7 @@ FASHION_DEPTH = Experiment(
     title="A residual net of 26 layers on Fashion-MNIST, its blocks skipped at random or not",
     paper="Huang et al. (2016), section 4",
     configurations=[
-        {"last_survival": last_survival, "n_blocks": 12, "n_train": 10_000, "epochs": 10}
+        {"last_survival": last_survival, "n_blocks": 12, "n_train": 4_000, "epochs": 40}
         for last_survival in (1.0, 0.5)
     ],
     metrics=(*METRICS, "seconds_training"),
