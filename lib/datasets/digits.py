@@ -5,7 +5,7 @@ from functools import cache
 import torch
 from sklearn import datasets
 
-from lib.datasets.splits import Split, stratified_order
+from lib.datasets.splits import Split, check_together, stratified_order
 from lib.validation import check_count
 
 
@@ -51,13 +51,7 @@ def load_digits(n_train=1000, n_val=0, n_test=497, seed=0):
     check_count(n_train, "n_train", at_least=n_classes, at_most=n_images - n_classes)
     check_count(n_test, "n_test", at_least=n_classes, at_most=n_images - n_classes)
     check_count(n_val, "n_val", at_least=0, at_most=n_images - 2 * n_classes)
-    if 0 < n_val < n_classes:
-        raise ValueError(f"n_val must be 0 or at least {n_classes}, got {n_val}")
-    if n_train + n_val + n_test > n_images:
-        raise ValueError(
-            f"n_train + n_val + n_test must be at most {n_images}, "
-            f"got {n_train} + {n_val} + {n_test} = {n_train + n_val + n_test}"
-        )
+    check_together(n_images, n_classes, n_train=n_train, n_val=n_val, n_test=n_test)
 
     order = stratified_order(labels, check_count(seed, "seed", at_least=0))
     parts = []

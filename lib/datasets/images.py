@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from lib.datasets import files
-from lib.datasets.splits import Split, stratified_order
+from lib.datasets.splits import Split, check_together, stratified_order
 from lib.validation import check_count
 
 MIRRORS = {
@@ -105,16 +105,10 @@ def _load(name, n_train, n_val, seed):
     images, labels = _images(name, "train"), _images(name, "train", labels=True)
     n_images = len(labels)
     check_count(n_val, "n_val", at_least=0, at_most=n_images - N_CLASSES)
-    if 0 < n_val < N_CLASSES:
-        raise ValueError(f"n_val must be 0 or at least {N_CLASSES}, got {n_val}")
     if n_train is None:
         n_train = n_images - n_val
     check_count(n_train, "n_train", at_least=N_CLASSES, at_most=n_images)
-    if n_train + n_val > n_images:
-        raise ValueError(
-            f"n_train + n_val must be at most {n_images}, "
-            f"got {n_train} + {n_val} = {n_train + n_val}"
-        )
+    check_together(n_images, N_CLASSES, n_train=n_train, n_val=n_val)
 
     order = stratified_order(labels, check_count(seed, "seed", at_least=0))
     parts = []

@@ -36,6 +36,30 @@ def stratified_order(labels, seed):
     return np.argsort(position)
 
 
+def check_together(n_examples, n_classes, **sizes):
+    """Check that the parts fit into the data together, and that `n_val` has room for each class.
+
+    Parameters
+    ----------
+    n_examples, n_classes : int
+        What there is.
+    **sizes : int
+        Sizes of the parts, by the names of the arguments, `n_val` among them.
+
+    Raises
+    ------
+    ValueError
+    """
+    if 0 < sizes["n_val"] < n_classes:
+        raise ValueError(f"n_val must be 0 or at least {n_classes}, got {sizes['n_val']}")
+    total = sum(sizes.values())
+    if total > n_examples:
+        raise ValueError(
+            f"{' + '.join(sizes)} must be at most {n_examples}, "
+            f"got {' + '.join(map(str, sizes.values()))} = {total}"
+        )
+
+
 def autoencoding(split):
     """Ask for the inputs back: every target is the input itself.
 

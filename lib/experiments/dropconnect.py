@@ -5,8 +5,9 @@ from torch import nn
 
 from lib.datasets import load_mnist
 from lib.experiments.experiment import Experiment
+from lib.experiments.recipes import fit_one_cycle
 from lib.layers import DropConnectLinear, Dropout
-from lib.training import classification_loss, fit, one_cycle
+from lib.training import classification_loss
 
 
 class Net(nn.Module):
@@ -34,9 +35,7 @@ def dropconnect_trial(seed, *, masks, hidden, n_train, epochs, n_samples=1000):
     """Mask the units of the second hidden layer, or the weights into it, or nothing."""
     data = load_mnist(n_train=n_train, seed=seed)
     model = Net(masks, hidden)
-    history = fit(
-        model, data, epochs=epochs, batch_size=128, every=epochs, optimizer=one_cycle(0.1)
-    )
+    history = fit_one_cycle(model, data, epochs)
     metrics = {
         "test_error": history.test_error[-1],
         "test_loss": history.test_loss[-1],

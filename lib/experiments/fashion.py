@@ -6,7 +6,7 @@ from torch import nn
 
 from lib.datasets import load_fashion_mnist
 from lib.experiments.experiment import Experiment
-from lib.experiments.recipes import after_last_epoch
+from lib.experiments.recipes import after_last_epoch, fit_one_cycle
 from lib.layers import (
     Dropout,
     MaxPoolDropout2d,
@@ -14,14 +14,13 @@ from lib.layers import (
     StochasticDepth,
     linear_survival,
 )
-from lib.training import fit, one_cycle
 
 METRICS = ("test_error", "test_loss", "train_loss", "train_loss_masks_on", "val_loss")
 
 
 def train(data, model, epochs):
     """Train with a one-cycle rate; measure after the last epoch."""
-    history = fit(model, data, epochs=epochs, batch_size=64, every=epochs, optimizer=one_cycle(0.1))
+    history = fit_one_cycle(model, data, epochs, batch_size=64)
     return {**after_last_epoch(history), "val_loss": history.val_loss[-1]}
 
 

@@ -10,27 +10,19 @@ from lib.experiments.recipes import (
     KEEP_PROBS,
     TrainedInBfloat16,
     after_last_epoch,
+    fit_one_cycle,
     multilayer_perceptron,
 )
 from lib.inference import mc_samples
 from lib.layers import Dropout, GaussianDropout
-from lib.training import evaluate, fit, one_cycle
+from lib.training import evaluate
 
 AFTER_LAST_EPOCH = ("test_error", "test_loss", "train_loss", "train_loss_masks_on")
 
 
-def train(data, model, epochs, *, rate=0.1, max_norm=None, batch_size=128):
+def train(data, model, epochs, max_norm=None):
     """Train with momentum and a one-cycle rate; measure after the last epoch."""
-    history = fit(
-        model,
-        data,
-        epochs=epochs,
-        batch_size=batch_size,
-        max_norm=max_norm,
-        every=epochs,
-        optimizer=one_cycle(rate),
-    )
-    return after_last_epoch(history)
+    return after_last_epoch(fit_one_cycle(model, data, epochs, max_norm=max_norm))
 
 
 def error_trial(seed, *, hidden, layers, masks, max_norm, epochs, n_train=None):

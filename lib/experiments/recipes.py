@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from lib.layers import Dropout
+from lib.training import fit, one_cycle
 
 
 def multilayer_perceptron(sizes, keep_input=1.0, keep_hidden=1.0, mask=Dropout):
@@ -56,6 +57,32 @@ KEEP_PROBS = {
     "hidden": {"keep_hidden": 0.5},
     "hidden+input": {"keep_hidden": 0.5, "keep_input": 0.8},
 }
+
+
+def fit_one_cycle(model, data, epochs, *, rate=0.1, batch_size=128, max_norm=None):
+    """Train with momentum and a one-cycle rate; measure after the last epoch only.
+
+    Parameters
+    ----------
+    model, data, epochs, batch_size, max_norm
+        As in `fit`.
+    rate : float
+        The peak of the rate.
+
+    Returns
+    -------
+    lib.training.History
+        Of one row.
+    """
+    return fit(
+        model,
+        data,
+        epochs=epochs,
+        batch_size=batch_size,
+        max_norm=max_norm,
+        every=epochs,
+        optimizer=one_cycle(rate),
+    )
 
 
 def after_last_epoch(history):

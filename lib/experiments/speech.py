@@ -4,9 +4,13 @@ import torch
 
 from lib.datasets import SPEAKERS, load_spoken_digits
 from lib.experiments.experiment import Experiment
-from lib.experiments.recipes import KEEP_PROBS, after_last_epoch, multilayer_perceptron
+from lib.experiments.recipes import (
+    KEEP_PROBS,
+    after_last_epoch,
+    fit_one_cycle,
+    multilayer_perceptron,
+)
 from lib.layers.base import modes_restored
-from lib.training import fit, one_cycle
 
 
 def speech_trial(seed, *, test, masks, epochs, hidden=512, layers=3, n_train=None):
@@ -23,15 +27,7 @@ def speech_trial(seed, *, test, masks, epochs, hidden=512, layers=3, n_train=Non
         data = data._replace(x_train=data.x_train[rows], y_train=data.y_train[rows])
     sizes = [data.x_train.shape[1], *[hidden] * layers, 10]
     model = multilayer_perceptron(sizes, **KEEP_PROBS[masks])
-    history = fit(
-        model,
-        data,
-        epochs=epochs,
-        batch_size=128,
-        max_norm=3.5,
-        every=epochs,
-        optimizer=one_cycle(0.03),
-    )
+    history = fit_one_cycle(model, data, epochs, rate=0.03, max_norm=3.5)
     return {
         **after_last_epoch(history),
         "val_loss": history.val_loss[-1],
