@@ -1,6 +1,6 @@
 """Dropout masks in NumPy: sampled, or every one there is.
 
-A mask has one entry a unit: 1 keeps the unit, 0 drops it. The entries are independent,
+A mask has one entry a unit: 1 keeps the unit, 0 drops it. The entries are independent::
 
     m_i ~ Bernoulli(keep_prob),   E[m_i] = keep_prob,   Var[m_i] = keep_prob (1 - keep_prob).
 

@@ -1,7 +1,7 @@
 r"""What to make of Monte Carlo samples: how likely are the targets, and how unsure is the model.
 
 Samples are the outputs of T passes with masks on, from `lib.inference.mc_samples`. For regression
-each sample f_t is the mean of a normal distribution of precision tau, so that the prediction is
+each sample f_t is the mean of a normal distribution of precision tau, so that the prediction is::
 
     p(y | x) = 1/T sum_t N(y; f_t(x), 1/tau).
 

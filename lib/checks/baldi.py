@@ -252,7 +252,7 @@ def counterexample(student):
     ----------
     student : callable
         ``counterexample()``, returning outputs in (0, 1) and their probabilities, for which
-        |E - NWGM| is larger than 2 E (1 - E) |1 - 2E|.
+        ``|E - NWGM|`` is larger than ``2 E (1 - E) |1 - 2E|``.
 
     Raises
     ------

@@ -569,7 +569,7 @@ def mean_correlation(student):
     Parameters
     ----------
     student : callable
-        ``mean_correlation(H)``, the mean of |r_ij| over pairs of different live units.
+        ``mean_correlation(H)``, the mean of ``|r_ij|`` over pairs of different live units.
 
     Raises
     ------

@@ -2,7 +2,7 @@ r"""Moments instead of masks: mean and variance of a unit under dropout, in clos
 
 A unit gets S = sum_i m_i x_i w_i with a fresh mask. Its mean and variance are exact and cheap. For
 many inputs of about the same weight S is nearly Gaussian (Lyapunov's central limit theorem), and
-for a Gaussian z ~ N(mu, s^2) the moments of an activation are one-dimensional integrals:
+for a Gaussian z ~ N(mu, s^2) the moments of an activation are one-dimensional integrals::
 
     E[max(0, z)] = mu Phi(mu / s) + s phi(mu / s),
     E[sigma(z)] ~= sigma(mu / sqrt(1 + pi s^2 / 8)) .

@@ -1,7 +1,7 @@
 r"""What noise on the inputs does to the loss: it adds a penalty.
 
 With squared loss and a linear model both statements are exact. For one example, its input x, target
-y and weights w,
+y and weights w::
 
     noise added,       e_i of variance s^2:   E[(y - (x + e) w)^2] = (y - x w)^2 + s^2 |w|^2
     inverted dropout,  mask m_i / p:          E[(y - (m x / p) w)^2]

@@ -1,7 +1,7 @@
 r"""One logistic unit under dropout: the normalized weighted geometric mean, and the gradient.
 
 The unit gets the sum S of its masked inputs and answers O = sigma(S). Each mask gives a sum S_k and
-an output O_k, with probability P_k. The geometric means of the outputs, and of what they lack to 1,
+an output O_k, with probability P_k. The geometric means of the outputs and of their complements::
 
     G = prod_k O_k^P_k,   G' = prod_k (1 - O_k)^P_k
 
@@ -76,7 +76,7 @@ def taylor_estimate(outputs, probabilities, around="half"):
 
     The second is right to the order of V. The first leaves out terms as large as itself: where all
     outputs are near 1/2 it gives half of the second. Neither is a bound: near E = 1/2 the third
-    central moment of the outputs counts as much as V |1 - 2E|.
+    central moment of the outputs counts as much as :math:`V \, |1 - 2E|`.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@ r"""What is left of a maximum when activations are dropped before it is taken.
 
 A window holds the activations a_1 <= ... <= a_n, all at least 0. Each is kept with probability p,
 else it counts as 0. The largest one that is kept comes out, so a_i does if it is kept and the
-n - i larger ones are dropped. With q = 1 - p,
+n - i larger ones are dropped. With q = 1 - p::
 
     P(pooled value is a_i) = p q^(n - i),     P(nothing is kept) = q^n .
 """

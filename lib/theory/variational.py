@@ -1,18 +1,18 @@
 r"""What the log-uniform prior charges for a weight: a number that depends on its noise alone.
 
 Variational dropout gives each weight the distribution q(w) = N(theta, alpha theta^2), and asks for
-the largest
+the largest::
 
     E_q[log likelihood] - KL(q || prior),        prior p(w) proportional to 1 / |w| .
 
-Write w = theta (1 + sqrt(alpha) e) with e ~ N(0, 1). Then the logarithms of |theta| cancel:
+Write w = theta (1 + sqrt(alpha) e) with e ~ N(0, 1). Then the logarithms of theta's size cancel::
 
     KL = -1/2 log(2 pi e alpha) + E log|1 + sqrt(alpha) e| + constant
        = E log|e + 1 / sqrt(alpha)| - E log|e| .
 
 The prior has no integral, so the constant is free. The second line is the choice of Molchanov et
 al.: KL falls to 0 as alpha grows. With x = 1 / sqrt(2 alpha) and Dawson's integral
-D(x) = exp(-x^2) int_0^x exp(t^2) dt,
+D(x) = exp(-x^2) int_0^x exp(t^2) dt::
 
     d KL / d log(alpha) = -x D(x),        KL = 2 int_0^x D(u) du .
 

@@ -1,0 +1,105 @@
+"""The API page has every public name of `lib`, and each of them is used in the book."""
+
+import ast
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "book" / "api.md").read_text()
+# Helpers of the library itself, and scripts: nobody else calls them.
+INTERNAL = {"lib.validation", "lib.progress", "lib.checks.common", "lib.experiments.__main__"}
+MEMBERS = re.compile(r"automodule:: ([\w.]+)\n   :members:(\n   :imported-members:)?")
+DOCUMENTED = {module: bool(imported) for module, imported in MEMBERS.findall(PAGE)}
+FUNCTIONS = set(re.findall(r"autofunction:: ([\w.]+)", PAGE))
+
+
+def modules():
+    """Names of all modules of the library."""
+    for path in (ROOT / "lib").rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def defined(module):
+    """Public functions and classes that a module defines itself."""
+    for name, value in vars(importlib.import_module(module)).items():
+        of_module = getattr(value, "__module__", None) == module
+        if of_module and not name.startswith("_") and callable(value):
+            yield name
+
+
+def public():
+    """Every public function and class: module, name.
+
+    A package says what is public in its `__all__`. In a module that stands for itself, everything
+    is, but for the checks of arguments that modules share.
+    """
+    packages = {name: importlib.import_module(name) for name in modules()}
+    packages = {name: package for name, package in packages.items() if hasattr(package, "__all__")}
+    for name, package in packages.items():
+        for exported in package.__all__:
+            if inspect.isroutine(value := getattr(package, exported)) or inspect.isclass(value):
+                yield name, exported
+    for name in modules():
+        parent = name.rpartition(".")[0]
+        exported_by_parent = parent in packages and parent != "lib.checks"
+        if name in packages or name in INTERNAL or exported_by_parent:
+            continue
+        for each in defined(name):
+            if not each.startswith("check_"):
+                yield name, each
+
+
+@pytest.mark.parametrize(("module", "name"), sorted(public()))
+def test_is_on_the_page_and_documented(module, name):
+    assert module in DOCUMENTED, f"add automodule:: {module} to book/api.md"
+    value = getattr(importlib.import_module(module), name)
+    if value.__module__ != module:
+        assert DOCUMENTED[module], f"{module} exports {name}: it needs :imported-members:"
+    assert inspect.getdoc(value), f"{module}.{name} has no docstring"
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_single_functions_exist(name):
+    module, _, function = name.rpartition(".")
+    assert inspect.getdoc(getattr(importlib.import_module(module), function))
+
+
+def words():
+    """Every name in the code of the notebooks, and of the experiments whose tables they show."""
+    for path in (ROOT / "book").rglob("*.ipynb"):
+        for cell in nbformat.read(path, as_version=4).cells:
+            if cell.cell_type == "code":
+                yield from re.findall(r"\w+", cell.source)
+    for path in (ROOT / "lib" / "experiments").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Name):
+                yield node.id
+            elif isinstance(node, ast.Attribute):
+                yield node.attr
+
+
+THROUGH = {  # what readers get or use by way of a function that the book calls
+    "Comparison": "paired_difference",
+    "Decomposition": "bias_variance",
+    "Evaluation": "evaluate",
+    "History": "fit",
+    "Role": "ROLES",
+    "SpokenDigits": "load_spoken_digits",
+    "UciSettings": "uci_settings",
+    "constrain_norms": "fit",
+    "reuters_topics": "load_reuters",
+    "sigmoid_mean": "sigmoid_moments",
+    "use_style": "plotting",
+}
+
+
+def test_every_public_name_is_used():
+    used = set(words())
+    unused = {name for _, name in public() if name not in used and THROUGH.get(name) not in used}
+    assert unused == set()
