@@ -27,9 +27,8 @@ from traitlets.config import Config
 ROOT = Path(__file__).resolve().parent.parent
 STUB = """# Write your code here, in place of the next line.
 raise NotImplementedError("not written yet")"""
-CONFIG = Config(
-    ClearSolutions={"code_stub": {"python": STUB}, "text_stub": "*Write your answer here.*"}
-)
+TEXT_STUB = "*Write your answer here.*"
+CONFIG = Config(ClearSolutions={"code_stub": {"python": STUB}, "text_stub": TEXT_STUB})
 RELEASE = (
     LockCells,
     ClearSolutions,
@@ -44,7 +43,7 @@ OPENING = re.compile(r"^(`{3,}|:{3,})\{([\w:-]+)\} *(.*)$")
 OPTION = re.compile(r"^:[\w-]+:")
 ROLE = re.compile(r"\{[\w:-]+\}`([^`]*)`")
 TARGET = re.compile(r"^\([\w:.-]+\)=\n", flags=re.MULTILINE)
-LINK = re.compile(r"\]\((?!https?:|#|/)([^)]+)\)")
+LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?:|#|/)([^)]+)\)")
 
 
 def student_copy(source):
@@ -60,16 +59,35 @@ def student_copy(source):
     str
         The copy, as it is written to exercises/<part>.ipynb.
     """
-    notebook = nbformat.read(source, as_version=4)
-    notebook.cells = without_solution_text(notebook.cells)
-    plain = Plain(folder=f"../book/{source.parent.name}")
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            cell.source = plain.markdown(cell.source)
+    notebook = plain_notebook(source, folder=f"../book/{source.parent.name}")
     for preprocessor in RELEASE:
         notebook, _ = preprocessor(config=CONFIG).preprocess(notebook, {})
     nbformat.validate(notebook)
     return nbformat.writes(notebook) + "\n"
+
+
+def plain_notebook(source, folder=None):
+    """Read an exercise notebook, and write what only the book's builder understands in Markdown.
+
+    Parameters
+    ----------
+    source : pathlib.Path
+        book/<part>/exercises.ipynb.
+    folder : str, optional
+        Where the source lies, seen from the copy. Without it, links to pages become plain text.
+
+    Returns
+    -------
+    nbformat.NotebookNode
+        With the solutions that nbgrader cuts out, and without those that the book folds away.
+    """
+    notebook = nbformat.read(source, as_version=4)
+    notebook.cells = without_solution_text(notebook.cells)
+    plain = Plain(folder)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = plain.markdown(cell.source)
+    return notebook
 
 
 def without_solution_text(cells):
@@ -92,8 +110,9 @@ class Plain:
 
     Parameters
     ----------
-    folder : str
-        Where the source notebook lies, seen from the copy: its relative links start there.
+    folder : str or None
+        Where the source notebook lies, seen from the copy: its relative links start there. Without
+        it they are text.
     """
 
     def __init__(self, folder):
@@ -104,7 +123,13 @@ class Plain:
         """Rewrite one cell."""
         text = self.directives(TARGET.sub("", text).split("\n"))
         text = ROLE.sub(lambda role: role[1].split(" <")[0], text)
-        return LINK.sub(lambda link: f"]({posixpath.normpath(f'{self.folder}/{link[1]}')})", text)
+        return LINK.sub(self.link, text)
+
+    def link(self, match):
+        """Rewrite one relative link."""
+        if self.folder is None:
+            return match[1]
+        return f"[{match[1]}]({posixpath.normpath(f'{self.folder}/{match[2]}')})"
 
     def directives(self, lines):
         """Rewrite every directive among these lines, the nested ones too."""
