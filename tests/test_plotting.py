@@ -76,3 +76,76 @@ def test_signed_images_have_zero_in_the_middle_of_the_scale(ax):
     plotting.draw_images([ax], np.array([[[-1.0, 0.5]]]), ["weights"])
     assert ax.images[0].get_clim() == (-1.0, 1.0)
     assert ax.get_title() == "weights"
+
+
+ALT = "Two bars, dropped and kept; the second grows with the keep probability."
+
+
+def bars(fig, keep_prob):
+    fig.subplots().bar([0, 1], [1 - keep_prob, keep_prob])
+
+
+def moving(**changes):
+    settings = {"draw": bars, "values": [0.2, 0.5, 0.8], "label": "keep probability", "alt": ALT}
+    return plotting.MovingFigure(**(settings | {"figsize": (2, 1), "dpi": 50} | changes))
+
+
+def test_a_moving_figure_has_a_frame_a_value_and_leaves_no_figure_open():
+    figure = moving()
+    assert len(set(figure.frames)) == 3
+    assert all(frame.startswith(b"\x89PNG") for frame in figure.frames)
+    assert plt.get_fignums() == []
+    assert figure._repr_png_() == figure.frames[0]
+    assert repr(figure) == "<MovingFigure: keep probability from 0.2 to 0.8, 3 frames>"
+
+
+def test_a_moving_figure_can_be_moved_by_keyboard_and_is_still_without_scripts():
+    page = moving(start=1, text=lambda p: f"{p:.0%}")._repr_html_()
+    assert 'type="range" min="0" max="2" step="1" value="1"' in page
+    assert 'aria-valuetext="50%"' in page
+    assert ">keep probability</label>" in page
+    assert "<p hidden>" in page  # the script shows it
+    assert f'alt="{ALT}"' in page
+    assert "http" not in page  # no network
+
+
+def test_a_moving_figure_starts_where_it_is_told():
+    assert moving(start=-1)._repr_png_() == moving().frames[2]
+
+
+def test_a_moving_figure_escapes_what_it_is_given():
+    page = moving(label="a < b", text=lambda p: f"</script>{p}")._repr_html_()
+    assert "a &lt; b</label>" in page
+    assert page.count("</script>") == 1
+
+
+def test_equal_moving_figures_share_their_id_and_others_do_not():
+    def name(figure):
+        return figure._repr_html_().split('id="')[1].split('"')[0]
+
+    assert name(moving()) == name(moving())
+    assert name(moving()) != name(moving(values=[0.1, 0.9]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"values": [0.5]}, ValueError, "at least two, got 1"),
+        ({"alt": "bars"}, ValueError, "alt must say"),
+        ({"start": 3}, ValueError, "start must be from -3 to 2, got 3"),
+        ({"start": 0.5}, TypeError, "start must be a whole number"),
+        ({"dpi": 0}, ValueError, "dpi must be at least 1"),
+    ],
+)
+def test_a_moving_figure_refuses(changes, error, message):
+    with pytest.raises(error, match=message):
+        moving(**changes)
+
+
+def test_a_frame_that_fails_leaves_no_figure_open():
+    def fails(fig, value):
+        raise RuntimeError("no frame")
+
+    with pytest.raises(RuntimeError, match="no frame"):
+        moving(draw=fails)
+    assert plt.get_fignums() == []

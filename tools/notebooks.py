@@ -16,6 +16,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+MOVING = 'class="moving-figure"'  # its frames are image data too
 KERNEL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -47,6 +48,8 @@ def clean(notebook):
         for output in cell.outputs:
             for mime in [mime for mime in output.get("data", {}) if mime.startswith("image/")]:
                 del output.data[mime]
+            if MOVING in output.get("data", {}).get("text/html", ""):
+                del output.data["text/html"]
             if "metadata" in output:
                 output.metadata = {}
 

@@ -4,12 +4,14 @@ Importing this package sets matplotlib's style.
 """
 
 from lib.plotting.curves import interval_band, label, seed_dots
+from lib.plotting.moving import MovingFigure
 from lib.plotting.network import draw_network
 from lib.plotting.style import ROLES, Role, use_style
 from lib.plotting.tiles import draw_images, draw_mask
 
 __all__ = [
     "ROLES",
+    "MovingFigure",
     "Role",
     "draw_images",
     "draw_mask",
