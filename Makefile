@@ -5,22 +5,25 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PORT ?= 8000
+COURSE ?= _build/course
 NOTEBOOKS ?= $(wildcard book/*.ipynb book/*/*.ipynb)
 
 export TQDM_DISABLE := 1
 export OMP_NUM_THREADS := 1
 
-.PHONY: help book test serve bench exercises outputs clean
+.PHONY: help book test serve browser-test bench exercises course outputs clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make book       build the book, executing its notebooks"
-	@echo "make test       check the code, the notebooks and the exercises"
-	@echo "make serve      show the built book at http://127.0.0.1:$(PORT)"
-	@echo "make bench      time the layers, the samples and the enumeration"
-	@echo "make exercises  write the students' copies of the exercises"
-	@echo "make outputs    run the notebooks and store their text outputs"
-	@echo "make clean      remove what was built"
+	@echo "make book          build the book, executing its notebooks"
+	@echo "make test          check the code, the notebooks and the exercises"
+	@echo "make serve         show the built book at http://127.0.0.1:$(PORT)"
+	@echo "make browser-test  open every page in Chromium, and check it"
+	@echo "make bench         time the layers, the samples and the enumeration"
+	@echo "make exercises     write the students' copies of the exercises"
+	@echo "make course        lay out an nbgrader course in $(COURSE)"
+	@echo "make outputs       run the notebooks and store their text outputs"
+	@echo "make clean         remove what was built"
 
 $(READY): requirements.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
@@ -42,11 +45,21 @@ test: $(READY)
 serve: book
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
 
+tools/browser/node_modules: tools/browser/package-lock.json
+	cd tools/browser && npm ci --no-audit --no-fund --silent
+	@touch $@
+
+browser-test: book tools/browser/node_modules
+	node tools/browser/check.mjs _build/html
+
 bench: $(READY)
 	$(BIN)/python tools/bench.py
 
 exercises: $(READY)
 	$(BIN)/python tools/exercises.py
+
+course: $(READY)
+	$(BIN)/python tools/course.py $(COURSE)
 
 outputs: $(READY)
 	$(BIN)/python tools/notebooks.py $(NOTEBOOKS)

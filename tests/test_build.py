@@ -40,7 +40,8 @@ def book(tmp_path):
     settings["sphinx"]["local_extensions"] = dict.fromkeys(extensions, str(ROOT / "tools"))
     (tmp_path / "_config.yml").write_text(yaml.safe_dump(settings))
     (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/page\n")
-    shutil.copytree(ROOT / "book" / "_static", tmp_path / "book" / "_static")
+    for folder in ("_static", "_templates"):
+        shutil.copytree(ROOT / "book" / folder, tmp_path / "book" / folder)
     shutil.copy(ROOT / "book" / "references.bib", tmp_path / "book")
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "__init__.py").touch()
