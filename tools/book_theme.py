@@ -2,7 +2,8 @@
 
 Nothing is left of Thebe: it would fetch its program and a kernel from the network, and it declares
 its settings twice, which is an error in every browser. A folded cell is called by the words that it
-shows, the empty corner of a table is no heading, and a bibliography is a list. (What the theme brings along is mended in book/_templates, book.css and book.js.)
+shows, the empty corner of a table is no heading, and a bibliography is a list. (What the theme
+brings along is mended in book/_templates, book.css and book.js.)
 """
 
 import re
