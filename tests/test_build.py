@@ -7,8 +7,11 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import book_execution
+import book_launch
+import book_theme
 import nbformat
 import pytest
 import yaml
@@ -60,12 +63,15 @@ def write_page(book, text, source):
     nbformat.write(notebook, book / "book" / "page.ipynb")
 
 
+ADDRESS = "https://github.com/somebody/somewhere"
+
+
 def build(book):
     """Build the book as `make book` does; return the exit code, and what was printed."""
     result = subprocess.run(
         [BIN / "jupyter-book", "build", ".", "-W", "--keep-going", "-n"],
         cwd=book,
-        env={**os.environ, "PYTHONPATH": str(book), "NO_COLOR": "1"},
+        env={**os.environ, "PYTHONPATH": str(book), "NO_COLOR": "1", "BOOK_REPOSITORY": ADDRESS},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -87,6 +93,9 @@ def test_a_change_in_lib_changes_the_page(book):
     assert "the answer is 41" in html
     assert "executed book/page.ipynb" in log
     assert "SOLUTION" not in html
+    # With an address there are buttons; Thebe, which would load a program, is gone.
+    assert "mybinder.org/v2/gh/somebody/somewhere/main" in html
+    assert "thebe" not in html.lower()
     # Formulas need no script, and keep their number. The root page opens the landing page.
     assert "<math" in html
     assert "window.MathJax" not in html
@@ -148,6 +157,38 @@ def test_fingerprint(tmp_path):
     for name in ("one.lock", "one.part"):
         (results / name).touch()
         assert not changed()
+
+
+@pytest.mark.parametrize(
+    ("url", "variable", "expected"),
+    [("", None, ""), ("", ADDRESS + "/", ADDRESS), ("https://github.com/a/b", ADDRESS, None)],
+)
+def test_buttons_need_an_address(monkeypatch, url, variable, expected):
+    monkeypatch.delenv("BOOK_REPOSITORY", raising=False)
+    if variable:
+        monkeypatch.setenv("BOOK_REPOSITORY", variable)
+    config = SimpleNamespace(html_theme_options={"repository_url": url})
+    book_launch.set_address(None, config)
+    assert config.html_theme_options["repository_url"] == (url if expected is None else expected)
+    assert ("launch_buttons" in config.html_theme_options) == bool(url or variable)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("<th></th>", "<td></td>"),
+        ('<th class="head"><p></p></th>', '<td class="head"></td>'),
+        ("<th><p>unit</p></th>", "<th><p>unit</p></th>"),
+        ('<div role="doc-biblioentry">', '<div role="listitem">'),
+        ('<summary aria-label="Toggle hidden content">', "<summary>"),
+        ('<script type="text/x-thebe-config">\n{}\n</script>', ""),
+    ],
+)
+def test_what_is_mended_on_a_page(before, after):
+    context = {"body": before, "script_files": ["thebe.js", "book.js"], "css_files": []}
+    book_theme.mend(None, "page", "page.html", context, None)
+    assert context["body"] == after
+    assert context["script_files"] == ["book.js"]
 
 
 FORMULAS = [
