@@ -11,13 +11,14 @@ NOTEBOOKS ?= $(wildcard book/*.ipynb book/*/*.ipynb)
 export TQDM_DISABLE := 1
 export OMP_NUM_THREADS := 1
 
-.PHONY: help book test serve browser-test bench exercises course outputs clean
+.PHONY: help book test serve pdf browser-test bench exercises course outputs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make book          build the book, executing its notebooks"
 	@echo "make test          check the code, the notebooks and the exercises"
 	@echo "make serve         show the built book at http://127.0.0.1:$(PORT)"
+	@echo "make pdf           print the whole book to _build/dropout.pdf"
 	@echo "make browser-test  open every page in Chromium, and check it"
 	@echo "make bench         time the layers, the samples and the enumeration"
 	@echo "make exercises     write the students' copies of the exercises"
@@ -48,6 +49,10 @@ serve: book
 tools/browser/node_modules: tools/browser/package-lock.json
 	cd tools/browser && npm ci --no-audit --no-fund --silent
 	@touch $@
+
+pdf: $(READY) tools/browser/node_modules
+	$(BIN)/jupyter-book build . --builder singlehtml -W --keep-going -n
+	node tools/browser/pdf.mjs _build/singlehtml _build/dropout.pdf
 
 browser-test: book tools/browser/node_modules
 	node tools/browser/check.mjs _build/html

@@ -12,6 +12,8 @@ import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from lib.experiments import EXPERIMENTS
+
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "book").rglob("*.ipynb"))
 IN_PARTS = [path for path in NOTEBOOKS if path.parent != ROOT / "book"]  # not the landing page
@@ -235,6 +237,19 @@ def test_every_page_is_in_the_table_of_contents():
     chapters = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
     pages = {path.relative_to(ROOT).with_suffix("").as_posix() for path in PAGES}
     assert {toc["root"], *chapters} == pages
+
+
+def test_results_have_a_section_for_each_experiment_and_the_overview_says_the_same():
+    text = "\n".join(cell.source for cell in read(RESULTS).cells if cell.cell_type == "markdown")
+    overview = dict(re.findall(r"^\| \[.*\]\(results-([\w-]+)\) .* (\w+) \|$", text, re.MULTILINE))
+    sections = dict(
+        re.findall(
+            r"^\(results-([\w-]+)\)=\n(?:(?!^\().*\n)*?.*Reproduced: (\w+)", text, re.MULTILINE
+        )
+    )
+    assert list(overview) == list(sections) == list(EXPERIMENTS)
+    assert overview == sections
+    assert set(overview.values()) <= {"yes", "partly", "no"}
 
 
 # The rules themselves: each must find its fault.

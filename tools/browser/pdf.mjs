@@ -1,0 +1,102 @@
+// Print the whole book, built as one page, to a PDF.
+//
+//     node pdf.mjs FOLDER OUTPUT.pdf
+//
+// What is folded is unfolded. Solutions of exercises and answers of quizzes move to an appendix at
+// the end, each with a link from where it was and back.
+
+import { join } from "node:path";
+import { launch, serve } from "./book.mjs";
+
+const [folder, output] = process.argv.slice(2);
+if (!output) throw new Error("say which folder holds the book on one page, and where the PDF goes");
+const { server, address } = await serve(folder);
+const browser = await launch();
+const page = await browser.newPage();
+// Sphinx writes the page into book/, and its paths as if it stood at the top: there we open it.
+await page.route(`${address}/whole-book.html`, (route) => {
+  route.fulfill({ path: join(folder, "book", "index.html"), contentType: "text/html; charset=utf-8" });
+});
+await page.goto(`${address}/whole-book.html`, { waitUntil: "load" });
+await page.emulateMedia({ media: "print", colorScheme: "light" });
+
+const counts = await page.evaluate(async () => {
+  const article = document.querySelector("article");
+  const appendix = document.createElement("section");
+  appendix.innerHTML = "<h1>Appendix: solutions and answers</h1>";
+  let number = 0;
+  const move = (block, title, from) => {
+    number += 1;
+    const here = document.createElement("p");
+    here.innerHTML = `<a href="#appendix-${number}" id="from-${number}">${from}, in the appendix</a>`;
+    block.replaceWith(here);
+    const entry = document.createElement("section");
+    entry.id = `appendix-${number}`;
+    const heading = document.createElement("h2");
+    heading.textContent = title;
+    const back = document.createElement("p");
+    back.innerHTML = `<a href="#from-${number}">back to the text</a>`;
+    entry.append(heading, block, back);
+    appendix.append(entry);
+  };
+  const pageOf = (block) => {
+    let title = "";
+    for (const each of article.querySelectorAll("h1, h2")) {
+      if (!(each.compareDocumentPosition(block) & Node.DOCUMENT_POSITION_FOLLOWING)) break;
+      const text = each.textContent.replace(/#$/, "").trim();
+      if (each.tagName === "H1" || !/^(Quiz|In short)/.test(text)) title = text;
+    }
+    return title;
+  };
+  for (const block of [...article.querySelectorAll("div.solution")]) {
+    move(block, `Solution: ${pageOf(block)}`, "Solution");
+  }
+  for (const block of [...article.querySelectorAll("details.sd-dropdown")]) {
+    const question = block.querySelector("summary").textContent.trim();
+    const asked = document.createElement("p");
+    asked.innerHTML = "<strong></strong>";
+    asked.firstChild.textContent = question;
+    block.before(asked);
+    move(block, question, "Answer");
+  }
+  article.append(appendix);
+  appendix.classList.add("new-page");
+  for (const each of article.querySelectorAll(".section-number")) {
+    if (/^\d+\.\s*$/.test(each.textContent)) each.closest("section").classList.add("new-page");
+  }
+  for (const each of document.querySelectorAll("details")) each.open = true;
+  for (const each of document.querySelectorAll(".admonition.dropdown, .toggle-hidden")) {
+    each.classList.remove("toggle-hidden");
+  }
+  for (const each of document.images) each.loading = "eager";
+  await Promise.all([...document.images].map((each) => each.decode().catch(() => {})));
+  await document.fonts.ready;
+  return { moved: number, images: document.images.length, formulas: document.querySelectorAll("math").length };
+});
+
+await page.addStyleTag({
+  content: `
+    .bd-sidebar-primary, .bd-sidebar-secondary, .bd-header-article, .prev-next-footer,
+    .bd-footer-content, .headerlink, .toggle-button, .copybtn, .moving-figure p { display: none !important; }
+    .bd-container, .bd-container__inner, .bd-main, .bd-content, .bd-article-container { display: block !important; max-width: none !important; }
+    .new-page { break-before: page; }
+    .cell_input, .cell_output, .highlight, pre, figure, tr { break-inside: avoid; }
+    h1, h2, h3, h4 { break-after: avoid; }
+    pre { white-space: pre-wrap !important; overflow-wrap: anywhere; }
+    .cell_output img { max-height: 200mm; }`,
+});
+await page.pdf({
+  path: output,
+  format: "A4",
+  scale: 0.78,
+  margin: { top: "18mm", bottom: "18mm", left: "17mm", right: "17mm" },
+  printBackground: true,
+  outline: true,
+  tagged: true,
+  displayHeaderFooter: true,
+  headerTemplate: "<span></span>",
+  footerTemplate: '<div style="font-size:8px;width:100%;text-align:center"><span class="pageNumber"></span></div>',
+});
+await browser.close();
+server.close();
+console.log(`${output}: ${counts.images} images, ${counts.formulas} formulas, ${counts.moved} answers in the appendix`);
