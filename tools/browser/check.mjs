@@ -76,8 +76,11 @@ async function open(path, theme, width) {
   return { context, page, where, bytes: () => bytes };
 }
 
-/** Unfold what is folded and scroll through, so that every image is asked for and everything seen. */
+/** Unfold what is folded, at once and without fading in, and ask for every image. */
 async function unfold(page) {
+  await page.addStyleTag({
+    content: "*, ::before, ::after { animation: none !important; transition: none !important; }",
+  });
   await page.evaluate(async () => {
     for (const each of document.querySelectorAll("details")) each.open = true;
     for (const each of document.querySelectorAll("img")) each.loading = "eager";
