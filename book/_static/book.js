@@ -1,7 +1,8 @@
 // What is wider than its place scrolls. Make that possible with the keyboard, where it is needed.
 
 function makeReachable() {
-  const wide = "div.math .formula, .pst-scrollable-table-container, .cell_output .output";
+  const wide =
+    "div.math .formula, dl.py span.math, .pst-scrollable-table-container, .cell_output .output";
   for (const each of document.querySelectorAll(wide)) {
     if (each.scrollWidth > each.clientWidth) {
       each.tabIndex = 0;
