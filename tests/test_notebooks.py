@@ -51,16 +51,15 @@ def tags(cell):
     return set(cell.metadata.get("tags", []))
 
 
-def is_figure(output):
-    data = output.get("data", {})
-    return data.get("text/plain", "").startswith(("<Figure size", "<MovingFigure")) or any(
-        mime.startswith("image/") for mime in data
-    )
-
-
 def moves(output):
     """Whether it is a figure with a slider: its alt text is an argument of its own."""
     return output.get("data", {}).get("text/plain", "").startswith("<MovingFigure")
+
+
+def is_figure(output):
+    data = output.get("data", {})
+    drawn = data.get("text/plain", "").startswith("<Figure size")
+    return drawn or moves(output) or any(mime.startswith("image/") for mime in data)
 
 
 # Each rule yields what is wrong, with the cell's number.
