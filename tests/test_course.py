@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from exercise_cells import is_function, read
 from nbgrader.api import Gradebook
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,25 +43,10 @@ def nbgrader(course, *arguments):
     return result.stdout
 
 
-def read(path):
-    return nbformat.read(path, as_version=4)
-
-
-def functions(notebook):
-    """The cells of a notebook in which students write a function."""
-    return [
-        cell
-        for cell in notebook.cells
-        if cell.cell_type == "code"
-        and cell.metadata.get("nbgrader", {}).get("solution")
-        and not cell.metadata.nbgrader.grade
-    ]
-
-
 def hand_in(course, student, bodies):
     """Hand in the released notebook; `bodies` replaces the stubs by place."""
     notebook = read(course / "release" / PART / f"{PART}.ipynb")
-    for place, cell in enumerate(functions(notebook)):
+    for place, cell in enumerate(filter(is_function, notebook.cells)):
         if place in bodies:
             cell.source = bodies[place]
     folder = course / "submitted" / student / PART
@@ -76,7 +62,7 @@ def course(tmp_path_factory):
     assert result.returncode == 0, result.stderr
     nbgrader(course, "generate_assignment", PART, "--create")
 
-    sources = functions(read(course / "source" / PART / f"{PART}.ipynb"))
+    sources = filter(is_function, read(course / "source" / PART / f"{PART}.ipynb").cells)
     right = {place: cell.source for place, cell in enumerate(sources)}
 
     def with_body(place, body):

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nbformat
 import pytest
+from exercise_cells import grading, is_function, read
 from nbgrader.nbgraderformat import MetadataValidator
 
 import exercises
@@ -16,20 +16,8 @@ SOURCES = sorted(ROOT.glob("book/*/exercises.ipynb"))
 by_part = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.parent.name)
 
 
-def read(path):
-    return nbformat.read(path, as_version=4)
-
-
 def copy_of(source):
     return ROOT / "exercises" / f"{source.parent.name}.ipynb"
-
-
-def grading(cell):
-    return cell.metadata.get("nbgrader", {"grade": False, "solution": False, "locked": False})
-
-
-def is_function(cell):
-    return cell.cell_type == "code" and grading(cell)["solution"] and not grading(cell)["grade"]
 
 
 def is_given(cell):
