@@ -211,7 +211,7 @@ def test_check_option_sees_a_stale_copy(tmp_path, monkeypatch, capsys):
         ),
         (
             "```{dropdown} Hint\nThink.\n```",
-            "<details>\n<summary>Hint</summary>\n\nThink.\n\n</details>",
+            "<details>\n<summary>Hint (unfold)</summary>\n\nThink.\n\n</details>",
         ),
         ("```{note}\nOne.\nTwo.\n```", "> **Note.** One.\n> Two."),
         ("```{math}\n:label: eq-1\nx = 1\n```", "$$\nx = 1\n$$"),

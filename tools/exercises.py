@@ -154,7 +154,8 @@ class Plain:
             self.n_exercises += 1
             return f"**Exercise {self.n_exercises}.** {title}".rstrip() + f"\n\n{body}"
         if name == "dropdown":
-            return f"<details>\n<summary>{title}</summary>\n\n{body}\n\n</details>"
+            # Not every JupyterLab draws a triangle there: the word says that it opens.
+            return f"<details>\n<summary>{title} (unfold)</summary>\n\n{body}\n\n</details>"
         if name == "math":
             return f"$$\n{body}\n$$"
         if name in ADMONITIONS:
