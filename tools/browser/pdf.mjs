@@ -24,46 +24,39 @@ const counts = await page.evaluate(async () => {
   const article = document.querySelector("article");
   const appendix = document.createElement("section");
   appendix.innerHTML = "<h1>Appendix: solutions and answers</h1>";
+  appendix.classList.add("new-page");
   let number = 0;
-  const move = (block, title, from) => {
+  const move = (block, name, chapter) => {
     number += 1;
     const here = document.createElement("p");
-    here.innerHTML = `<a href="#appendix-${number}" id="from-${number}">${from}, in the appendix</a>`;
+    here.innerHTML = `<a href="#appendix-${number}" id="from-${number}">${name} in the appendix</a>`;
     block.replaceWith(here);
-    const entry = document.createElement("section");
-    entry.id = `appendix-${number}`;
-    const heading = document.createElement("h2");
-    heading.textContent = title;
     const back = document.createElement("p");
     back.innerHTML = `<a href="#from-${number}">back to the text</a>`;
-    entry.append(heading, block, back);
-    appendix.append(entry);
+    block.id ||= `appendix-${number}`;
+    here.firstChild.href = `#${block.id}`;
+    chapter.append(block, back);
   };
-  const pageOf = (block) => {
-    let title = "";
-    for (const each of article.querySelectorAll("h1, h2")) {
-      if (!(each.compareDocumentPosition(block) & Node.DOCUMENT_POSITION_FOLLOWING)) break;
-      const text = each.textContent.replace(/#$/, "").trim();
-      if (each.tagName === "H1" || !/^(Quiz|In short)/.test(text)) title = text;
+  // Each page of the book is a section of its own behind an anchor that names it.
+  for (const anchor of article.querySelectorAll('span[id^="document-"]')) {
+    const page = anchor.nextElementSibling;
+    page.classList.add("new-page");
+    const chapter = document.createElement("section");
+    const heading = document.createElement("h2");
+    heading.textContent = page.querySelector("h2").textContent.replace(/#$/, "");
+    chapter.append(heading);
+    for (const solution of page.querySelectorAll("div.solution")) {
+      move(solution, "Solution", chapter);
     }
-    return title;
-  };
-  for (const block of [...article.querySelectorAll("div.solution")]) {
-    move(block, `Solution: ${pageOf(block)}`, "Solution");
-  }
-  for (const block of [...article.querySelectorAll("details.sd-dropdown")]) {
-    const question = block.querySelector("summary").textContent.trim();
-    const asked = document.createElement("p");
-    asked.innerHTML = "<strong></strong>";
-    asked.firstChild.textContent = question;
-    block.before(asked);
-    move(block, question, "Answer");
+    for (const answer of page.querySelectorAll("details.sd-dropdown")) {
+      const asked = document.createElement("p");
+      asked.innerHTML = `<strong>${answer.querySelector(".sd-summary-text").innerHTML}</strong>`;
+      answer.before(asked);
+      move(answer, "Answer", chapter);
+    }
+    if (chapter.childElementCount > 1) appendix.append(chapter);
   }
   article.append(appendix);
-  appendix.classList.add("new-page");
-  for (const each of article.querySelectorAll(".section-number")) {
-    if (/^\d+\.\s*$/.test(each.textContent)) each.closest("section").classList.add("new-page");
-  }
   for (const each of document.querySelectorAll("details")) each.open = true;
   for (const each of document.querySelectorAll(".admonition.dropdown, .toggle-hidden")) {
     each.classList.remove("toggle-hidden");
@@ -77,12 +70,15 @@ const counts = await page.evaluate(async () => {
 await page.addStyleTag({
   content: `
     .bd-sidebar-primary, .bd-sidebar-secondary, .bd-header-article, .prev-next-footer,
-    .bd-footer-content, .headerlink, .toggle-button, .copybtn, .moving-figure p { display: none !important; }
+    .bd-footer-content, .headerlink, .toggle-button, .copybtn, .moving-figure p, details.hide > summary,
+    .sd-summary-state-marker { display: none !important; }
     .bd-container, .bd-container__inner, .bd-main, .bd-content, .bd-article-container { display: block !important; max-width: none !important; }
     .new-page { break-before: page; }
     .cell_input, .cell_output, .highlight, pre, figure, tr { break-inside: avoid; }
     h1, h2, h3, h4 { break-after: avoid; }
     pre { white-space: pre-wrap !important; overflow-wrap: anywhere; }
+    * { box-shadow: none !important; } /* a shadow is printed as a picture */
+    .solution, .solution .cell_input, details { break-inside: auto !important; }
     .cell_output img { max-height: 200mm; }`,
 });
 await page.pdf({
