@@ -2,7 +2,7 @@
 
 function makeReachable() {
   const wide =
-    "div.math .formula, dl.py span.math, .pst-scrollable-table-container, .cell_output .output";
+    "div.math .formula, span.math, .pst-scrollable-table-container, .cell_output .output";
   for (const each of document.querySelectorAll(wide)) {
     if (each.scrollWidth > each.clientWidth) {
       each.tabIndex = 0;

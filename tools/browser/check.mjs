@@ -3,9 +3,10 @@
 //     node check.mjs FOLDER [--only PART_OF_A_PATH] [--screenshots FOLDER]
 //
 // On each page, light and dark, at 1280 and at 360 pixels: no accessibility violation (axe-core,
-// every rule), no message of the browser's console, nothing wider than the screen, every image
-// loaded and described, no request that leaves the book. Once a page: every link inside the book
-// leads to a page and a place on it, the page's weight, and that the search finds it.
+// every rule), no message of the browser's console, nothing wider than the screen, no formula cut
+// off, every image loaded and described, no request that leaves the book. Once a page: every link
+// inside the book leads to a page and a place on it, the page's weight, and that the search finds
+// it.
 
 import { mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -104,11 +105,16 @@ async function checkView(path, theme, width) {
         .filter((each) => each.checkVisibility())
         .filter((each) => !each.complete || each.naturalWidth === 0 || !each.hasAttribute("alt"))
         .map((each) => each.getAttribute("src")),
+      cut: [...document.querySelectorAll("article :is(span.math, div.math .formula)")]
+        .filter((each) => each.checkVisibility() && each.scrollWidth > each.clientWidth + 1)
+        .filter((each) => getComputedStyle(each).overflowX === "hidden" || each.tabIndex < 0)
+        .map((each) => each.textContent),
       unrendered: document.querySelectorAll("article mtext.math-error, article merror").length,
     }));
     if (seen.theme !== theme) report(path, where, `shows the ${seen.theme} theme`);
     if (seen.wide > 0) report(path, where, `is ${seen.wide} pixels wider than the screen`);
     for (const image of seen.images) report(path, where, `image not loaded or without alt: ${image}`);
+    for (const formula of seen.cut) report(path, where, `cut off, and can't be scrolled by keyboard: ${formula}`);
     if (seen.unrendered > 0) report(path, where, `${seen.unrendered} formulas are not rendered`);
 
     await page.evaluate(AXE);

@@ -52,7 +52,7 @@ const counts = await page.evaluate(async () => {
       const asked = document.createElement("p");
       asked.innerHTML = `<strong>${answer.querySelector(".sd-summary-text").innerHTML}</strong>`;
       answer.before(asked);
-      move(answer, "Answer", chapter);
+      move(answer, asked.textContent.startsWith("Hint") ? "Hint" : "Answer", chapter);
     }
     if (chapter.childElementCount > 1) appendix.append(chapter);
   }
@@ -60,6 +60,10 @@ const counts = await page.evaluate(async () => {
   for (const each of document.querySelectorAll("details")) each.open = true;
   for (const each of document.querySelectorAll(".admonition.dropdown, .toggle-hidden")) {
     each.classList.remove("toggle-hidden");
+  }
+  const long = (each) => each.textContent.split("\n").length > 20;
+  for (const each of [...document.querySelectorAll(".cell_input, .cell_output")].filter(long)) {
+    each.classList.add("long");
   }
   for (const each of document.images) each.loading = "eager";
   await Promise.all([...document.images].map((each) => each.decode().catch(() => {})));
@@ -78,7 +82,9 @@ await page.addStyleTag({
     h1, h2, h3, h4 { break-after: avoid; }
     pre { white-space: pre-wrap !important; overflow-wrap: anywhere; }
     * { box-shadow: none !important; } /* a shadow is printed as a picture */
-    .solution, .solution .cell_input, details { break-inside: auto !important; }
+    .solution, details, .long, .long .highlight, .long pre { break-inside: auto !important; }
+    /* What scrolls is not broken between pages. */
+    pre, .highlight, .pst-scrollable-table-container, .cell_output .output { overflow: visible !important; }
     .cell_output img { max-height: 200mm; }`,
 });
 await page.pdf({
