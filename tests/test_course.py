@@ -1,4 +1,4 @@
-"""The nbgrader course: five students hand in the exercises of one part, and are graded."""
+"""The nbgrader course: six students hand in the exercises of one part, and are graded."""
 
 import os
 import re
@@ -17,6 +17,8 @@ PART = "idea"
 SOLUTION = re.compile(r"### BEGIN SOLUTION\n(.*?)### END SOLUTION", re.DOTALL)
 FOREVER = "while True:\n    pass"
 WITHOUT_END = "while True:\n    print('again and again')"
+STUBBORN = "while True:\n    try:\n        pass\n    except:\n        pass"
+WARNING = "__import__('warnings').warn('take care')"
 
 
 def lay_out(folder, *parts):
@@ -70,12 +72,17 @@ def course(tmp_path_factory):
         lines = [indent + line for line in body.splitlines()]
         return "\n".join([head, *lines])
 
-    hand_in(course, "right", right)
+    begin = "    ### BEGIN SOLUTION\n"
+    warned = {place: f"{begin}    {WARNING}\n".join(right[place].split(begin)) for place in right}
+    assert all(WARNING in body for body in warned.values())
+    hand_in(course, "right", warned)
     hand_in(course, "half", {place: right[place] for place in (0, 1)})
     hand_in(course, "wrong", {place: with_body(place, "return 0") for place in right})
     hand_in(course, "forever", right | {3: with_body(3, FOREVER)})
     hand_in(course, "printing", right | {3: with_body(3, WITHOUT_END)})
-    nbgrader(course, "autograde", PART, "--Execute.timeout=3")
+    hand_in(course, "stubborn", right | {4: with_body(4, STUBBORN)})
+    limits = ["--Execute.timeout=3", "--Execute.iopub_timeout=1"]
+    nbgrader(course, "autograde", PART, *limits)
     return course
 
 
@@ -117,6 +124,12 @@ def test_an_endless_submission_is_stopped_and_the_rest_scored(course, student):
     assert scored(grades) == set(grades) - {"steps_needed_check", "steps_needed_hidden"}
     graded = course / "autograded" / student / PART / f"{PART}.ipynb"
     assert graded.stat().st_size < 1_000_000
+
+
+def test_what_stands_before_a_cell_that_cannot_be_stopped_is_scored(course):
+    grades = points(course, "stubborn")
+    last = {"paired_comparison_check", "paired_comparison_hidden"}
+    assert scored(grades) == set(grades) - last
 
 
 def test_feedback_shows_what_was_wrong(course):

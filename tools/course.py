@@ -18,6 +18,8 @@ from exercises import ROOT, STUB, TEXT_STUB, plain_notebook
 CONFIGURATION = f'''\
 """nbgrader's settings for the exercises of the Dropout book."""
 
+import os
+
 c = get_config()  # noqa: F821 - nbgrader provides it
 
 c.CourseDirectory.course_id = "dropout"
@@ -29,7 +31,12 @@ c.ClearSolutions.text_stub = {TEXT_STUB!r}
 # A cell that runs longer, or prints without end, is stopped, and scores nothing. All others count.
 c.Execute.timeout = 60
 c.Execute.interrupt_on_timeout = True
+# One that catches the interrupt holds up all that follow: those score nothing, what stands counts.
+c.Execute.raise_on_iopub_timeout = False
 c.LimitOutput.max_lines = 200
+
+# nbgrader takes a cell that writes to stderr for a failed one. A warning is no failure.
+os.environ["PYTHONWARNINGS"] = "ignore"
 '''
 
 
