@@ -29,12 +29,11 @@ const counts = await page.evaluate(async () => {
   const move = (block, name, chapter) => {
     number += 1;
     const here = document.createElement("p");
-    here.innerHTML = `<a href="#appendix-${number}" id="from-${number}">${name} in the appendix</a>`;
+    block.id ||= `appendix-${number}`;
+    here.innerHTML = `<a href="#${block.id}" id="from-${number}">${name} in the appendix</a>`;
     block.replaceWith(here);
     const back = document.createElement("p");
     back.innerHTML = `<a href="#from-${number}">back to the text</a>`;
-    block.id ||= `appendix-${number}`;
-    here.firstChild.href = `#${block.id}`;
     chapter.append(block, back);
   };
   // Each page of the book is a section of its own behind an anchor that names it.
