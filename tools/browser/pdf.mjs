@@ -24,7 +24,7 @@ const counts = await page.evaluate(async () => {
   const article = document.querySelector("article");
   const appendix = document.createElement("section");
   appendix.innerHTML = "<h1>Appendix: solutions and answers</h1>";
-  appendix.classList.add("new-page");
+  appendix.classList.add("appendix", "new-page");
   let number = 0;
   const move = (block, name, chapter) => {
     number += 1;
@@ -77,11 +77,13 @@ await page.addStyleTag({
     .sd-summary-state-marker { display: none !important; }
     .bd-container, .bd-container__inner, .bd-main, .bd-content, .bd-article-container { display: block !important; max-width: none !important; }
     .new-page { break-before: page; }
+    .appendix > h1 { display: block !important; } /* the theme prints no first heading */
     .cell_input, .cell_output, .highlight, pre, figure, tr { break-inside: avoid; }
     h1, h2, h3, h4 { break-after: avoid; }
     pre { white-space: pre-wrap !important; overflow-wrap: anywhere; }
-    * { box-shadow: none !important; } /* a shadow is printed as a picture */
-    .solution, details, .long, .long .highlight, .long pre { break-inside: auto !important; }
+    article *:not(#_):not(#_) { box-shadow: none !important; } /* a shadow is printed as a picture */
+    .solution, details, .long, .long div, .long pre { break-inside: auto !important; }
+    .long, .long div { display: block !important; }
     /* What scrolls is not broken between pages. */
     pre, .highlight, .pst-scrollable-table-container, .cell_output .output { overflow: visible !important; }
     .cell_output img { max-height: 200mm; }`,
