@@ -1,4 +1,4 @@
-"""What to do at prediction: sample masks, or scale the weights once."""
+"""What to do at prediction: sample masks, scale the weights once, measure batch norm anew."""
 
 import copy
 from contextlib import contextmanager
@@ -243,6 +243,65 @@ def weight_scaled(model):
         for dropout, following in _original_rule_dropouts(model):
             _receiver(model, dropout, following).weight.mul_(dropout.keep_prob)
     return _without_dropout(model)
+
+
+@torch.no_grad()
+def batch_norm_reestimated(model, batches):
+    """Copy a trained model, its batch normalization measured anew with masks off.
+
+    In training, batch normalization behind dropout stores the variance of units with masks, which
+    is too large at prediction. Here each such layer stores the average over the given batches, all
+    of equal weight, of what it sees without masks. (``torch.optim.swa_utils.update_bn`` leaves the
+    masks on.)
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Not changed.
+    batches : iterable of torch.Tensor
+        Inputs, at least one batch. Take them from the training set.
+
+    Returns
+    -------
+    torch.nn.Module
+        A deep copy in eval mode, of the same weights.
+
+    Raises
+    ------
+    ValueError
+        If there is no batch, or no batch normalization that stores statistics.
+
+    References
+    ----------
+    Li et al. (2019), *Understanding the disharmony between dropout and batch normalization by
+    variance shift*, CVPR.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(Dropout(0.5), nn.BatchNorm1d(2))
+    >>> batch = torch.tensor([[0.0, 4.0], [2.0, 8.0]])
+    >>> batch_norm_reestimated(net, [batch])[1].running_mean
+    tensor([1., 6.])
+    """
+    model = copy.deepcopy(model).eval()
+    kind = nn.modules.batchnorm._BatchNorm
+    norms = [m for m in model.modules() if isinstance(m, kind) and m.track_running_stats]
+    if not norms:
+        raise ValueError("model must have batch normalization that stores statistics, got none")
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the average over all batches since the reset
+        norm.train()
+    n_batches = 0
+    for batch in batches:
+        model(batch)
+        n_batches += 1
+    if n_batches == 0:
+        raise ValueError("batches must hold at least one batch, got none")
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return model.eval()
 
 
 def _original_rule_dropouts(module, following=()):

@@ -11,7 +11,13 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lib.inference import mc_samples, sampling, stochastic_layers, weight_scaled
+from lib.inference import (
+    batch_norm_reestimated,
+    mc_samples,
+    sampling,
+    stochastic_layers,
+    weight_scaled,
+)
 from lib.layers import Dropout, GaussianDropout, MaxPoolDropout2d, SpatialDropout
 from lib.masks import all_masks, mask_probabilities
 from lib.training import SideBySide
@@ -700,3 +706,48 @@ class InAModule(nn.Module):
 def test_no_weights_behind_is_a_value_error(model):
     with pytest.raises(ValueError, match=r"model must have weights after Dropout\(.*Sequential"):
         weight_scaled(model)
+
+
+def behind_dropout(momentum):
+    """Dropout on the inputs of a layer, then batch norm and dropout again."""
+    first = Dropout(0.5), nn.Linear(4, 3), nn.BatchNorm1d(3, momentum=momentum)
+    return nn.Sequential(*first, nn.ReLU(), Dropout(0.5), nn.Linear(3, 3), nn.BatchNorm1d(3))
+
+
+@pytest.mark.parametrize("momentum", [0.1, 1.0, None])
+def test_reestimated_statistics_are_the_mean_over_batches_without_masks(momentum):
+    model = behind_dropout(momentum)
+    batches = torch.randn(5, 20, 4) + 1
+    for batch in batches:
+        model(batch)  # in training: masks on
+    before = copy.deepcopy(model.state_dict())
+    found = batch_norm_reestimated(model, batches)
+    sums = [model[1](batch) for batch in batches]
+    torch.testing.assert_close(
+        found[2].running_mean, torch.stack([s.mean(0) for s in sums]).mean(0)
+    )
+    torch.testing.assert_close(found[2].running_var, torch.stack([s.var(0) for s in sums]).mean(0))
+    assert found[2].momentum == momentum
+    assert not any(module.training for module in found.modules())
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert model.training
+
+
+def test_one_batch_reestimated_is_normalized_exactly():
+    model = behind_dropout(0.1)[:3]  # a second batch norm sees the first one's batch statistics
+    x = torch.randn(200, 4)
+    out = batch_norm_reestimated(model, [x])(x)
+    torch.testing.assert_close(out.mean(0), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(out.var(0), torch.ones(3), atol=1e-3, rtol=0)
+
+
+def test_reestimating_needs_batches_and_something_to_estimate():
+    x = torch.randn(8, 4)
+    with pytest.raises(ValueError, match="batches must hold at least one"):
+        batch_norm_reestimated(behind_dropout(0.1), [])
+    with pytest.raises(ValueError, match="model must have batch normalization"):
+        batch_norm_reestimated(nn.Linear(4, 2), [x])
+    forgetful = nn.Sequential(nn.Linear(4, 2), nn.BatchNorm1d(2, track_running_stats=False))
+    with pytest.raises(ValueError, match="model must have batch normalization"):
+        batch_norm_reestimated(forgetful, [x])
