@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = (ROOT / "book" / "api.md").read_text()
+PAGE = (ROOT / "book" / "api.md").read_text(encoding="utf-8")
 # Helpers of the library itself, and scripts: nobody else calls them.
 INTERNAL = {"lib.validation", "lib.progress", "lib.checks.common", "lib.experiments.__main__"}
 MEMBERS = re.compile(r"automodule:: ([\w.]+)\n   :members:(\n   :imported-members:)?")
@@ -77,7 +77,7 @@ def words():
             if cell.cell_type == "code":
                 yield from re.findall(r"\w+", cell.source)
     for path in (ROOT / "lib" / "experiments").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Name):
                 yield node.id
             elif isinstance(node, ast.Attribute):

@@ -38,11 +38,11 @@ print(f"the answer is {answer()}")
 @pytest.fixture
 def book(tmp_path):
     """A book with this book's settings, one page, and a `lib` of one function."""
-    settings = yaml.safe_load((ROOT / "_config.yml").read_text())
+    settings = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     extensions = settings["sphinx"]["local_extensions"]
     settings["sphinx"]["local_extensions"] = dict.fromkeys(extensions, str(ROOT / "tools"))
-    (tmp_path / "_config.yml").write_text(yaml.safe_dump(settings))
-    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/page\n")
+    (tmp_path / "_config.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/page\n", encoding="utf-8")
     for folder in ("_static", "_templates"):
         shutil.copytree(ROOT / "book" / folder, tmp_path / "book" / folder)
     shutil.copy(ROOT / "book" / "references.bib", tmp_path / "book")
@@ -54,7 +54,8 @@ def book(tmp_path):
 
 
 def write_function(book, value):
-    (book / "lib" / "answer.py").write_text(f"def answer():\n    return {value}\n")
+    source = f"def answer():\n    return {value}\n"
+    (book / "lib" / "answer.py").write_text(source, encoding="utf-8")
 
 
 def write_page(book, text, source):
@@ -74,7 +75,7 @@ def build(book):
         env={**os.environ, "PYTHONPATH": str(book), "NO_COLOR": "1", "BOOK_REPOSITORY": ADDRESS},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     return result.returncode, result.stdout
@@ -89,7 +90,7 @@ def test_a_change_in_lib_changes_the_page(book):
 
     code, log = build(book)
     assert code == 0, log
-    html = page.read_text()
+    html = page.read_text(encoding="utf-8")
     assert "the answer is 41" in html
     assert "executed book/page.ipynb" in log
     assert "SOLUTION" not in html
@@ -101,21 +102,22 @@ def test_a_change_in_lib_changes_the_page(book):
     assert "window.MathJax" not in html
     assert "mathjax@" not in html
     assert '<span class="eqno">(1)' in html
-    assert "url=book/page.html" in (book / "_build" / "html" / "index.html").read_text()
+    index = (book / "_build" / "html" / "index.html").read_text(encoding="utf-8")
+    assert "url=book/page.html" in index
 
     style = book / "book" / "_static" / "book.css"
-    style.write_text("p { color: red; }")
+    style.write_text("p { color: red; }", encoding="utf-8")
     code, log = build(book)
     assert code == 0, log
     assert "executed" not in log
-    assert "the answer is 41" in page.read_text()
-    assert "red" in (book / "_build" / "html" / "_static" / "book.css").read_text()
+    assert "the answer is 41" in page.read_text(encoding="utf-8")
+    assert "red" in (book / "_build" / "html" / "_static" / "book.css").read_text(encoding="utf-8")
 
     write_function(book, 42)
     code, log = build(book)
     assert code == 0, log
     assert "executed book/page.ipynb" in log
-    assert "the answer is 42" in page.read_text()
+    assert "the answer is 42" in page.read_text(encoding="utf-8")
     assert len(list((book / "_build" / ".jupyter_cache").iterdir())) == 1
 
 
@@ -131,8 +133,8 @@ def test_fingerprint(tmp_path):
     """It follows contents and names of what results depend on, and nothing else."""
     (tmp_path / "lib").mkdir()
     source = tmp_path / "lib" / "masks.py"
-    source.write_text("a = 1")
-    (tmp_path / "requirements.txt").write_text("numpy==2.4.6")
+    source.write_text("a = 1", encoding="utf-8")
+    (tmp_path / "requirements.txt").write_text("numpy==2.4.6", encoding="utf-8")
     seen = [book_execution.fingerprint(tmp_path)]
 
     def changed():
@@ -143,16 +145,16 @@ def test_fingerprint(tmp_path):
     (tmp_path / "lib" / "__pycache__").mkdir()
     (tmp_path / "lib" / "__pycache__" / "masks.pyc").touch()
     assert not changed()
-    source.write_text("a = 2")
+    source.write_text("a = 2", encoding="utf-8")
     assert changed()
     source.rename(tmp_path / "lib" / "moments.py")
     assert changed()
-    (tmp_path / "requirements.txt").write_text("numpy==2.4.7")
+    (tmp_path / "requirements.txt").write_text("numpy==2.4.7", encoding="utf-8")
     assert changed()
     results = tmp_path / "book" / "part" / "results"
     results.mkdir(parents=True)
     for name in ("one.csv", "one.png"):
-        (results / name).write_text("1,2")
+        (results / name).write_text("1,2", encoding="utf-8")
         assert changed()
     for name in ("one.lock", "one.part"):
         (results / name).touch()
@@ -228,14 +230,16 @@ def test_formula_that_cannot_be_converted(latex):
 
 def pins(path):
     """The pinned packages of a requirements file: name and version."""
-    return dict(re.findall(r"^([\w-]+)==([\w.]+)", (ROOT / path).read_text(), re.MULTILINE))
+    text = (ROOT / path).read_text(encoding="utf-8")
+    return dict(re.findall(r"^([\w-]+)==([\w.]+)", text, re.MULTILINE))
 
 
 def test_requirements_are_pinned_and_binder_has_the_same():
-    lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line]
+    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line]
     required = pins("requirements.txt")
     assert len(required) == len([line for line in lines if not line.startswith("#")])
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     binder = pins("binder/requirements.txt")
     assert set(project["dependencies"]) <= set(binder)
     for package in binder.keys() & required.keys():

@@ -25,7 +25,7 @@ def lay_out(folder, *parts):
     return subprocess.run(
         [sys.executable, ROOT / "tools" / "course.py", folder, *parts],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
 
@@ -38,7 +38,7 @@ def nbgrader(course, *arguments):
         env=os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert result.returncode == 0, result.stdout
@@ -136,12 +136,12 @@ def test_what_stands_before_a_cell_that_cannot_be_stopped_is_scored(course):
 
 def test_feedback_shows_what_was_wrong(course):
     nbgrader(course, "generate_feedback", PART, "--student=half")
-    feedback = (course / "feedback" / "half" / PART / f"{PART}.html").read_text()
+    feedback = (course / "feedback" / "half" / PART / f"{PART}.html").read_text(encoding="utf-8")
     assert "is not written yet" in feedback
 
 
 def test_students_get_no_solution_and_no_directive(course):
-    released = (course / "release" / PART / f"{PART}.ipynb").read_text()
+    released = (course / "release" / PART / f"{PART}.ipynb").read_text(encoding="utf-8")
     for text in ("BEGIN SOLUTION", "BEGIN HIDDEN TESTS", "{solution-start}", ":::", "](../"):
         assert text not in released
 
@@ -156,11 +156,11 @@ def test_a_changed_file_is_left_alone(tmp_path):
     assert lay_out(tmp_path, PART).returncode == 0
     assert lay_out(tmp_path, PART).returncode == 0  # unchanged: nothing to say
     mine = tmp_path / "source" / PART / f"{PART}.ipynb"
-    mine.write_text("changed")
+    mine.write_text("changed", encoding="utf-8")
     result = lay_out(tmp_path)
     assert result.returncode != 0
     assert str(mine) in result.stderr
-    assert mine.read_text() == "changed"
+    assert mine.read_text(encoding="utf-8") == "changed"
     assert not (tmp_path / "source" / "noise").exists()
 
 
@@ -172,7 +172,7 @@ def test_an_unknown_part_is_named(tmp_path):
 
 
 def test_the_teaching_page_states_the_points():
-    page = (ROOT / "book" / "teaching.md").read_text()
+    page = (ROOT / "book" / "teaching.md").read_text(encoding="utf-8")
     stated = re.findall(r"^\| ([^|]+) \| (\d+) \| (\d+) \|$", page, re.MULTILINE)
     counted = []
     for source in ROOT.glob("book/*/exercises.ipynb"):

@@ -105,7 +105,8 @@ def test_hidden_tests_fail_on_stubs(source):
 
 @by_part
 def test_copy_is_in_step_with_its_source(source):
-    assert copy_of(source).read_text() == exercises.student_copy(source), "run `make exercises`"
+    copy = copy_of(source).read_text(encoding="utf-8")
+    assert copy == exercises.student_copy(source), "run `make exercises`"
 
 
 @by_part
@@ -187,7 +188,7 @@ def test_every_exercise_has_label_solution_and_short_cells(source):
 def test_check_option_sees_a_stale_copy(tmp_path, monkeypatch, capsys):
     part = tmp_path / "book" / "idea"
     part.mkdir(parents=True)
-    (part / "exercises.ipynb").write_text(SOURCES[0].read_text())
+    (part / "exercises.ipynb").write_bytes(SOURCES[0].read_bytes())
     monkeypatch.setattr(exercises, "ROOT", tmp_path)
 
     monkeypatch.setattr(sys, "argv", ["exercises.py", "--check"])

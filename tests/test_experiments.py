@@ -192,9 +192,9 @@ def test_a_worker_that_is_killed_is_an_error_that_says_so_and_costs_nothing_fini
     marks = tmp_path / "marks"
     marks.mkdir()
     command = [sys.executable, "-c", DIES, str(TESTS), str(tmp_path)]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    process = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120)
     assert "a worker process of dies was killed" in process.stderr
-    assert (tmp_path / "dies.csv").read_text().count("\n") >= 2  # a header and a row
+    assert (tmp_path / "dies.csv").read_bytes().count(b"\n") >= 2  # a header and a row
 
 
 DIES = """
@@ -277,7 +277,7 @@ def test_a_full_disk_leaves_the_table_as_it_was_and_tells_the_row(tmp_path, full
 
 def test_a_draft_that_a_killed_process_left_is_cleared_away(tmp_path):
     table = ResultsTable(toy(), tmp_path)
-    table.draft.write_text("slope,se")
+    table.draft.write_text("slope,se", encoding="utf-8")
     run(toy(), folder=tmp_path, n_jobs=1)
     assert not table.draft.exists()
     assert keys(table) == all_keys(toy())
@@ -294,16 +294,16 @@ def test_a_row_is_never_added_twice(tmp_path):
 
 def test_a_table_of_other_columns_is_an_error_and_is_left_alone(tmp_path):
     table = ResultsTable(toy(), tmp_path)
-    table.path.write_text("slope,seed\n1,0\n")
+    table.path.write_text("slope,seed\n1,0\n", encoding="utf-8")
     with pytest.raises(ValueError, match="move it away"):
         run(toy(), folder=tmp_path, n_jobs=1)
-    assert table.path.read_text() == "slope,seed\n1,0\n"
+    assert table.path.read_text(encoding="utf-8") == "slope,seed\n1,0\n"
 
 
 def test_a_row_that_was_cut_by_hand_is_an_error(tmp_path):
     run(toy(), folder=tmp_path, n_jobs=1)
     table = ResultsTable(toy(), tmp_path)
-    table.path.write_text(table.path.read_text()[:-60])
+    table.path.write_bytes(table.path.read_bytes()[:-60])
     with pytest.raises(ValueError, match="row 7, must have"):
         table.rows()
 

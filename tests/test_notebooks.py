@@ -232,7 +232,7 @@ def test_lesson(rule, path):
 
 
 def test_every_page_is_in_the_table_of_contents():
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     chapters = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
     pages = {path.relative_to(ROOT).with_suffix("").as_posix() for path in PAGES}
     assert {toc["root"], *chapters} == pages
@@ -395,8 +395,9 @@ def test_anatomy(text, fault):
 def stored(tmp_path_factory):
     """A small notebook with stored outputs, and a folder where pytest runs with our settings."""
     folder = tmp_path_factory.mktemp("stored")
-    (folder / "conftest.py").write_text((ROOT / "conftest.py").read_text())
-    (folder / "pytest.ini").write_text(f"[pytest]\npythonpath = {ROOT / 'tools'}\n")
+    (folder / "conftest.py").write_bytes((ROOT / "conftest.py").read_bytes())
+    settings = f'[pytest]\npythonpath = "{ROOT / "tools"}"\n'
+    (folder / "pytest.ini").write_text(settings, encoding="utf-8")
     path = folder / "same.ipynb"
     cells = [
         new_code_cell("import matplotlib.pyplot as plt"),
@@ -423,9 +424,11 @@ def test_stored_outputs_hold_no_image_data(stored):
 
 def test_a_changed_number_fails(stored):
     """Strict comparison: 0.25 stored as 0.26 fails, and the rest of the notebook passes."""
-    text = stored.read_text()
+    text = stored.read_text(encoding="utf-8")
     assert "kept: 0.25" in text
-    stored.with_name("changed.ipynb").write_text(text.replace("kept: 0.25\\n", "kept: 0.26\\n"))
+    stored.with_name("changed.ipynb").write_text(
+        text.replace("kept: 0.25\\n", "kept: 0.26\\n"), encoding="utf-8"
+    )
     result = subprocess.run(
         [
             sys.executable,
@@ -440,7 +443,7 @@ def test_a_changed_number_fails(stored):
         ],
         cwd=stored.parent,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     outcomes = set(

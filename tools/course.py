@@ -73,14 +73,17 @@ def main():
     parts = arguments.parts or known
     if unknown := sorted(set(parts) - set(known)):
         sys.exit(f"no such part: {', '.join(unknown)}. There are {', '.join(known)}.")
-    files = layout(arguments.folder, parts)
-    differ = [path for path, text in files.items() if path.exists() and path.read_text() != text]
+    folder = arguments.folder.expanduser()
+    files = layout(folder, parts)
+    differ = [
+        path for path, text in files.items() if path.exists() and path.read_bytes() != text.encode()
+    ]
     if differ:
         sys.exit(f"differs from the book's, left alone: {', '.join(map(str, differ))}")
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    print(f"{arguments.folder}: {len(parts)} assignments. Next: nbgrader generate_assignment PART")
+        path.write_text(text, encoding="utf-8")
+    print(f"{folder}: {len(parts)} assignments. Next: nbgrader generate_assignment PART")
 
 
 if __name__ == "__main__":

@@ -173,12 +173,12 @@ def main():
     for source in sorted(ROOT.glob("book/*/exercises.ipynb")):
         copy = ROOT / "exercises" / f"{source.parent.name}.ipynb"
         text = student_copy(source)
-        if copy.exists() and copy.read_text() == text:
+        if copy.exists() and copy.read_text(encoding="utf-8") == text:
             continue
         stale.append(copy.relative_to(ROOT))
         if not check:
             copy.parent.mkdir(exist_ok=True)
-            copy.write_text(text)
+            copy.write_text(text, encoding="utf-8")
             print(f"wrote {copy.relative_to(ROOT)}")
     if check and stale:
         sys.exit(f"out of date: {', '.join(map(str, stale))}. Run `make exercises`.")

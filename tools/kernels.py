@@ -24,5 +24,5 @@ def set_up():
     atexit.register(shutil.rmtree, home, ignore_errors=True)
     profile = home / "profile_default"
     profile.mkdir()
-    (profile / "ipython_kernel_config.py").write_text(CONFIG)
+    (profile / "ipython_kernel_config.py").write_text(CONFIG, encoding="utf-8")
     os.environ["IPYTHONDIR"] = str(home)

@@ -107,4 +107,5 @@ def _table(options):
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="replace")  # an interval's dash, where the terminal has none
     sys.exit(main())

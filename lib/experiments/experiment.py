@@ -172,7 +172,8 @@ def _processor():
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():  # Linux does not tell `platform`
-        models = [row for row in cpuinfo.read_text().splitlines() if row.startswith("model name")]
+        rows = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        models = [row for row in rows if row.startswith("model name")]
         name = models[0].partition(":")[2].strip() if models else name
     return f"{name}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
 

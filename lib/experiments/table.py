@@ -48,7 +48,7 @@ class ResultsTable:
         """
         if not self.path.exists():
             return []
-        with self.path.open(newline="") as file:
+        with self.path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             if reader.fieldnames != self.columns:
                 raise ValueError(
@@ -127,7 +127,10 @@ class ResultsTable:
             if picture is not None:
                 with self._in_place_of(self.picture_path(row)) as draft:
                     Image.fromarray(picture).save(draft, "PNG")
-            with self._in_place_of(self.path) as draft, draft.open("w", newline="") as file:
+            with (
+                self._in_place_of(self.path) as draft,
+                draft.open("w", newline="", encoding="utf-8") as file,
+            ):
                 writer = csv.DictWriter(file, self.columns, lineterminator="\n")
                 writer.writeheader()
                 writer.writerows([*rows, row])

@@ -1,0 +1,109 @@
+"""What runs here runs elsewhere: in a folder with another name, where text is not UTF-8."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = [*ROOT.glob("*.py")] + [
+    path for folder in ("lib", "tools", "tests") for path in ROOT.glob(f"{folder}/**/*.py")
+]
+NOTEBOOKS = [*ROOT.glob("book/**/*.ipynb"), *ROOT.glob("exercises/*.ipynb")]
+# Modules with an `open` of their own, which reads and writes bytes.
+BINARY = {"tarfile", "wave", "Image", "zipfile"}
+
+
+def without_encoding(source):
+    """The lines that read or write text in whatever encoding the machine has."""
+    for call in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)):
+        keywords = {keyword.arg: keyword.value for keyword in call.keywords}
+        function = getattr(call.func, "attr", getattr(call.func, "id", ""))
+        owner = getattr(getattr(call.func, "value", None), "id", None)
+        flags = (keywords.get(name) for name in ("text", "universal_newlines"))
+        is_text = any(getattr(flag, "value", False) is True for flag in flags)
+        if function in ("read_text", "write_text"):
+            is_text = True
+        elif function in ("open", "fdopen") and owner not in BINARY:
+            given = [*call.args, keywords.get("mode")]
+            modes = [each.value for each in given if isinstance(each, ast.Constant)]
+            is_text = not any(isinstance(mode, str) and mode.endswith("b") for mode in modes)
+        if is_text and not {"encoding", None} & keywords.keys():  # None: the keywords of a dict
+            yield call.lineno
+
+
+@pytest.mark.parametrize(
+    ("line", "is_found"),
+    [
+        ("open(path)", True),
+        ("open(path, 'rb')", False),
+        ("path.open('w', newline='')", True),
+        ("path.open(mode='wb')", False),
+        ("path.open(encoding='utf-8')", False),
+        ("tarfile.open(path)", False),
+        ("path.read_text()", True),
+        ("path.write_text(text, encoding='utf-8')", False),
+        ("subprocess.run(command, text=True)", True),
+        ("ax.annotate(text='kept')", False),
+        ("subprocess.run(command, encoding='utf-8')", False),
+    ],
+)
+def test_what_has_no_encoding_is_found(line, is_found):
+    assert list(without_encoding(line)) == [1] * is_found
+
+
+def test_text_is_read_and_written_as_utf8():
+    found = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in SOURCES
+        for line in without_encoding(path.read_text(encoding="utf-8"))
+    ]
+    for path in NOTEBOOKS:
+        for place, cell in enumerate(nbformat.read(path, as_version=4).cells):
+            if cell.cell_type == "code" and not cell.source.startswith("%%"):
+                found += [
+                    f"{path.relative_to(ROOT)}, cell {place}" for _ in without_encoding(cell.source)
+                ]
+    assert not found, found
+
+
+def test_tools_run_where_text_is_ascii_in_a_folder_with_a_space(tmp_path):
+    """As in the POSIX locale, with everything that Python does against it switched off."""
+    clone = tmp_path / "Mi libro ñ"
+    for folder in ("book", "exercises", "lib", "tools"):
+        shutil.copytree(ROOT / folder, clone / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    page = clone / "ñ.ipynb"
+    cell = new_code_cell("import lib\nprint('ñ', lib.__file__)")
+    nbformat.write(new_notebook(cells=[cell]), page)
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    commands = (
+        ["tools/course.py", "un curso ñ"],
+        ["tools/exercises.py", "--check"],
+        ["tools/notebooks.py", page.name],
+        ["-m", "lib.experiments", "table", "reuters"],
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, *command],
+            cwd=clone,
+            env=os.environ | locale | {"PYTHONPATH": str(clone)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for command in commands
+    ]
+    for command, process in zip(commands, started, strict=True):
+        _, errors = process.communicate()
+        assert process.returncode == 0, (command, errors.decode(errors="replace"))
+    for path in (ROOT / "book").glob("*/exercises.ipynb"):
+        part = path.parent.name
+        laid_out = clone / "un curso ñ" / "source" / part / f"{part}.ipynb"
+        assert nbformat.read(laid_out, as_version=4).cells
+    printed = nbformat.read(page, as_version=4).cells[0].outputs[0].text
+    assert printed == f"ñ {clone / 'lib' / '__init__.py'}\n"
