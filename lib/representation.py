@@ -29,8 +29,7 @@ def hoyer_sparsity(values, axis=-1):
 
     References
     ----------
-    Hoyer (2004), *Non-negative matrix factorization with sparseness constraints*, JMLR 5, eq. in
-    section 3.1.
+    Hoyer (2004), *Non-negative matrix factorization with sparseness constraints*, JMLR 5.
 
     Examples
     --------

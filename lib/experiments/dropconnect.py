@@ -11,7 +11,7 @@ from lib.training import classification_loss
 
 
 class Net(nn.Module):
-    """Features, one layer whose units or weights are masked, and a classifier: Wan's section 3."""
+    """Features, one layer whose units or weights are masked, and a classifier, as in Wan et al."""
 
     def __init__(self, masks, hidden, keep_prob=0.5):
         super().__init__()
@@ -54,7 +54,7 @@ def dropconnect_trial(seed, *, masks, hidden, n_train, epochs, n_samples=1000):
 MNIST_DROPCONNECT = Experiment(
     name="mnist-dropconnect",
     title="MNIST: no masks, dropout, and DropConnect with Gaussian and with mean inference",
-    paper="Wan et al. (2013), tables 2 and 3",
+    paper="Wan et al. (2013)",
     configurations=[
         {"masks": masks, "hidden": 200, "n_train": 5_000, "epochs": 40}
         for masks in ("none", "units", "weights")

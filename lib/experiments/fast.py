@@ -59,7 +59,7 @@ def fast_trial(seed, *, data, method, rate, epochs=EPOCHS, n_train=20_000, n_hid
 FAST_DROPOUT = Experiment(
     name="fast-dropout",
     title="Fast dropout and sampled masks: validation loss by epoch, and what an epoch costs",
-    paper="Wang and Manning (2013), section 5",
+    paper="Wang and Manning (2013)",
     configurations=[
         {"data": data, "method": method, "rate": rate}
         for data in ("text", "digits")

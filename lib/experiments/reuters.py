@@ -22,7 +22,7 @@ def reuters_trial(seed, *, masks, epochs, hidden=(2000, 1000), n_words=2000):
 REUTERS = Experiment(
     name="reuters",
     title="Topics of Reuters-21578 stories: no masks, hidden units masked, input masked too",
-    paper="Hinton et al. (2012), section on Reuters",
+    paper="Hinton et al. (2012), on a part of RCV1",
     configurations=[{"masks": masks, "epochs": 15} for masks in ("none", "hidden", "hidden+input")],
     metrics=(
         "test_error",

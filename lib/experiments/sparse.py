@@ -71,7 +71,7 @@ def adam_to_zero(parameters, steps):
 MNIST_SPARSE_VARIATIONAL = Experiment(
     name="mnist-sparse-variational",
     title="LeNet-300-100 on MNIST, with the noise of every weight learned",
-    paper="Molchanov et al. (2017), table 1",
+    paper="Molchanov et al. (2017)",
     configurations=[{"method": method, "epochs": 30} for method in ("plain", "variational")],
     metrics=("test_error", "test_loss", "compression", "weights_kept"),
     trial=sparse_trial,

@@ -50,7 +50,7 @@ def recording_error(model, x, y, recordings):
 SPOKEN_DIGITS = Experiment(
     name="spoken-digits",
     title="Spoken digits from frames, with the set's own split and with a speaker left out",
-    paper="Hinton et al. (2012), section on TIMIT",
+    paper="Hinton et al. (2012), on TIMIT",
     configurations=[
         {"test": test, "masks": masks, "epochs": 10}
         for test in ("recordings", "speaker")

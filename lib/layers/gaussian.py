@@ -44,7 +44,7 @@ class GaussianDropout(StochasticLayer):
     ----------
     Srivastava et al. (2014), *Dropout: a simple way to prevent neural networks from overfitting*,
     JMLR 15, section 10. With :math:`\alpha = (1 - p) / p` it is the noise of Kingma et al. (2015),
-    *Variational dropout and the local reparameterization trick*, section 3.
+    *Variational dropout and the local reparameterization trick*, NeurIPS 28.
 
     Examples
     --------

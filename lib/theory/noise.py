@@ -54,7 +54,8 @@ def dropout_ridge(X, y, keep_prob, scaling="inverted"):
 
     References
     ----------
-    Srivastava et al. (2014), section 9.1; Wager, Wang and Liang (2013), section 2.
+    Srivastava et al. (2014), section 9.1; Wager, Wang and Liang (2013), *Dropout
+    training as adaptive regularization*, NeurIPS 26.
 
     Examples
     --------

@@ -48,7 +48,7 @@ def nwgm(outputs, probabilities):
 
     References
     ----------
-    Baldi and Sadowski (2013), *Understanding dropout*, NeurIPS 26, section 3.
+    Baldi and Sadowski (2013), *Understanding dropout*, NeurIPS 26.
 
     Examples
     --------
