@@ -12,6 +12,8 @@ import pytest
 from exercise_cells import is_function, read
 from nbgrader.api import Gradebook
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 PART = "idea"

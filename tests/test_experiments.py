@@ -148,6 +148,7 @@ def test_more_seeds_add_only_the_new_ones(tmp_path):
     assert keys(ResultsTable(experiment, tmp_path)) == all_keys(experiment)
 
 
+@pytest.mark.slow
 def test_one_process_and_two_find_the_same(tmp_path):
     experiment = toy()
     values = []
@@ -168,6 +169,7 @@ def test_a_trial_that_fails_is_reported_and_the_others_are_stored(tmp_path):
     assert [row["seed"] for row in ResultsTable(experiment, tmp_path).rows()] == ["0", "0", "0"]
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_keeps_what_was_finished_and_goes_on(tmp_path):
     marks = tmp_path / "marks"
     marks.mkdir()
@@ -190,6 +192,7 @@ def test_killed_in_the_middle_it_keeps_what_was_finished_and_goes_on(tmp_path):
     assert keys(table) == all_keys(experiment)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_an_error_that_says_so_and_costs_nothing_finished(tmp_path):
     settings = [{"folder": str(tmp_path)}]
     dies = Experiment("dies", "", "", settings, ("value",), fatal_trial, n_seeds=2)
@@ -417,7 +420,7 @@ def test_a_scheduler_that_is_not_there_is_an_error(tmp_path, capsys, one_experim
 def cluster():
     """A scheduler in this process, and two workers of one thread each in processes of their own."""
     path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-    with LocalCluster(n_workers=0, dashboard_address=None) as local:
+    with LocalCluster(n_workers=0, dashboard_address=":0") as local:
         address = local.scheduler_address
         command = [sys.executable, "-m", "distributed.cli.dask_worker", address]
         options = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1"]
@@ -439,6 +442,7 @@ def cluster():
             process.wait()
 
 
+@pytest.mark.slow
 def test_on_a_cluster_that_loses_a_worker_every_trial_is_stored_once(
     tmp_path, cluster, monkeypatch
 ):
