@@ -28,8 +28,12 @@ PAGE = """\
   const control = figure.querySelector("input");
   const shown = figure.querySelector("output");
   const about = image.alt;
+  for (const near of ["pointerenter", "focus"]) {{
+    const load = (frame) => (new Image().src = frame);
+    control.addEventListener(near, () => frames.forEach(load), {{ once: true }});
+  }}
   control.addEventListener("input", () => {{
-    image.src = "data:image/png;base64," + frames[control.value];
+    image.src = frames[control.value];
     image.alt = about + " Shown: " + values[control.value] + ".";
     shown.value = values[control.value];
     control.setAttribute("aria-valuetext", values[control.value]);
@@ -44,7 +48,8 @@ class MovingFigure:
     """A figure that the reader can change: a slider shows one of its frames.
 
     The frames are drawn when the figure is made, so that no kernel and no network is needed to move
-    it. Where scripts are off, and on paper, it is the frame at `start`.
+    it; they stand within the page, or where the book's build puts them. Where scripts are off, and
+    on paper, it is the frame at `start`.
 
     Parameters
     ----------
@@ -116,14 +121,16 @@ class MovingFigure:
         return self.frames[self.start]
 
     def _repr_html_(self):
-        encoded = [base64.b64encode(frame).decode() for frame in self.frames]
+        frames = [
+            f"data:image/png;base64,{base64.b64encode(frame).decode()}" for frame in self.frames
+        ]
         return PAGE.format(
             id="moving-" + hashlib.sha256(b"".join(self.frames)).hexdigest()[:12],
-            still=f"data:image/png;base64,{encoded[self.start]}",
+            still=frames[self.start],
             alt=html.escape(self.alt),
             label=html.escape(self.label),
             value=html.escape(self.values[self.start]),
-            data=json.dumps([encoded, self.values]).replace("</", "<\\/"),
+            data=json.dumps([frames, self.values]).replace("</", "<\\/"),
             last=len(self.frames) - 1,
             start=self.start,
             width=self.width,
