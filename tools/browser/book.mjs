@@ -1,8 +1,9 @@
 // What the tools in this folder share: the built book, served on loopback, and a browser.
 
-import { createReadStream, existsSync, readdirSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname, join, relative, resolve } from "node:path";
+import { gzipSync } from "node:zlib";
 import { chromium } from "playwright-core";
 
 const TYPES = {
@@ -14,10 +15,12 @@ const TYPES = {
   ".png": "image/png",
   ".svg": "image/svg+xml",
   ".txt": "text/plain; charset=utf-8",
+  ".webp": "image/webp",
   ".woff2": "font/woff2",
 };
+const COMPRESSED = /^text\/|json|svg/;
 
-const FLAGS = [
+export const FLAGS = [
   "--no-sandbox",
   "--disable-gpu",
   "--disable-quic",
@@ -27,9 +30,16 @@ const FLAGS = [
   "--disable-sync",
 ];
 
-/** Serve a folder on a free port of loopback; resolves to the server and its address. */
+// How many milliseconds a tool waits for what comes in a blink on a quiet machine.
+export const PATIENCE = 300_000;
+
+/**
+ * Serve a folder on a free port of loopback, text compressed, as the usual hosts do; resolves to
+ * the server and its address.
+ */
 export function serve(folder) {
   const root = resolve(folder);
+  const compressed = new Map(); // path -> its contents
   const server = createServer((request, response) => {
     const path = decodeURIComponent(new URL(request.url, "http://localhost").pathname);
     let file = resolve(join(root, path));
@@ -40,11 +50,15 @@ export function serve(folder) {
       response.writeHead(404).end("not found");
       return;
     }
-    response.writeHead(200, {
-      "Content-Type": TYPES[extname(file)] ?? "application/octet-stream",
-      "Content-Length": statSync(file).size,
-    });
-    createReadStream(file).pipe(response);
+    const type = TYPES[extname(file)] ?? "application/octet-stream";
+    const headers = { "Content-Type": type };
+    let body = readFileSync(file);
+    if (COMPRESSED.test(type)) {
+      if (!compressed.has(file)) compressed.set(file, gzipSync(body));
+      body = compressed.get(file);
+      headers["Content-Encoding"] = "gzip";
+    }
+    response.writeHead(200, { ...headers, "Content-Length": body.length }).end(body);
   });
   return new Promise((done) => {
     server.listen(0, "127.0.0.1", () => {
@@ -53,13 +67,18 @@ export function serve(folder) {
   });
 }
 
-/** Start Chromium: the system's, or the one that CHROMIUM names. */
-export function launch() {
-  const executablePath = process.env.CHROMIUM || "/usr/bin/chromium";
-  if (!existsSync(executablePath)) {
-    throw new Error(`no Chromium at ${executablePath}: install it, or set CHROMIUM to its path`);
+/** Where Chromium is: the system's, or the one that CHROMIUM names. */
+export function chromiumPath() {
+  const path = process.env.CHROMIUM || "/usr/bin/chromium";
+  if (!existsSync(path)) {
+    throw new Error(`no Chromium at ${path}: install it, or set CHROMIUM to its path`);
   }
-  return chromium.launch({ executablePath, args: FLAGS });
+  return path;
+}
+
+/** Start Chromium. */
+export function launch() {
+  return chromium.launch({ executablePath: chromiumPath(), args: FLAGS, timeout: PATIENCE });
 }
 
 /** Paths of all pages below a folder, relative to it, sorted. */

@@ -5,20 +5,26 @@
 // On each page, light and dark, at 1280 and at 360 pixels: no accessibility violation (axe-core,
 // every rule), no message of the browser's console, nothing wider than the screen, no formula cut
 // off, every image loaded and described, no request that leaves the book. Once a page: every link
-// inside the book leads to a page and a place on it, the page's weight, and that the search finds
-// it.
+// inside the book leads to a page and a place on it; what a first visit loads, and what the first
+// paint waits for, stay within bounds; and the search finds it. Once a book: what can be pressed or
+// turned does what it is for (controls.mjs).
 
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync, readFileSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { inParallel, launch, pagesOf, serve } from "./book.mjs";
+import { inParallel, launch, pagesOf, PATIENCE, serve } from "./book.mjs";
+import { checkControls } from "./controls.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const THEMES = ["light", "dark"];
 const WIDTHS = [1280, 360];
-const MOST_BYTES = 1_000_000;
+// A first visit, with an empty cache: bytes as compressed by the server.
+const MOST_BYTES = 350_000; // beside the page's pictures
+const MOST_BYTES_OF_PICTURES = 500_000; // all of the page's, with the frames of figures that move
+const MOST_REQUESTS = 20; // beside pictures
+const MOST_BLOCKING = 1; // the style sheet
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -32,6 +38,7 @@ const problems = [];
 const anchors = new Map(); // page -> ids on it
 const links = []; // {page, target, fragment}
 const phrases = new Map(); // page -> its title
+const weights = new Map(); // page -> what a first visit loads
 
 const { server, address } = await serve(folder);
 const browser = await launch();
@@ -51,12 +58,13 @@ async function open(path, theme, width) {
     colorScheme: theme,
     reducedMotion: "reduce",
   });
+  context.setDefaultTimeout(PATIENCE);
   await context.addInitScript((mode) => {
     localStorage.setItem("mode", mode);
     localStorage.setItem("theme", mode);
   }, theme);
   const page = await context.newPage();
-  let bytes = 0;
+  const loaded = []; // {url, bytes}
   page.on("console", (message) => {
     if (["error", "warning"].includes(message.type())) {
       report(path, where, `console: ${message.text()}`);
@@ -71,10 +79,30 @@ async function open(path, theme, width) {
   });
   page.on("response", (response) => {
     if (response.status() >= 400) report(path, where, `${response.status()}: ${response.url()}`);
-    bytes += Number(response.headers()["content-length"] ?? 0);
+    loaded.push({ url: response.url(), bytes: Number(response.headers()["content-length"] ?? 0) });
   });
   await page.goto(`${address}/${path}`, { waitUntil: "load" });
-  return { context, page, where, bytes: () => bytes };
+  return { context, page, where, loaded };
+}
+
+/** Add up what a first visit loads, and what the first paint waits for. */
+async function weigh(path, page, where, loaded) {
+  const own = new Set(readFileSync(join(folder, path), "utf8").match(/_images\/[\w.-]+/g));
+  const others = loaded.filter(({ url }) => !url.includes("/_images/") && !url.startsWith("data:"));
+  const total = (numbers) => numbers.reduce((sum, each) => sum + each, 0);
+  const weight = {
+    bytes: total(others.map((each) => each.bytes)),
+    pictures: total([...own].map((name) => statSync(join(folder, name)).size)),
+    requests: others.length,
+    blocking: await page.evaluate(() =>
+      performance.getEntriesByType("resource").filter((each) => each.renderBlockingStatus === "blocking").length,
+    ),
+  };
+  weights.set(path, weight);
+  const bounds = { bytes: MOST_BYTES, pictures: MOST_BYTES_OF_PICTURES, requests: MOST_REQUESTS, blocking: MOST_BLOCKING };
+  for (const [what, most] of Object.entries(bounds)) {
+    if (weight[what] > most) report(path, where, `a first visit's ${what}: ${weight[what]}; at most ${most}`);
+  }
 }
 
 /** Unfold what is folded, at once and without fading in, and ask for every image. */
@@ -90,14 +118,11 @@ async function unfold(page) {
 }
 
 async function checkView(path, theme, width) {
-  const { context, page, where, bytes } = await open(path, theme, width);
+  const { context, page, where, loaded } = await open(path, theme, width);
   try {
     const first = theme === THEMES[0] && width === WIDTHS[0];
-    const isLesson = await page.evaluate(() => [...document.querySelectorAll("h2")].some((h) => h.textContent.startsWith("Quiz")));
+    if (first) await weigh(path, page, where, loaded);
     await unfold(page);
-    if (first && isLesson && bytes() > MOST_BYTES) {
-      report(path, where, `transfers ${bytes()} bytes; at most ${MOST_BYTES}`);
-    }
     const seen = await page.evaluate(() => ({
       theme: document.documentElement.dataset.theme,
       wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,
@@ -170,14 +195,17 @@ async function checkLinks() {
 /** Search for the title of each page of the book: the page is among the results. */
 async function checkSearch() {
   const context = await browser.newContext();
+  context.setDefaultTimeout(PATIENCE);
   const page = await context.newPage();
   for (const [path, phrase] of phrases) {
     if (!path.startsWith("book/") || !phrase) continue;
     await page.goto(`${address}/search.html?q=${encodeURIComponent(phrase)}`);
-    const found = page.locator(`#search-results a[href*="${path}"]`).first();
-    await found.waitFor({ timeout: 10_000 }).catch(() => {
-      report(path, "search", `not found by its title, "${phrase}"`);
+    await page.waitForFunction(() => {
+      const summary = document.querySelector("#search-results .search-summary");
+      return /finished|not match/.test(summary?.textContent);
     });
+    const found = page.locator(`#search-results a[href*="${path}"]`);
+    if ((await found.count()) === 0) report(path, "search", `not found by its title, "${phrase}"`);
   }
   await context.close();
 }
@@ -189,6 +217,7 @@ try {
   await inParallel(jobs, availableParallelism());
   await checkLinks();
   await checkSearch();
+  await checkControls(browser, address, folder, pages, report);
 } finally {
   await browser.close();
   server.close();
@@ -196,5 +225,9 @@ try {
 if (problems.length > 0) {
   console.error(`${problems.length} problems on ${chosen.length} pages`);
   process.exit(1);
+}
+for (const what of ["bytes", "pictures", "requests"]) {
+  const [path, weight] = [...weights].reduce((one, other) => (other[1][what] > one[1][what] ? other : one));
+  console.log(`most ${what} at a first visit: ${weight[what]} (${path})`);
 }
 console.log(`${chosen.length} pages, ${jobs.length} views: nothing to mend`);

@@ -6,13 +6,14 @@
 // the end, each with a link from where it was and back.
 
 import { join } from "node:path";
-import { launch, serve } from "./book.mjs";
+import { launch, PATIENCE, serve } from "./book.mjs";
 
 const [folder, output] = process.argv.slice(2);
 if (!output) throw new Error("say which folder holds the book on one page, and where the PDF goes");
 const { server, address } = await serve(folder);
 const browser = await launch();
 const page = await browser.newPage();
+page.setDefaultTimeout(PATIENCE);
 // Sphinx writes the page into book/, and its paths as if it stood at the top: there we open it.
 await page.route(`${address}/whole-book.html`, (route) => {
   route.fulfill({ path: join(folder, "book", "index.html"), contentType: "text/html; charset=utf-8" });
