@@ -15,7 +15,8 @@ export PYTHONUTF8 := 1
 # A file's tests run on one worker, in the order of conftest.py.
 PYTEST := $(PY) -m pytest -n 2 --dist loadscope --no-loadscope-reorder --doctest-modules
 
-.PHONY: help environment book lint test quick serve pdf browser-test bench exercises course outputs clean
+.PHONY: help environment book lint test quick serve pdf browser-test pagespeed bench exercises course \
+	outputs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +26,7 @@ help:
 	@echo "make serve         show the built book at http://127.0.0.1:$(PORT)"
 	@echo "make pdf           print the whole book to _build/dropout.pdf"
 	@echo "make browser-test  open every page in Chromium, and check it"
+	@echo "make pagespeed     measure every page of the book on a simulated slow phone"
 	@echo "make bench         time the layers, the samples and the enumeration"
 	@echo "make exercises     write the students' copies of the exercises"
 	@echo "make course        lay out an nbgrader course in $(COURSE)"
@@ -52,8 +54,8 @@ quick: lint
 serve: book
 	$(PY) -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
 
-tools/browser/node_modules: tools/browser/package-lock.json
-	cd tools/browser && npm ci --no-audit --no-fund --silent
+tools/%/node_modules: tools/%/package-lock.json
+	cd $(@D) && npm ci --no-audit --no-fund --silent
 	@touch $@
 
 pdf: environment tools/browser/node_modules
@@ -62,6 +64,9 @@ pdf: environment tools/browser/node_modules
 
 browser-test: book tools/browser/node_modules
 	node tools/browser/check.mjs _build/html
+
+pagespeed: book tools/browser/node_modules tools/pagespeed/node_modules
+	node tools/pagespeed/pagespeed.mjs _build/html
 
 bench: environment
 	$(PY) tools/bench.py
