@@ -18,7 +18,7 @@ FAKE = """#!/bin/sh
 case "$2" in
   venv) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
   pip) sleep {wait}; echo "$@" >>pip.log ;;
-  *) shift; exec "{python}" -c "import sys
+  *) shift; exec "{python}" -S -c "import sys
 sys.version_info, sys.version, sys.base_prefix = {version}, '{name} fake', '{prefix}'
 exec(sys.argv.pop(1))" "$@" ;;
 esac
@@ -30,7 +30,7 @@ class Clone:
     """A clone with what the script reads, and a path with nothing but the tools that it calls."""
 
     def __init__(self, folder):
-        self.folder = folder / "Mi libro ñ"
+        self.folder = folder / os.fsdecode("Mi libro ñ".encode())
         self.path = folder / "bin"
         self.path.mkdir()
         for tool in (
@@ -73,7 +73,6 @@ class Clone:
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            encoding="utf-8",
         )
 
     def set_up(self, python=None):
@@ -81,7 +80,7 @@ class Clone:
         process = self.start(python)
         printed = process.communicate()[0]
         self.failed = process.returncode != 0
-        return printed
+        return os.fsdecode(printed)
 
     def installs(self):
         log = self.folder / "pip.log"
@@ -167,9 +166,9 @@ def test_a_change_of_what_it_is_made_from_installs_again(clone, name):
 def test_two_at_once_install_once(clone):
     clone.python("python3", 3, 12, 1, wait=0.5)
     started = [clone.start(), clone.start()]
-    printed = "".join(process.communicate()[0] for process in started)
+    printed = b"".join(process.communicate()[0] for process in started)
     assert [process.returncode for process in started] == [0, 0]
-    assert printed.count("Setting up") == clone.installs() == 1
+    assert printed.count(b"Setting up") == clone.installs() == 1
 
 
 def test_every_place_names_the_same_pythons():
