@@ -48,9 +48,11 @@ def test_rules_that_no_page_can_use_are_dropped(css, expected):
 
 def test_a_sheet_brings_what_it_imports_and_its_paths_stay_right(tmp_path):
     (tmp_path / "styles").mkdir()
-    (tmp_path / "styles" / "theme.css").write_text('@import "../basic.css";\np{src:url(../a.png)}')
+    (tmp_path / "styles" / "theme.css").write_text(
+        '@import "../basic.css";\np{src:url(../a.png)}', encoding="utf-8"
+    )
     (tmp_path / "basic.css").write_text(
-        "b{src:url('img/b.png')}i{src:url(data:image/png;base64,A)}"
+        "b{src:url('img/b.png')}i{src:url(data:image/png;base64,A)}", encoding="utf-8"
     )
     css = book_styles.read(tmp_path, "styles/theme.css")
     expected = "b{src:url(img/b.png)}i{src:url(data:image/png;base64,A)}\np{src:url(a.png)}"
@@ -141,24 +143,30 @@ def built(tmp_path):
     static = tmp_path / "_static"
     (static / "styles").mkdir(parents=True)
     (static / "vendor" / "fontawesome").mkdir(parents=True)
-    (static / "macros.html").write_text(HEAD)
-    (static / "a.js").write_text('document.body.classList.add("scrolled")')
-    (static / "copybutton.js").write_text('"copied"')
-    (static / "styles" / "a.css").write_text("p{top:0}.card{top:0}.copied{top:0}.gone{top:0}")
+    (static / "macros.html").write_text(HEAD, encoding="utf-8")
+    (static / "a.js").write_text('document.body.classList.add("scrolled")', encoding="utf-8")
+    (static / "copybutton.js").write_text('"copied"', encoding="utf-8")
+    (static / "styles" / "a.css").write_text(
+        "p{top:0}.card{top:0}.copied{top:0}.gone{top:0}", encoding="utf-8"
+    )
     face = '@font-face {font-family: "Book Math"; src: url("%s") format("woff2")}'
     (static / "b.css").write_text(
-        ".scrolled{top:0}math{font-family:'Book Math'}" + face % MATH_FONT
+        ".scrolled{top:0}math{font-family:'Book Math'}" + face % MATH_FONT, encoding="utf-8"
     )
-    (tmp_path / "one.html").write_text(f"{HEAD}<p>{to_mathml('x', False)}</p>")
-    (tmp_path / "two.html").write_text(f'{HEAD}<p class="card"></p><div class="highlight"></div>')
-    (tmp_path / "index.html").write_text('<meta http-equiv="Refresh" content="0; url=one.html" />')
+    (tmp_path / "one.html").write_text(f"{HEAD}<p>{to_mathml('x', False)}</p>", encoding="utf-8")
+    (tmp_path / "two.html").write_text(
+        f'{HEAD}<p class="card"></p><div class="highlight"></div>', encoding="utf-8"
+    )
+    (tmp_path / "index.html").write_text(
+        '<meta http-equiv="Refresh" content="0; url=one.html" />', encoding="utf-8"
+    )
     return tmp_path
 
 
 def test_pages_load_one_sheet_and_the_scripts_that_they_need(built):
     book_light.lighten(built)
-    one, two = ((built / name).read_text() for name in ("one.html", "two.html"))
-    css = (built / "_static" / "pages.css").read_text()
+    one, two = ((built / name).read_text(encoding="utf-8") for name in ("one.html", "two.html"))
+    css = (built / "_static" / "pages.css").read_text(encoding="utf-8")
     for kept in ("p{", ".card{", ".copied{", ".scrolled{", "math{", "url(formulas.woff2?v="):
         assert kept in css
     assert ".gone" not in css
@@ -178,12 +186,12 @@ def test_pages_load_one_sheet_and_the_scripts_that_they_need(built):
 def test_a_page_written_anew_joins_the_others(built):
     """The others keep what they need, and learn about the new sheet; then nothing changes."""
     book_light.lighten(built)
-    (built / "one.html").write_text(f'{HEAD}<p class="gone"></p>')
+    (built / "one.html").write_text(f'{HEAD}<p class="gone"></p>', encoding="utf-8")
     book_light.lighten(built)
-    css = (built / "_static" / "pages.css").read_text()
+    css = (built / "_static" / "pages.css").read_text(encoding="utf-8")
     assert ".gone{" in css
     assert ".card{" in css
-    pages = {path: path.read_text() for path in built.glob("*.html")}
+    pages = {path: path.read_text(encoding="utf-8") for path in built.glob("*.html")}
     sheets = {
         re.search(r"pages\.css\?v=\w+", page)[0]
         for path, page in pages.items()
@@ -191,7 +199,7 @@ def test_a_page_written_anew_joins_the_others(built):
     }
     assert len(sheets) == 1
     book_light.lighten(built)
-    assert pages == {path: path.read_text() for path in built.glob("*.html")}
+    assert pages == {path: path.read_text(encoding="utf-8") for path in built.glob("*.html")}
 
 
 def test_nothing_folds_in_the_index_of_modules():
