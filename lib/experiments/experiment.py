@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from lib.progress import silent
@@ -157,10 +157,10 @@ def circumstances(seconds):
     dict
         Seconds, versions of Python, torch and NumPy, the processor, and the date (UTC).
     """
-    packages = " ".join(f"{name}-{version(name)}" for name in ("torch", "numpy"))
     return {
         "seconds": f"{seconds:.1f}",
-        "versions": f"python-{platform.python_version()} {packages}",
+        "versions": f"python-{platform.python_version()} torch-{torch.__version__} "
+        f"numpy-{np.__version__}",
         "processor": _processor(),
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
