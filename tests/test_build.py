@@ -38,20 +38,22 @@ print(f"the answer is {answer()}")
 
 @pytest.fixture
 def book(tmp_path):
-    """A book with this book's settings, one page, and a `lib` of one function."""
+    """A book with this book's settings, one page, and a `lib`; its folder has a hard name."""
+    root = tmp_path / os.fsdecode("Mi libro ñ".encode())
+    root.mkdir()
     settings = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     extensions = settings["sphinx"]["local_extensions"]
     settings["sphinx"]["local_extensions"] = dict.fromkeys(extensions, str(ROOT / "tools"))
-    (tmp_path / "_config.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/page\n", encoding="utf-8")
-    for folder in ("_static", "_templates"):
-        shutil.copytree(ROOT / "book" / folder, tmp_path / "book" / folder)
-    shutil.copy(ROOT / "book" / "references.bib", tmp_path / "book")
-    (tmp_path / "lib").mkdir()
-    (tmp_path / "lib" / "__init__.py").touch()
-    write_function(tmp_path, 41)
-    write_page(tmp_path, TEXT, f"from lib.answer import answer\n\n{SOLUTION}")
-    return tmp_path
+    (root / "_config.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    (root / "_toc.yml").write_text("format: jb-book\nroot: book/page\n", encoding="utf-8")
+    for name in ("_static", "_templates"):
+        shutil.copytree(ROOT / "book" / name, root / "book" / name)
+    shutil.copy(ROOT / "book" / "references.bib", root / "book")
+    (root / "lib").mkdir()
+    (root / "lib" / "__init__.py").touch()
+    write_function(root, 41)
+    write_page(root, TEXT, f"from lib.answer import answer\n\n{SOLUTION}")
+    return root
 
 
 def write_function(book, value):
