@@ -91,6 +91,8 @@ def test_tools_run_where_text_is_ascii_in_a_folder_with_a_space(tmp_path):
         ["tools/notebooks.py", page.name],
         ["-m", "lib.experiments", "table", "reuters"],
     )
+    if not sys.prefix.isascii():  # from such a folder torch cannot be imported in that locale
+        commands = commands[:-1]
     started = [
         subprocess.Popen(
             [sys.executable, *command],

@@ -72,10 +72,12 @@ ADDRESS = "https://github.com/somebody/somewhere"
 
 def build(book):
     """Build the book as `make book` does; return the exit code, and what was printed."""
+    settings = {"PYTHONPATH": str(book), "NO_COLOR": "1", "BOOK_REPOSITORY": ADDRESS}
+    settings["PYTHONDONTWRITEBYTECODE"] = ""  # bytecode can be stale as well
     result = subprocess.run(
         [BIN / "jupyter-book", "build", ".", "-W", "--keep-going", "-n"],
         cwd=book,
-        env={**os.environ, "PYTHONPATH": str(book), "NO_COLOR": "1", "BOOK_REPOSITORY": ADDRESS},
+        env=os.environ | settings,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",

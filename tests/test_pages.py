@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import shutil
 from pathlib import Path
 
 import book_fonts
@@ -151,8 +152,9 @@ def built(tmp_path):
     )
     face = '@font-face {font-family: "Book Math"; src: url("%s") format("woff2")}'
     (static / "b.css").write_text(
-        ".scrolled{top:0}math{font-family:'Book Math'}" + face % MATH_FONT, encoding="utf-8"
+        ".scrolled{top:0}math{font-family:'Book Math'}" + face % "math.woff2", encoding="utf-8"
     )
+    shutil.copy(MATH_FONT, static / "math.woff2")
     (tmp_path / "one.html").write_text(f"{HEAD}<p>{to_mathml('x', False)}</p>", encoding="utf-8")
     (tmp_path / "two.html").write_text(
         f'{HEAD}<p class="card"></p><div class="highlight"></div>', encoding="utf-8"

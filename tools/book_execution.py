@@ -92,6 +92,9 @@ def stop_if_touched(app, env=None):
     before, now = app.book_touched, touched(app.confdir)
     if names := sorted(name for name in {*before, *now} if before.get(name) != now.get(name)):
         shutil.rmtree(app.config.nb_execution_cache_path, ignore_errors=True)
+        # Python takes bytecode for that of its source if both are of the same second and length.
+        for bytecode in Path(app.confdir).glob("lib/**/__pycache__"):
+            shutil.rmtree(bytecode, ignore_errors=True)
         raise SphinxError(
             f"changed while the book was built: {', '.join(names)}. "
             "All results are dropped; build the book again."
