@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -127,6 +128,41 @@ def test_a_failing_cell_and_a_bad_formula_fail_the_build(book):
     assert code != 0
     assert "ZeroDivisionError" in log
     assert r"\nosuchcommand" in log
+
+
+CHANGING = """from pathlib import Path
+
+flag, source = Path("../flag"), Path("../lib/answer.py")
+text = source.read_text(encoding="utf-8")
+if flag.exists():
+    source.write_text(text.replace("41", "40"), encoding="utf-8")
+from lib.answer import answer
+
+if flag.exists():
+    source.write_text(text, encoding="utf-8")
+    flag.unlink()
+print(f"the answer is {answer()}")"""
+
+
+def test_a_change_of_lib_during_the_build_leaves_no_number_behind(book):
+    """`lib` is changed when its fingerprint is taken, imported, and as before when all is done."""
+    write_page(book, TEXT, CHANGING)
+    (book / "flag").touch()
+    code, log = build(book)
+    assert code != 0
+    assert "changed while the book was built: lib/answer.py" in log
+    code, log = build(book)
+    assert code == 0, log
+    page = (book / "_build" / "html" / "book" / "page.html").read_text(encoding="utf-8")
+    assert "the answer is 41" in page
+
+
+def test_two_builds_at_once(book):
+    """The second waits for the first, and finds everything done."""
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(build, [book, book]))
+    assert [code for code, _ in results] == [0, 0], results
+    assert sum("executed book/page.ipynb" in log for _, log in results) == 1
 
 
 def test_fingerprint(tmp_path):

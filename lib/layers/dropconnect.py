@@ -19,7 +19,7 @@ from lib.validation import COUNT, PROBABILITY, SCALING, Flag, Function, declared
 class DropConnectLinear(StochasticLayer, nn.Linear):
     r"""Linear layer that keeps each weight and each bias with probability `keep_prob`.
 
-    With :math:`M_{ij}, m_i \sim \text{Bernoulli}(p)`, all independent and drawn anew for each
+    With :math:`M_{ji}, m_j \sim \text{Bernoulli}(p)`, all independent and drawn anew for each
     example, p the probability to keep, and x the input:
 
     ============  =======================================  =========================
@@ -68,8 +68,8 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
 
     References
     ----------
-    Wan et al. (2013), *Regularization of neural networks using DropConnect*, ICML: section 3 for
-    training, section 3.2 and algorithm 2 for inference.
+    Wan et al. (2013), *Regularization of neural networks using DropConnect*, ICML; section 3.2 and
+    algorithm 2 for inference.
 
     Examples
     --------

@@ -30,8 +30,8 @@ class FastDropoutLinear(nn.Linear):
         \text{Var}(z) = W^2 \Big( \frac{v}{p} + \frac{1 - p}{p} \, \mu^2 \Big) .
 
     Each z is then taken for Gaussian, and the mean and variance of its activation are passed on
-    (`lib.theory.moments`). The units of a layer are treated as independent, which they are not
-    quite: they saw the same masks.
+    (`lib.theory.moments`). The units of a layer are treated as independent, which they are not, as
+    they read the same masked inputs.
 
     ============  ===========================================================
     training      the pair (mean, variance), or the mean alone (`passes`)
@@ -48,8 +48,8 @@ class FastDropoutLinear(nn.Linear):
     keep_prob : float
         Probability to KEEP an input, in (0, 1].
     activation : {"relu", "sigmoid"} or None
-        What follows the sum. With None the moments of the sum are exact, if the inputs are
-        independent.
+        What follows the sum. With None the mean and the variance of each sum are exact, if the
+        inputs are independent; what two sums have in common is left out all the same.
     bias : bool
         Whether to add a bias. It is not dropped.
     passes : {"moments", "mean"}
@@ -241,7 +241,9 @@ def expected_cross_entropy(output, labels) -> Tensor:
     r"""Cross-entropy averaged over the noise of the logits: an upper bound, close for small noise.
 
     The logits z are taken for independent Gaussians with means :math:`\mu_k` and variances
-    :math:`v_k`. For any numbers a, by Jensen's inequality,
+    :math:`v_k`. (Under dropout they covary, in a linear model too, since they read the same masked
+    inputs: it is a bound for what the formula takes them for.) For any numbers a, by Jensen's
+    inequality,
 
     .. math::
 

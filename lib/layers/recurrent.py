@@ -80,8 +80,8 @@ class RecurrentDropoutLSTM(StochasticLayer):
     ----------
     Gal and Ghahramani (2016), *A theoretically grounded application of dropout in recurrent neural
     networks*, section 4, with one mask for the four gates. "update": Semeniuta et al. (2016),
-    *Recurrent dropout without memory loss*, section 3. "weights": Merity et al. (2018),
-    *Regularizing and optimizing LSTM language models*, section 2.
+    *Recurrent dropout without memory loss*. "weights": Merity et al. (2018), *Regularizing and
+    optimizing LSTM language models*.
 
     Examples
     --------

@@ -65,7 +65,7 @@ def masked_sum_moments(weights, inputs, keep_prob, *, input_variance=0.0, scalin
 
     References
     ----------
-    Wang and Manning (2013), section 2.
+    Wang and Manning (2013), *Fast dropout training*, ICML.
 
     Examples
     --------

@@ -56,8 +56,8 @@ def kl_log_uniform(log_alpha):
 
     References
     ----------
-    Kingma et al. (2015), section 3 and appendix C, for the definition; Hron et al. (2017),
-    *Variational Gaussian dropout is not Bayesian*, for an analytical form.
+    Kingma et al. (2015), section 3, for the definition; Hron et al. (2017), *Variational Gaussian
+    dropout is not Bayesian*, for an analytical form.
 
     Examples
     --------
@@ -99,7 +99,7 @@ def kl_kingma(log_alpha):
 
     References
     ----------
-    Kingma et al. (2015), section 3 and appendix C.
+    Kingma et al. (2015), section 3.
 
     Examples
     --------
