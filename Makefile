@@ -1,17 +1,18 @@
 # Every target sets up .venv by itself: `make book` and `make test` are all one needs.
+# No script is called by its own first line, which cannot name a folder with a space.
 
-PYTHON ?= python3.11
-VENV := .venv
-BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+PY := .venv/bin/python
+JUPYTER_BOOK := $(PY) .venv/bin/jupyter-book
 PORT ?= 8000
 COURSE ?= _build/course
 NOTEBOOKS ?= $(wildcard book/*.ipynb book/*/*.ipynb)
 
 export TQDM_DISABLE := 1
 export OMP_NUM_THREADS := 1
+# Files are UTF-8, whatever the machine's locale.
+export PYTHONUTF8 := 1
 
-.PHONY: help book test serve pdf browser-test bench exercises course outputs clean
+.PHONY: help environment book test serve pdf browser-test bench exercises course outputs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -26,48 +27,44 @@ help:
 	@echo "make outputs       run the notebooks and store their text outputs"
 	@echo "make clean         remove what was built"
 
-$(READY): requirements.txt pyproject.toml
-	@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
-		|| { echo "Python 3.11 is needed: '$(PYTHON)' is not one. Set it with: make PYTHON=/path/to/python3.11"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
-	@touch $@
+# PYTHON reaches the script through the environment.
+environment:
+	@sh tools/environment.sh
 
-book: $(READY)
-	$(BIN)/jupyter-book build . -W --keep-going -n
+book: environment
+	$(JUPYTER_BOOK) build . -W --keep-going -n
 	@echo "The book is built. Open $(CURDIR)/_build/html/index.html"
 
-test: $(READY)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/pytest -n 2 --dist loadscope --nbval --doctest-modules book lib tests
+test: environment
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pytest -n 2 --dist loadscope --nbval --doctest-modules book lib tests
 
 serve: book
-	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
+	$(PY) -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
 
 tools/browser/node_modules: tools/browser/package-lock.json
 	cd tools/browser && npm ci --no-audit --no-fund --silent
 	@touch $@
 
-pdf: $(READY) tools/browser/node_modules
-	$(BIN)/jupyter-book build . --builder singlehtml -W --keep-going -n
+pdf: environment tools/browser/node_modules
+	$(JUPYTER_BOOK) build . --builder singlehtml -W --keep-going -n
 	node tools/browser/pdf.mjs _build/singlehtml _build/dropout.pdf
 
 browser-test: book tools/browser/node_modules
 	node tools/browser/check.mjs _build/html
 
-bench: $(READY)
-	$(BIN)/python tools/bench.py
+bench: environment
+	$(PY) tools/bench.py
 
-exercises: $(READY)
-	$(BIN)/python tools/exercises.py
+exercises: environment
+	$(PY) tools/exercises.py
 
-course: $(READY)
-	$(BIN)/python tools/course.py $(COURSE)
+course: environment
+	$(PY) tools/course.py "$(COURSE)"
 
-outputs: $(READY)
-	$(BIN)/python tools/notebooks.py $(NOTEBOOKS)
+outputs: environment
+	$(PY) tools/notebooks.py $(NOTEBOOKS)
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis

@@ -280,3 +280,6 @@ def test_requirements_are_pinned_and_binder_has_the_same():
     assert set(project["dependencies"]) <= set(binder)
     for package in binder.keys() & required.keys():
         assert binder[package] == required[package], package
+    constraints = {name.lower(): version for name, version in pins("constraints.txt").items()}
+    for package, version in required.items():
+        assert constraints[package.lower()] == version, "write constraints.txt anew"
