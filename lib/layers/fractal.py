@@ -148,7 +148,7 @@ class FractalBlock(StochasticLayer):
     keep_prob : float
         Probability to KEEP a path into a join when it is local, in (0, 1].
     global_share : float
-        Probability that a draw is global, in [0, 1]. The paper's is half.
+        Probability that a draw is global, in [0, 1]. Half is how re-implementations read the paper.
     gate : {"batch", "example"}
         One draw for the whole mini-batch, as in the authors' code of the join, or one for each
         example.

@@ -62,7 +62,7 @@ def shift_ratio(mean, variance, keep_prob):
     References
     ----------
     Li, Chen, Hu and Yang (2019), *Understanding the disharmony between dropout and batch
-    normalization by variance shift*, CVPR, arXiv:1801.05134: case (a).
+    normalization by variance shift*, CVPR, arXiv:1801.05134: dropout straight into batch norm.
 
     Examples
     --------
@@ -115,8 +115,8 @@ def linear_shift_ratio(inputs, weights, keep_prob, groups=None):
 
     References
     ----------
-    Li et al. (2019), arXiv:1801.05134: case (b). For masks that inputs share the derivation is
-    ours; it is that of this module's first lines.
+    Li et al. (2019), arXiv:1801.05134: a layer between dropout and batch norm. For masks that
+    inputs share the derivation is ours; it is that of this module's first lines.
 
     Examples
     --------
@@ -191,7 +191,7 @@ def correlated_shift_ratio(mean, variance, correlation, weights, keep_prob):
 
     References
     ----------
-    Li et al. (2019), arXiv:1801.05134: case (b).
+    Li et al. (2019), arXiv:1801.05134: a layer between dropout and batch norm.
 
     Examples
     --------
