@@ -12,12 +12,16 @@ export OMP_NUM_THREADS := 1
 # Files are UTF-8, whatever the machine's locale.
 export PYTHONUTF8 := 1
 
-.PHONY: help environment book test serve pdf browser-test bench exercises course outputs clean
+# A file's tests run on one worker, in the order of conftest.py.
+PYTEST := $(PY) -m pytest -n 2 --dist loadscope --no-loadscope-reorder --doctest-modules
+
+.PHONY: help environment book lint test quick serve pdf browser-test bench exercises course outputs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make book          build the book, executing its notebooks"
 	@echo "make test          check the code, the notebooks and the exercises"
+	@echo "make quick         check the code, in a minute"
 	@echo "make serve         show the built book at http://127.0.0.1:$(PORT)"
 	@echo "make pdf           print the whole book to _build/dropout.pdf"
 	@echo "make browser-test  open every page in Chromium, and check it"
@@ -35,10 +39,15 @@ book: environment
 	$(JUPYTER_BOOK) build . -W --keep-going -n
 	@echo "The book is built. Open $(CURDIR)/_build/html/index.html"
 
-test: environment
+lint: environment
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m pytest -n 2 --dist loadscope --nbval --doctest-modules book lib tests
+
+test: lint
+	$(PYTEST) --nbval book lib tests
+
+quick: lint
+	$(PYTEST) -m "not slow" lib tests
 
 serve: book
 	$(PY) -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)

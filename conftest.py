@@ -6,6 +6,25 @@ from nbval.plugin import IPyNbCell
 
 kernels.set_up()
 
+PATIENCE = 600  # seconds: a busy machine never needs as many, and a run that hangs ends
+
+
+def pytest_configure(config):
+    config.option.nbval_kernel_startup_timeout = PATIENCE
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with what takes longest, so that all workers have something to do until the end."""
+    for item in items:
+        if is_cell(item):
+            item.output_timeout = PATIENCE
+    items.sort(key=lambda item: (not item.get_closest_marker("slow"), not is_cell(item)))
+
+
+def is_cell(item):
+    """Whether it is a cell of a notebook."""
+    return isinstance(item, IPyNbCell)
+
 
 def execute_cell_input(self, cell_input, allow_stdin=None):
     """Run a cell as notebooks do: with a history, without which a closing ``;`` has no effect."""

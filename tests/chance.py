@@ -1,11 +1,17 @@
 """What the tests of random things share."""
 
 import numpy as np
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-# The same few examples in every run.
-few_examples = settings(max_examples=30, deadline=None, derandomize=True, database=None)
+# Few examples, with no limit of time.
+few_examples = settings(
+    max_examples=30,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 
 keep_probs = st.floats(min_value=0.01, max_value=1.0)
 

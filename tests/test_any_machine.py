@@ -73,6 +73,7 @@ def test_text_is_read_and_written_as_utf8():
     assert not found, found
 
 
+@pytest.mark.slow
 def test_tools_run_where_text_is_ascii_in_a_folder_with_a_space(tmp_path):
     """As in the POSIX locale, with everything that Python does against it switched off."""
     clone = tmp_path / "Mi libro ñ"

@@ -85,6 +85,7 @@ def build(book):
 BIN = Path(sys.executable).parent
 
 
+@pytest.mark.slow
 def test_a_change_in_lib_changes_the_page(book):
     """Built; built again after a change of style alone; and again after a change in `lib`."""
     page = book / "_build" / "html" / "book" / "page.html"
@@ -122,6 +123,7 @@ def test_a_change_in_lib_changes_the_page(book):
     assert len(list((book / "_build" / ".jupyter_cache").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_failing_cell_and_a_bad_formula_fail_the_build(book):
     write_page(book, TEXT + "\n$\\nosuchcommand$\n", "1 / 0")
     code, log = build(book)
@@ -144,6 +146,7 @@ if flag.exists():
 print(f"the answer is {answer()}")"""
 
 
+@pytest.mark.slow
 def test_a_change_of_lib_during_the_build_leaves_no_number_behind(book):
     """`lib` is changed when its fingerprint is taken, imported, and as before when all is done."""
     write_page(book, TEXT, CHANGING)
@@ -157,6 +160,7 @@ def test_a_change_of_lib_during_the_build_leaves_no_number_behind(book):
     assert "the answer is 41" in page
 
 
+@pytest.mark.slow
 def test_two_builds_at_once(book):
     """The second waits for the first, and finds everything done."""
     with ThreadPoolExecutor(2) as pool:

@@ -12,6 +12,7 @@ from lib.side_by_side import stack_splits
 
 ALL = 1797
 seeds = st.integers(0, 1000)
+test_seeds = st.none() | seeds
 sizes = st.integers(10, ALL - 10)
 
 
@@ -46,10 +47,12 @@ def test_each_image_is_scikit_learns_with_its_label():
 
 
 @few_examples
-@given(n_train=sizes, n_val=st.just(0) | sizes, n_test=sizes, seed=seeds)
-def test_sizes_are_those_asked_for_and_the_three_parts_share_no_image(n_train, n_val, n_test, seed):
+@given(n_train=sizes, n_val=st.just(0) | sizes, n_test=sizes, seed=seeds, test_seed=test_seeds)
+def test_sizes_are_those_asked_for_and_the_three_parts_share_no_image(
+    n_train, n_val, n_test, seed, test_seed
+):
     assume(n_train + n_val + n_test <= ALL)
-    digits = load_digits(n_train, n_val, n_test, seed)
+    digits = load_digits(n_train, n_val, n_test, seed, test_seed=test_seed)
     assert [len(part) for part in digits[::2]] == [n_train, n_val, n_test]
     assert [len(part) for part in digits[1::2]] == [n_train, n_val, n_test]
     # no image occurs twice in the data, so parts that share none hold this many different ones
@@ -58,10 +61,10 @@ def test_sizes_are_those_asked_for_and_the_three_parts_share_no_image(n_train, n
 
 
 @few_examples
-@given(n_train=sizes, n_val=st.integers(10, 500), n_test=sizes, seed=seeds)
-def test_each_class_has_its_share_give_or_take_two(n_train, n_val, n_test, seed):
+@given(n_train=sizes, n_val=st.integers(10, 500), n_test=sizes, seed=seeds, test_seed=test_seeds)
+def test_each_class_has_its_share_give_or_take_two(n_train, n_val, n_test, seed, test_seed):
     assume(n_train + n_val + n_test <= ALL)
-    digits = load_digits(n_train, n_val, n_test, seed)
+    digits = load_digits(n_train, n_val, n_test, seed, test_seed=test_seed)
     for y in (digits.y_train, digits.y_test):
         assert (class_counts(y) - SHARES * len(y)).abs().max() < 2
     # between the two it is the difference of two such shares
@@ -100,6 +103,16 @@ def test_for_one_seed_the_test_set_depends_on_no_other_size(n_train, n_val, seed
     assert torch.equal(digits.y_test, usual.y_test)
 
 
+@few_examples
+@given(seed=seeds, test_seed=seeds, n_val=st.just(0) | st.integers(10, 300))
+def test_all_seeds_can_share_the_test_set_of_one(seed, test_seed, n_val):
+    shared, other = (load_digits(900, n_val, seed=s, test_seed=test_seed) for s in (seed, seed + 1))
+    assert torch.equal(shared.x_test, load_digits(seed=test_seed).x_test)
+    assert torch.equal(shared.y_test, load_digits(seed=test_seed).y_test)
+    assert torch.equal(shared.x_test, other.x_test)
+    assert images(shared.x_train) != images(other.x_train)
+
+
 def test_the_same_seed_gives_the_same_split_and_another_seed_another():
     first, same, other = (load_digits(seed=seed) for seed in (1, 1, 2))
     assert all(torch.equal(a, b) for a, b in zip(first, same, strict=True))
@@ -133,6 +146,7 @@ def test_loading_leaves_the_global_generators_alone():
             r"n_train \+ n_val \+ n_test must be at most 1797, got 1000 \+ 301 \+ 497 = 1798",
         ),
         ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"test_seed": -1}, "test_seed must be at least 0, got -1"),
     ],
 )
 def test_a_size_that_cannot_be_is_a_value_error_with_name_value_and_range(wrong, message):

@@ -196,7 +196,7 @@ def test_all_entries_of_the_masks_are_independent_across_examples_units_and_inpu
 
 
 @few_examples
-@given(keep_prob=st.floats(0.05, 1), scaling=any_scaling, seed=st.integers(0, 100))
+@given(keep_prob=st.floats(0.05, 0.95) | st.just(1), scaling=any_scaling, seed=st.integers(0, 100))
 def test_mean_variance_and_covariance_in_training_are_the_moments(keep_prob, scaling, seed):
     torch.manual_seed(seed)
     n, layer = 20_000, a_layer(5, 3, keep_prob, scaling=scaling).requires_grad_(False)

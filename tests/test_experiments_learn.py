@@ -5,6 +5,8 @@ from real_data import OF_A_SET, needs_data
 
 from lib.experiments import EXPERIMENTS, Trial, run_trial
 
+pytestmark = pytest.mark.slow
+
 DATA = {
     "reuters": ["reuters"],
     "spoken-digits": ["spoken-digits"],

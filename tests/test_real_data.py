@@ -26,6 +26,8 @@ from lib.datasets import (
     uci_settings,
 )
 
+pytestmark = pytest.mark.slow
+
 LOADERS = [
     pytest.param(load_mnist, marks=needs_data("mnist")),
     pytest.param(load_fashion_mnist, marks=needs_data("fashion-mnist")),

@@ -1,6 +1,7 @@
 """An experiment that takes no time, for the tests of the runner; also in processes of its own."""
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -10,14 +11,28 @@ import torch
 from lib.experiments import Experiment, run
 
 
-def toy_trial(seed, *, slope, wait=0.0, fails=False, marks=""):
-    """Draw a number; leave a mark at the start, wait, fail, as asked."""
+def toy_trial(seed, *, slope, marks="", fails=False):
+    """Draw a number; with seed 1 wait for a sign, or fail, as asked.
+
+    In the folder `marks` each trial leaves a mark when it begins. One of seed 1 then waits until
+    the folder has a file named ``go``.
+    """
     if marks:
         (Path(marks) / f"{slope}-{seed}-{os.getpid()}-{time.time_ns()}").touch()
-    time.sleep(wait)
+    while marks and seed == 1 and not (Path(marks) / "go").exists():
+        time.sleep(0.01)
     if fails and seed == 1:
         raise ValueError("a trial that fails")
-    return {"value": slope * torch.randn(()), "seconds_waited": wait}
+    return {"value": slope * torch.randn(())}
+
+
+def fatal_trial(seed, *, folder):
+    """With seed 1, end the process once the folder has the row of seed 0."""
+    while seed == 1 and not (Path(folder) / "dies.csv").exists():
+        time.sleep(0.01)
+    if seed == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"value": 1.0}
 
 
 def toy(**settings):
@@ -27,12 +42,12 @@ def toy(**settings):
         title="A line",
         paper="None",
         configurations=[{"slope": slope, **settings} for slope in (1, 2, 3)],
-        metrics=("value", "seconds_waited"),
+        metrics=("value",),
         trial=toy_trial,
         n_seeds=2,
     )
 
 
 if __name__ == "__main__":
-    folder, wait, marks = sys.argv[1:]
-    run(toy(wait=float(wait), marks=marks), folder=folder, n_jobs=2)
+    folder, marks = sys.argv[1:]
+    run(toy(marks=marks), folder=folder, n_jobs=2)

@@ -28,7 +28,7 @@ def run(path):
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
         notebook,
-        timeout=300,
+        timeout=1200,  # seconds a cell: a busy machine never needs as many
         kernel_name="python3",
         resources={"metadata": {"path": str(path.parent)}},
         record_timing=False,

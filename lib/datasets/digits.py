@@ -2,6 +2,7 @@
 
 from functools import cache
 
+import numpy as np
 import torch
 from sklearn import datasets
 
@@ -9,7 +10,7 @@ from lib.datasets.splits import Split, check_together, stratified_order
 from lib.validation import check_count
 
 
-def load_digits(n_train=1000, n_val=0, n_test=497, seed=0):
+def load_digits(n_train=1000, n_val=0, n_test=497, seed=0, *, test_seed=None):
     """Scikit-learn's 8x8 handwritten digits, split at random with the classes in proportion.
 
     The 1,797 images come with scikit-learn: nothing is downloaded.
@@ -21,6 +22,9 @@ def load_digits(n_train=1000, n_val=0, n_test=497, seed=0):
     seed : int
         Which split, at least 0. For one seed, training sets of different sizes are nested, and
         the test set does not depend on `n_train` or `n_val`.
+    test_seed : int, optional
+        The split whose test set is taken in place of this one's. With one for all seeds, no
+        seed's test digit is trained on or chosen with by another.
 
     Returns
     -------
@@ -53,7 +57,15 @@ def load_digits(n_train=1000, n_val=0, n_test=497, seed=0):
     check_count(n_val, "n_val", at_least=0, at_most=n_images - 2 * n_classes)
     check_together(n_images, n_classes, n_train=n_train, n_val=n_val, n_test=n_test)
 
-    order = stratified_order(labels, check_count(seed, "seed", at_least=0))
+    check_count(seed, "seed", at_least=0)
+    if test_seed is None:
+        order = stratified_order(labels, seed)
+    else:
+        order = stratified_order(labels, check_count(test_seed, "test_seed", at_least=0))
+        rng, rest = np.random.default_rng(seed), order[: n_images - n_test]
+        for label in range(n_classes):  # exchange images of one class: the shares stay
+            places = np.flatnonzero(labels[rest] == label)
+            rest[places] = rng.permutation(rest[places])
     parts = []
     for rows in (order[:n_train], order[n_train : n_train + n_val], order[n_images - n_test :]):
         parts.append(torch.tensor(pixels[rows], dtype=torch.float32) / 16)
