@@ -251,6 +251,14 @@ def test_results_have_a_section_for_each_experiment_and_the_overview_says_the_sa
     assert set(overview.values()) <= {"yes", "partly", "no", "undecided"}
 
 
+def test_every_paper_of_the_bibliography_is_cited():
+    bibliography = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
+    cells = [cell for path in PAGES for cell in read(path).cells if cell.cell_type == "markdown"]
+    roles = re.findall(r"\{cite:\w+\}`([^`]+)`", "\n".join(cell.source for cell in cells))
+    cited = {key.strip() for keys in roles for key in keys.split(",")}
+    assert set(re.findall(r"^@\w+\{(.+),$", bibliography, re.MULTILINE)) == cited
+
+
 # The rules themselves: each must find its fault.
 
 DESCRIBED = {
