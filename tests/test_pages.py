@@ -14,6 +14,8 @@ import pytest
 from book_math import to_mathml
 from fontTools.ttLib import TTFont
 from PIL import Image
+from pygments.styles import get_style_by_name
+from pygments.token import Token
 
 ROOT = Path(__file__).resolve().parent.parent
 MATH_FONT = ROOT / "book" / "_static" / "texgyretermes-math.woff2"
@@ -132,6 +134,7 @@ HEAD = """<html data-content_root="./"><head>
 <script src="_static/vendor/fontawesome/6.5.2/js/all.min.js?digest=1"></script>
 <script src="_static/copybutton.js?v=1"></script>
 <script src="_static/a.js"></script>
+<script src="_static/scripts/bootstrap.js?digest=1"></script>
 </head>"""
 
 
@@ -166,6 +169,7 @@ def test_pages_load_one_sheet_and_the_scripts_that_they_need(built):
         assert len(re.findall('rel="stylesheet"', page)) == 1
         assert '<link rel="icon"' in page
         assert "fontawesome" not in page
+        assert "bootstrap" not in page
         assert '<script defer src="_static/a.js"></script>' in page
     assert 'as="font"' in one
     assert "copybutton.js" not in one
@@ -173,6 +177,17 @@ def test_pages_load_one_sheet_and_the_scripts_that_they_need(built):
     assert "copybutton.js" in two
     assert not (built / "_static" / "vendor" / "fontawesome").exists()
     assert len((built / "_static" / "formulas.woff2").read_bytes()) < 10_000
+
+
+def test_programs_are_marked_where_they_look_different():
+    """A name, punctuation and space have the colour of the text around them, light and dark."""
+    page = '<span class="n">a</span><span class="p">(</span><span class="k">if</span>'
+    assert book_light.PLAIN.sub(r"\1", page) == 'a(<span class="k">if</span>'
+    for name in ("a11y-high-contrast-light", "a11y-high-contrast-dark"):
+        style = get_style_by_name(name)
+        text = style.style_for_token(Token.Text)["color"]
+        for token in (Token.Name, Token.Name.Namespace, Token.Punctuation, Token.Text.Whitespace):
+            assert style.style_for_token(token)["color"] == text
 
 
 def test_a_page_written_anew_joins_the_others(built):

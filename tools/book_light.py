@@ -25,31 +25,32 @@ FACE = re.compile(r"@font-face\{[^}]*\}")
 FAMILY = re.compile(r"font-family:([^;}]+)")
 QUOTE = re.compile(r"[\\\"']")
 SOURCE = re.compile(r"src:\s*url\(([^)]+)\)[^;}]*")
+# Parts of a program that look as the text around them: n, a name; p, punctuation; w, a space.
+PLAIN = re.compile(r'<span class="(?:n|nn|p|w)">([^<]*)</span>')
 
+NOTHING = re.compile("(?!)")
 # Scripts, by their place in _static, and what they work on. A page without it leaves them out.
 WORKS_ON = {
-    "vendor/fontawesome/": re.compile("(?!)"),  # draws icons; their font does, too
+    "scripts/": NOTHING,  # the theme's: controls.js does what they do
+    "vendor/fontawesome/": NOTHING,  # draws icons: their font does, too
     "clipboard.min.js": re.compile('class="highlight'),
     "copybutton.js": re.compile('class="highlight'),
     "design-tabs.js": re.compile('class="sd-tab-set'),
     "togglebutton.js": re.compile(r'class="(?=[^"]*\badmonition\b)(?=[^"]*\bdropdown\b)'),
 }
-# Bootstrap could write many names into a page: these are what it does write into ours.
-BOOTSTRAP = "bootstrap.js"
-WRITTEN = {"active", "show", "fade", "tooltip", "tooltip-inner", "tooltip-arrow", "bs-tooltip-auto"}
 
 
 def used_names(pages, static):
     """Return the names of tags, classes and ids on some pages and in their scripts."""
-    found, scripts = set(WRITTEN), set()
+    found, scripts = set(), set()
     for page in pages:
         for tag, values in NAMES.findall(page):
             found.update(values.split() or [tag])
         found.update(re.findall(r"var\(\s*--([\w-]+)", page))
-        scripts.update(found["src"] for found in SCRIPT.finditer(page))
+        scripts.update(script["src"] for script in SCRIPT.finditer(page))
     for src in scripts:
         path = static / src.partition("_static/")[2]
-        if path.is_file() and path.name != BOOTSTRAP:
+        if path.is_file():
             found.update(re.findall(r"[\w-]+", path.read_text(encoding="utf-8")))
     return found
 
@@ -132,7 +133,8 @@ def lighten(folder):
         return
     small = book_pictures.make_small(pages.values(), folder / "_images")
     for path, page in pages.items():
-        pages[path] = choose_scripts(book_pictures.use_small(page, small))
+        page = PLAIN.sub(r"\1", book_pictures.use_small(page, small))
+        pages[path] = choose_scripts(page)
     css = "\n".join(book_styles.read(static, sheet) for sheet in sheets)
     css = book_styles.reduce(css, used_names(pages.values(), static))
     css = use_small_fonts(css, static, pages.values())

@@ -17,12 +17,17 @@ CORNER = re.compile(r"<th(\s[^>]*)?>((?:\s|</?p>)*)</th>")
 THEBE_KERNEL = re.compile(r"<script>kernelName = .*?</script>", re.DOTALL)
 
 # Before the theme's script, which looks for the choice of the last visit.
-AUTO_THEME = """
+AT_FIRST = """
 <script>
-  if ((localStorage.getItem("mode") || "auto") == "auto") {
+  {
+    const { classList } = document.documentElement;
     const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-    localStorage.setItem("mode", "auto");
-    localStorage.setItem("theme", dark ? "dark" : "light");
+    if ((localStorage.getItem("mode") ?? "auto") === "auto") {
+      localStorage.setItem("mode", "auto");
+      localStorage.setItem("theme", dark ? "dark" : "light");
+    }
+    const [visit] = performance.getEntriesByType("navigation");
+    if (visit?.type === "navigate" && !location.hash) classList.add("from-the-top");
   }
 </script>
 """
@@ -39,7 +44,7 @@ def mend(app, pagename, templatename, context, doctree):
     """Change what a page's template gets."""
     for assets in ("script_files", "css_files"):
         context[assets] = [asset for asset in context[assets] if not is_useless(asset)]
-    context["metatags"] = context.get("metatags", "") + AUTO_THEME
+    context["metatags"] = context.get("metatags", "") + AT_FIRST
     if templatename == "domainindex.html":
         context["collapse_index"] = False
         context["content"] = [

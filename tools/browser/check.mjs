@@ -105,8 +105,10 @@ async function weigh(path, page, where, loaded) {
   }
 }
 
-/** Unfold what is folded, at once and without fading in, and ask for every image. */
+/** Lay out and unfold everything, at once and without fading in, and ask for every image. */
 async function unfold(page) {
+  await page.evaluate(() => dispatchEvent(new Event("scroll"))); // what the rest of the page waits for
+  await page.waitForFunction(() => !document.documentElement.classList.contains("from-the-top"));
   await page.addStyleTag({
     content: "*, ::before, ::after { animation: none !important; transition: none !important; }",
   });

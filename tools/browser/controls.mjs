@@ -54,10 +54,51 @@ const CONTROLS = [
     expect: () => document.querySelector(".bd-sidebar-secondary").getBoundingClientRect().right <= innerWidth,
   },
   {
-    name: "the menu of downloads opens",
+    name: "on a phone, a tap beside the contents closes them",
+    has: "primary-toggle",
+    screen: PHONE,
+    act: async (page) => {
+      await page.click(".bd-header-article .primary-toggle");
+      await page.mouse.click(PHONE.width - 5, PHONE.height / 2);
+    },
+    expect: () => document.querySelector(".bd-sidebar-primary").getBoundingClientRect().right <= 0,
+  },
+  {
+    name: "the menu of downloads opens, the arrows move in it, Escape closes it",
     has: "dropdown-download-buttons",
-    act: (page) => page.click(".dropdown-download-buttons > button"),
-    expect: () => document.querySelector(".dropdown-download-buttons .dropdown-menu").checkVisibility(),
+    act: async (page) => {
+      await page.focus(".dropdown-download-buttons > button");
+      await page.keyboard.press("Enter");
+      await page.keyboard.press("ArrowUp");
+    },
+    expect: () => {
+      const items = [...document.querySelectorAll(".dropdown-download-buttons .dropdown-item")];
+      return items.at(-1).checkVisibility() && document.activeElement === items.at(-1);
+    },
+    then: (page) => page.keyboard.press("Escape"),
+    after: () => !document.querySelector(".dropdown-download-buttons .dropdown-menu").checkVisibility(),
+  },
+  {
+    name: "the contents of the page lead to a place, and mark it",
+    has: 'id="quiz"',
+    act: (page) => page.click(".bd-toc-nav .toc-h2:nth-child(3) > a"),
+    expect: () => {
+      const link = document.querySelector(".bd-toc-nav a.active");
+      const top = link && document.getElementById(link.hash.slice(1)).getBoundingClientRect().top;
+      return link && location.hash === link.hash && top >= 0 && top < 200;
+    },
+  },
+  {
+    name: "an address with a place opens there",
+    has: 'id="quiz"',
+    act: async (page) => {
+      await page.goto(`${page.url()}#quiz`);
+      await page.reload();
+    },
+    expect: () => {
+      const { top } = document.getElementById("quiz").getBoundingClientRect();
+      return document.readyState === "complete" && top >= 0 && top < innerHeight;
+    },
   },
   {
     name: "code is copied",

@@ -22,6 +22,7 @@ await page.goto(`${address}/whole-book.html`, { waitUntil: "load" });
 await page.emulateMedia({ media: "print", colorScheme: "light" });
 
 const counts = await page.evaluate(async () => {
+  document.documentElement.classList.remove("from-the-top");
   const article = document.querySelector("article");
   const appendix = document.createElement("section");
   appendix.innerHTML = "<h1>Appendix: solutions and answers</h1>";
