@@ -3,10 +3,11 @@
 import os
 import re
 import shutil
-import subprocess
 import sys
+import tempfile
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,8 +20,10 @@ import yaml
 from book_math import to_mathml
 from math_core import LatexError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from warm import Server
 
 ROOT = Path(__file__).resolve().parent.parent
+SETTINGS = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
 TEXT = r"""# Page
 
 $$
@@ -41,7 +44,7 @@ def book(tmp_path):
     """A book with this book's settings, one page, and a `lib`; its folder has a hard name."""
     root = tmp_path / os.fsdecode("Mi libro ñ".encode())
     root.mkdir()
-    settings = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    settings = deepcopy(SETTINGS)
     extensions = settings["sphinx"]["local_extensions"]
     settings["sphinx"]["local_extensions"] = dict.fromkeys(extensions, str(ROOT / "tools"))
     (root / "_config.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
@@ -70,21 +73,22 @@ def write_page(book, text, source):
 ADDRESS = "https://github.com/somebody/somewhere"
 
 
+JUPYTER_BOOK = Path(sys.executable).with_name("jupyter-book")
+SERVER = Server(
+    "jupyter_book.sphinx",
+    *SETTINGS["sphinx"]["extra_extensions"],
+    "myst_nb.sphinx_ext",
+    "sphinx_book_theme",
+)
+
+
 def build(book):
     """Build the book as `make book` does; return the exit code, and what was printed."""
-    result = subprocess.run(
-        [BIN / "jupyter-book", "build", ".", "-W", "--keep-going", "-n"],
-        cwd=book,
-        env={**os.environ, "PYTHONPATH": str(book), "NO_COLOR": "1", "BOOK_REPOSITORY": ADDRESS},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        check=False,
-    )
-    return result.returncode, result.stdout
-
-
-BIN = Path(sys.executable).parent
+    env = {**os.environ, "PYTHONPATH": str(book), "NO_COLOR": "1", "BOOK_REPOSITORY": ADDRESS}
+    arguments = ["build", ".", "-W", "--keep-going", "-n"]
+    with tempfile.NamedTemporaryFile(mode="r", encoding="utf-8") as log:
+        process = SERVER.start(JUPYTER_BOOK, arguments, cwd=book, env=env, output=log.name)
+        return process.wait(), log.read()
 
 
 @pytest.mark.slow

@@ -2,8 +2,8 @@
 
 import os
 import re
-import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import course as layout
@@ -11,6 +11,7 @@ import nbformat
 import pytest
 from exercise_cells import is_function, read
 from nbgrader.api import Gradebook
+from warm import Server
 
 pytestmark = pytest.mark.slow
 
@@ -66,19 +67,15 @@ def lay_out(folder, *parts):
     return None
 
 
+SERVER = Server("nbgrader.apps", "nbgrader.server_extensions.formgrader")
+
+
 def nbgrader(course, *arguments):
     """Call nbgrader as in an active environment: it looks for its tools on the path."""
-    result = subprocess.run(
-        [BIN / "nbgrader", *arguments],
-        cwd=course,
-        env=os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout
-    return result.stdout
+    env = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    with tempfile.NamedTemporaryFile(mode="r", encoding="utf-8") as log:
+        process = SERVER.start("nbgrader", arguments, cwd=course, env=env, output=log.name)
+        assert process.wait() == 0, log.read()
 
 
 def hand_in(course, student, bodies, endless=()):

@@ -6,7 +6,6 @@ import platform
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from distributed import Client, LocalCluster
+from events import wait_for
 from matplotlib.image import imread
 from toy_experiment import fatal_trial, toy
 
@@ -49,14 +49,6 @@ def keys(table):
 
 def all_keys(experiment):
     return sorted(trial.key for trial in experiment.trials())
-
-
-def wait_for(condition):
-    """Wait for an event. Ten minutes are no limit to a busy machine; they end a test that hangs."""
-    end = time.monotonic() + 600
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
 
 
 def is_running(pid):
