@@ -13,7 +13,7 @@ export OMP_NUM_THREADS := 1
 export PYTHONUTF8 := 1
 
 # A file's tests run on one worker, in the order of conftest.py.
-PYTEST := $(PY) -m pytest -n 2 --dist loadscope --no-loadscope-reorder --doctest-modules
+PYTEST := $(PY) -m pytest -n 2 --dist loadscope --no-loadscope-reorder --doctest-modules -rs
 
 .PHONY: help environment book lint test quick serve pdf browser-test pagespeed bench exercises course \
 	outputs clean

@@ -13,9 +13,14 @@ OF_A_SET = {
 }
 
 
+def absent_sets(names=OF_A_SET):
+    """List the sets among `names` that are not at hand."""
+    return [name for name in names if files.locate(OF_A_SET[name]) is None]
+
+
 def needs_data(*names):
     """Mark a test that reads these sets; it downloads nothing."""
-    absent = [name for name in names if files.locate(OF_A_SET[name]) is None]
+    absent = absent_sets(names)
     return pytest.mark.skipif(
         bool(absent),
         reason=f"needs real data that is not here: {', '.join(absent)}; set DROPOUT_DATA_DIR to a "

@@ -4,6 +4,7 @@ import errno
 import gzip
 import hashlib
 import io
+import os
 import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from real_data import needs_data
+from real_data import absent_sets, needs_data
 
 from lib.datasets import (
     SPEAKERS,
@@ -35,6 +36,13 @@ LOADERS = [
 reuters_is_here = needs_data("reuters")
 speech_is_here = needs_data("spoken-digits")
 uci_is_here = needs_data("uci")
+
+
+@pytest.mark.skipif(not os.environ.get("CI"), reason="CI is not set: sets may be absent")
+def test_ci_skips_no_test_where_the_data_are():
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"  # see .ci/run
+    if files.data_folder() is not None or beside.is_dir():
+        assert absent_sets() == []
 
 
 def rows(x):
