@@ -118,6 +118,9 @@ def fill_cache(app, env, docnames):
             except KeyError:
                 todo.append((path, notebook))
 
+    if len(todo) > 1:
+        kernels.start_warm()
+
     def execute(job):
         path, notebook = job
         result = single_nb_execution(

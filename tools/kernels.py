@@ -1,10 +1,19 @@
 """The kernels that tests and build start: the same for everybody, and quiet."""
 
 import atexit
+import gc
+import multiprocessing
 import os
+import runpy
 import shutil
+import sys
 import tempfile
+from importlib.metadata import EntryPoint
+from multiprocessing import forkserver
 from pathlib import Path
+from unittest.mock import patch
+
+from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
 # Several kernels run at once: one thread each, and no progress bars in the outputs.
 # The kernel is that of the environment, not another one on the machine.
@@ -26,3 +35,76 @@ def set_up():
     profile.mkdir()
     (profile / "ipython_kernel_config.py").write_text(CONFIG, encoding="utf-8")
     os.environ["IPYTHONDIR"] = str(home)
+
+
+# What most notebooks import, and half of the time of a short one goes into. Never `lib`: a kernel
+# would have it as it was when the first one started.
+IMPORTED = (
+    "ipykernel.kernelapp",
+    "matplotlib.pyplot",
+    "pandas",
+    "scipy.stats",
+    "sklearn.datasets",
+    "torch",
+)
+
+
+def start_warm():
+    """Let this process fork its kernels from one that has imported torch and the like.
+
+    Only on Linux can a process that has imported as much be forked safely. Elsewhere kernels start
+    as ever.
+    """
+    if sys.platform != "linux":
+        return
+    multiprocessing.set_forkserver_preload(["__main__", *IMPORTED])
+    with patch.dict(os.environ, MPLBACKEND="module://matplotlib_inline.backend_inline"):
+        forkserver.ensure_running()
+    factory = KernelProvisionerFactory.instance()
+    factory.provisioners["warm"] = EntryPoint("warm", "kernels:WarmProvisioner", factory.GROUP_NAME)
+    factory.default_provisioner_name = "warm"
+
+
+class WarmProvisioner(LocalProvisioner):
+    """How Jupyter starts a kernel, with a fork in place of a new interpreter."""
+
+    async def launch_kernel(self, cmd, *, env, cwd=None, **_):
+        _, flag, *arguments = cmd
+        assert flag == "-m", cmd
+        context = multiprocessing.get_context("forkserver")
+        process = context.Process(target=run_module, args=(arguments, env, cwd))
+        process.start()
+        self.process = Forked(process)
+        self.pid = process.pid
+        return self.connection_info
+
+
+class Forked:
+    """A forked process, as the part of `subprocess.Popen` that a provisioner calls."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, process):
+        self.pid = process.pid
+        self.terminate, self.kill, self.process = process.terminate, process.kill, process
+
+    def poll(self):
+        return self.process.exitcode
+
+    def wait(self):
+        self.process.join()
+
+    def send_signal(self, number):
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+
+def run_module(arguments, env, cwd):
+    """Be ``python -m``, in a process just forked."""
+    gc.freeze()  # no collection visits what was imported
+    os.environ.clear()
+    os.environ.update(env)
+    if cwd is not None:
+        os.chdir(cwd)
+    sys.argv = arguments
+    runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)

@@ -60,6 +60,7 @@ def main():
     parser.add_argument("notebooks", nargs="+", type=Path)
     paths = parser.parse_args().notebooks
     kernels.set_up()
+    kernels.start_warm()
     failed = False
     with ThreadPoolExecutor(2) as pool:
         jobs = [(path, pool.submit(run, path)) for path in paths]
