@@ -45,7 +45,7 @@ IMPORTED = (
     "pandas",
     "scipy.stats",
     "sklearn.datasets",
-    "torch",
+    "torch._dynamo",  # what torch's optimizers import when they are first used
 )
 
 
