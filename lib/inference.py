@@ -128,11 +128,11 @@ def mc_samples(model, x, n_samples, *, max_rows=10_000):
     --------
     >>> _ = torch.manual_seed(0)
     >>> mc_samples(nn.Sequential(Dropout(0.5)), torch.ones(1, 4), n_samples=3)
-    tensor([[[2., 2., 0., 0.]],
+    tensor([[[2., 0., 2., 0.]],
     <BLANKLINE>
-            [[0., 2., 2., 0.]],
+            [[2., 0., 2., 2.]],
     <BLANKLINE>
-            [[2., 2., 2., 2.]]])
+            [[0., 2., 0., 0.]]])
     """
     n_samples = check_count(n_samples, "n_samples")
     max_rows = check_count(max_rows, "max_rows")

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from lib.layers.base import StochasticLayer
-from lib.layers.bernoulli import keep_mask
+from lib.layers.draw import keep_mask
 from lib.validation import check_choice, check_count, check_keep_prob
 
 
@@ -69,9 +69,6 @@ class StochasticDepth(StochasticLayer):
     The block ends with the sum. A ReLU that comes after it, as in the authors' blocks, is another
     layer.
 
-    On a CPU the gate is drawn with `survival_prob` rounded to a multiple of 2**-16, and the
-    inverted scale divides by that rounded probability.
-
     References
     ----------
     Huang et al. (2016), *Deep networks with stochastic depth*, ECCV: section 3. Their code scales
@@ -83,7 +80,7 @@ class StochasticDepth(StochasticLayer):
     >>> _ = torch.manual_seed(0)
     >>> layer = StochasticDepth(nn.Identity(), survival_prob=0.5, gate="example")
     >>> layer(torch.ones(4, 1)).flatten()  # 1, or 1 + 1 / 0.5
-    tensor([3., 3., 1., 1.])
+    tensor([3., 1., 3., 1.])
     >>> layer.eval()(torch.ones(4, 1)).flatten()
     tensor([2., 2., 2., 2.])
     """
@@ -105,9 +102,8 @@ class StochasticDepth(StochasticLayer):
         p = self.survival_prob
         if p == 1 or not self.training:
             return x + self._scaled_branch(x, p if self.scaling == "weight" else 1)
-        gates = x.new_empty(x.shape[:1] if self.gate == "example" else ())
-        gates, drawn_prob = keep_mask(gates, p)  # (batch,) or ()
-        scale = 1 / drawn_prob if self.scaling == "inverted" else 1
+        gates = keep_mask(x, p, shape=x.shape[:1] if self.gate == "example" else ())
+        scale = 1 / p if self.scaling == "inverted" else 1
         try:
             survivors = gates.nonzero()  # (survivors, 1); of a single gate (1 or 0, 0)
         except RuntimeError:  # under vmap, where each model has its own

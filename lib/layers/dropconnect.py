@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from lib.layers.base import StochasticLayer, check_floating_point
-from lib.layers.bernoulli import keep_mask
+from lib.layers.draw import keep_mask
 from lib.validation import check_choice, check_count, check_keep_prob
 
 
@@ -60,9 +60,6 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
     `lib.inference.mc_samples` a small `max_rows` with this layer. Eval and `gaussian_inference`
     need no mask.
 
-    `keep_prob` is rounded as in `lib.layers.Dropout`; the inverted scale divides by the rounded
-    probability.
-
     References
     ----------
     Wan et al. (2013), *Regularization of neural networks using DropConnect*, ICML; section 3.2 and
@@ -74,8 +71,8 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
     >>> layer = DropConnectLinear(4, 3, keep_prob=0.5, bias=False).requires_grad_(False)
     >>> _ = layer.weight.fill_(1.0)
     >>> layer(torch.ones(2, 4))  # twice the number of weights kept
-    tensor([[4., 2., 4.],
-            [2., 2., 4.]])
+    tensor([[2., 2., 2.],
+            [2., 6., 4.]])
     >>> layer.eval()(torch.ones(2, 4))
     tensor([[4., 4., 4.],
             [4., 4., 4.]])
@@ -102,12 +99,12 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
         self._check_input(x)
         if self.keep_prob == 1 or not self.training:
             return self._mean(x)
-        one_an_example = self.weight.expand(*x.shape[:-1], -1, -1)  # (..., out, in), no memory
-        mask, drawn_prob = keep_mask(one_an_example, self.keep_prob)
+        one_an_example = (*x.shape[:-1], *self.weight.shape)  # (..., out, in)
+        mask = keep_mask(self.weight, self.keep_prob, one_an_example)
         y = (mask * self.weight * x.unsqueeze(-2)).sum(dim=-1)  # (..., out)
         if self.bias is not None:
-            y = y + keep_mask(y, self.keep_prob)[0] * self.bias
-        return y / drawn_prob if self.scaling == "inverted" else y
+            y = y + keep_mask(y, self.keep_prob) * self.bias
+        return y / self.keep_prob if self.scaling == "inverted" else y
 
     def moments(self, x):
         r"""Mean and variance of the pre-activation over all masks, exactly.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.layers.base import StochasticLayer
-from lib.layers.bernoulli import keep_mask
+from lib.layers.draw import keep_mask
 from lib.validation import check_choice, check_count, check_keep_prob
 
 
@@ -62,7 +62,7 @@ class FractalJoin(StochasticLayer):
     >>> _ = torch.manual_seed(0)
     >>> join, paths = FractalJoin(0.5, gate="example"), (torch.zeros(6), torch.ones(6))
     >>> join(paths)
-    tensor([0.5000, 0.0000, 1.0000, 1.0000, 0.5000, 0.0000])
+    tensor([0.5000, 0.0000, 0.5000, 1.0000, 0.0000, 1.0000])
     >>> join.eval()(paths)
     tensor([0.5000, 0.5000, 0.5000, 0.5000, 0.5000, 0.5000])
     """
@@ -85,7 +85,7 @@ class FractalJoin(StochasticLayer):
         """Gates of 0 and 1, never all 0."""
         k, x = len(paths), paths[0]
         shape = (k, *_gate_shape(self.gate, x))
-        gates, _ = keep_mask(x.new_empty(shape), self.keep_prob)
+        gates = keep_mask(x, self.keep_prob, shape)
         lucky = torch.randint(k, shape[1:], device=x.device)
         places = torch.arange(k, device=x.device).view(k, *(1 for _ in shape[1:]))
         return torch.where(gates.sum(dim=0) > 0, gates, (places == lucky).to(gates.dtype))
@@ -238,7 +238,7 @@ class FractalBlock(StochasticLayer):
 
     def _draw_columns(self, x):
         shape = _gate_shape(self.join.gate, x)
-        is_global, _ = keep_mask(x.new_empty(shape), self.global_share)
+        is_global = keep_mask(x, self.global_share, shape)
         columns = torch.randint(1, len(self.columns) + 1, shape, device=x.device)
         return torch.where(is_global > 0, columns, 0).view(shape[:1])
 

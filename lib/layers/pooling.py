@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lib.layers.base import StochasticLayer, check_floating_point
-from lib.layers.bernoulli import keep_mask
+from lib.layers.draw import keep_mask
 from lib.validation import check_count, check_keep_prob
 
 
@@ -59,9 +59,6 @@ class MaxPoolDropout2d(StochasticLayer):
     In training the gradient goes to the one activation that came out. In eval each positive
     activation gets its weight; an activation of exactly 0 gets none.
 
-    On a CPU masks are drawn with `keep_prob` rounded to a multiple of 2**-16, while eval takes it
-    as it is.
-
     References
     ----------
     Wu and Gu (2015), *Towards dropout training for convolutional neural networks*, Neural Networks
@@ -74,7 +71,7 @@ class MaxPoolDropout2d(StochasticLayer):
     >>> layer = MaxPoolDropout2d(2, keep_prob=0.5)
     >>> window = torch.tensor([[[1.0, 0.0], [4.0, 2.0]]])
     >>> [layer(window).item() for _ in range(6)]
-    [1.0, 4.0, 4.0, 4.0, 4.0, 0.0]
+    [4.0, 4.0, 0.0, 4.0, 4.0, 2.0]
     >>> layer.eval()(window)  # 0.5 * 4 + 0.25 * 2 + 0.125 * 1
     tensor([[[2.6250]]])
     """
@@ -95,8 +92,7 @@ class MaxPoolDropout2d(StochasticLayer):
         if self.keep_prob == 1:
             return self._max_pool(x)
         if self.training:
-            mask, _ = keep_mask(x, self.keep_prob)
-            return self._max_pool(x * mask)
+            return self._max_pool(x * keep_mask(x, self.keep_prob))
         return self._mean_pool(check_floating_point(x))
 
     def _max_pool(self, x):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from lib.layers.base import StochasticLayer, check_floating_point
-from lib.layers.bernoulli import keep_mask
+from lib.layers.draw import keep_mask
 from lib.validation import check_choice, check_count, check_keep_prob
 
 
@@ -204,5 +204,4 @@ class RecurrentDropoutLSTM(StochasticLayer):
 
 def _draw(x, keep_prob):
     """Mask for x, divided by the probability it was drawn with."""
-    mask, drawn_prob = keep_mask(x, keep_prob)
-    return mask / drawn_prob
+    return keep_mask(x, keep_prob).div_(keep_prob)

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from lib.layers.base import StochasticLayer
-from lib.layers.bernoulli import keep_mask
+from lib.layers.draw import keep_mask
 from lib.validation import check_count, check_keep_prob
 
 
@@ -51,9 +51,6 @@ class SpatialDropout(StochasticLayer):
     the first, and so drops *rows* of the image (pytorch issue #69801). Here it is a batch, unless
     ``spatial_dims=2`` says that it is an image.
 
-    On a CPU the mask is drawn with `keep_prob` rounded to a multiple of 2**-16, and the scale
-    divides by that rounded probability.
-
     References
     ----------
     Tompson et al. (2015), *Efficient object localization using convolutional networks*, CVPR:
@@ -67,9 +64,9 @@ class SpatialDropout(StochasticLayer):
     >>> layer(torch.ones(1, 4, 1, 3))  # four maps of 1x3
     tensor([[[[2., 2., 2.]],
     <BLANKLINE>
-             [[2., 2., 2.]],
-    <BLANKLINE>
              [[0., 0., 0.]],
+    <BLANKLINE>
+             [[2., 2., 2.]],
     <BLANKLINE>
              [[0., 0., 0.]]]])
     >>> layer(torch.ones(4, 3))
@@ -89,10 +86,9 @@ class SpatialDropout(StochasticLayer):
         first_spatial = self._first_spatial_dim(x)
         if self.keep_prob == 1 or not self.training:
             return x
-        maps = x.shape[:first_spatial]  # (batch, channels) or (channels,)
-        one_a_map = x.new_empty((*maps, *(1 for _ in x.shape[first_spatial:])))
-        mask, drawn_prob = keep_mask(one_a_map, self.keep_prob)
-        return x * mask.div_(drawn_prob)
+        maps, places = x.shape[:first_spatial], x.shape[first_spatial:]
+        mask = keep_mask(x, self.keep_prob, shape=(*maps, *(1 for _ in places)))
+        return x * mask.div_(self.keep_prob)
 
     def _first_spatial_dim(self, x):
         """2 for a batch, 1 for an example alone."""
