@@ -1,6 +1,5 @@
-"""Training, in a loop short enough to read, for one network or several side by side."""
+"""Training, in a loop short enough to read."""
 
-import copy
 import math
 import random
 from typing import NamedTuple
@@ -10,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from lib.datasets import Split
 from lib.layers.base import modes_restored
 from lib.progress import progress
 from lib.validation import check_count, check_positive
@@ -103,6 +101,7 @@ def fit(
     weight_decay=0.0,
     every=1,
     loss=classification_loss,
+    penalty=None,
     optimizer=None,
 ):
     """Train a network with Adam, or another optimizer, and leave it in training mode.
@@ -110,11 +109,11 @@ def fit(
     Parameters
     ----------
     model : torch.nn.Module
-        Maps inputs (batch, ...) to outputs (batch, outputs), logits for a classifier. A
-        `SideBySide` model maps (nets, batch, ...) to (nets, batch, outputs), each network on data
-        of its own.
+        Maps inputs (batch, ...) to outputs (batch, outputs), logits for a classifier. One that
+        holds several, as its attribute `n_nets` says (`lib.side_by_side`), maps (nets, batch, ...)
+        to (nets, batch, outputs), each network on data of its own.
     data : lib.datasets.Split
-        Training and test examples; for side-by-side training from `stack_splits`.
+        Training and test examples; with a first dimension of networks if there are several.
     epochs, batch_size : int
         Passes over the data, and examples a minibatch. Both at least 1.
     learning_rate : float
@@ -128,8 +127,9 @@ def fit(
         Measure after every so many epochs, at most `epochs`.
     loss : callable
         `classification_loss` for labels, `squared_loss` for targets (n, outputs), or one like them.
-        One that takes a penalty from the model's parameters can tell a training step from a
-        measurement by `torch.is_grad_enabled`; the model's mode is not a sign of it.
+    penalty : callable, optional
+        ``penalty(model, done)`` is added to the loss of each training step, and to nothing that is
+        measured; `done` says which share of the steps lies behind, from 0 to below 1.
     optimizer : callable, optional
         Takes the parameters and the number of steps, returns an optimizer and a scheduler of its
         rate, which moves on after every step: `one_cycle` for instance. Without it: Adam with a
@@ -156,7 +156,8 @@ def fit(
         check_positive(max_norm, "max_norm")
     if weight_decay != 0:
         check_positive(weight_decay, "weight_decay")
-    _check_data(model, data)
+    _check_data(data, n_nets=getattr(model, "n_nets", None))
+    steps = epochs * math.ceil(_one_an_example(data.y_train)[-1] / batch_size)
     settings = {"lr": learning_rate, "weight_decay": weight_decay, "fused": True}
     if optimizer is not None and (learning_rate, weight_decay) != (1e-3, 0.0):
         raise ValueError(
@@ -166,17 +167,20 @@ def fit(
     if optimizer is None:
         optimizer, scheduler = torch.optim.Adam(model.parameters(), **settings), None
     else:
-        steps = epochs * math.ceil(_one_an_example(data.y_train)[-1] / batch_size)
         optimizer, scheduler = optimizer(model.parameters(), steps)
-    rows = []
+    rows, step = [], 0
     for epoch in progress(range(1, epochs + 1), "epochs"):
         model.train()
         losses_masks_on = []
         for x, y in minibatches(data.x_train, data.y_train, batch_size):
             batch_loss = loss(model(x), y)
+            objective = batch_loss.sum()
+            if penalty is not None:
+                objective = objective + penalty(model, step / steps)
             optimizer.zero_grad()
-            batch_loss.sum().backward()
+            objective.backward()
             optimizer.step()
+            step += 1
             if scheduler is not None:
                 scheduler.step()
             if max_norm is not None:
@@ -230,9 +234,8 @@ def one_cycle(rate, *, momentum=0.9, weight_decay=0.0):
     return build
 
 
-def _check_data(model, data):
-    side_by_side = isinstance(model, SideBySide)
-    nets, in_words = ((model.n_nets,), f"{model.n_nets}, ") if side_by_side else ((), "")
+def _check_data(data, n_nets=None):
+    nets, in_words = ((), "") if n_nets is None else ((n_nets,), f"{n_nets}, ")
     for part in ("train", "val", "test"):
         x, y = (getattr(data, f"{name}_{part}") for name in "xy")
         shape = _one_an_example(y)
@@ -318,6 +321,9 @@ def evaluate(model, x, y, loss=classification_loss):
     return Evaluation(value, (output.argmax(dim=-1) != y).float().mean(dim=-1))
 
 
+WEIGHT_DIMS = {nn.Linear: 2, nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5}
+
+
 @torch.no_grad()
 def constrain_norms(model, max_norm):
     """Shrink the weights into each unit to a norm of at most `max_norm`.
@@ -339,130 +345,9 @@ def constrain_norms(model, max_norm):
     Srivastava et al. (2014), section 5.1: ||w||_2 <= c for the weights w into a hidden unit.
     """
     check_positive(max_norm, "max_norm")
-    unit_dims = 2 if isinstance(model, SideBySide) else 1  # (nets, units, ...) or (units, ...)
     for module in model.modules():
-        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-            units = module.weight.flatten(0, unit_dims - 1)
+        if isinstance(module, tuple(WEIGHT_DIMS)):
+            own = next(n for kind, n in WEIGHT_DIMS.items() if isinstance(module, kind))
+            units = module.weight.flatten(0, -own)  # of several networks: (nets, units, ...)
             units = torch.renorm(units, p=2, dim=0, maxnorm=max_norm)
             module.weight.copy_(units.view_as(module.weight))
-
-
-class SideBySide(nn.Module):
-    """Several networks of one architecture, computed together.
-
-    Small networks leave a processor idle. Stacking their weights, (nets, out, in), and adding the
-    dimension to every operation with `torch.vmap` trains them in the time of a few. They share
-    nothing: each has its own weights, masks, data and order of data.
-
-    Parameters
-    ----------
-    models : sequence of torch.nn.Module
-        Networks of the same architecture, settings and mode. They are copied.
-
-    Shape
-    -----
-    Input (nets, batch, ...), output (nets, batch, ...).
-
-    Raises
-    ------
-    ValueError
-        If there are no `models`, or they differ in architecture or settings; in `forward`, if
-        the input is not for that many networks.
-
-    Examples
-    --------
-    >>> nets = SideBySide([nn.Linear(4, 2), nn.Linear(4, 2), nn.Linear(4, 2)])
-    >>> nets(torch.zeros(3, 10, 4)).shape
-    torch.Size([3, 10, 2])
-    """
-
-    def __init__(self, models):
-        super().__init__()
-        models = list(models)
-        settings = sorted({repr(model) for model in models})
-        if len(settings) != 1:
-            raise ValueError(
-                "models must be networks of one architecture with the same settings, "
-                f"got {len(models)} of them" + "".join("\n" + each for each in settings)
-            )
-        parameters, buffers = torch.func.stack_module_state(models)
-        self.n_nets = len(models)
-        self.net = copy.deepcopy(models[0])  # the architecture; its weights become the stacks
-        _replace_state(self.net, parameters | buffers)
-
-    @classmethod
-    def from_seeds(cls, build, seeds):
-        """Build a network for each seed, with first weights of its own.
-
-        Parameters
-        ----------
-        build : callable
-            Takes nothing, returns a network.
-        seeds : iterable of int
-            For `seed_everything`, before each network is built.
-
-        Returns
-        -------
-        SideBySide
-        """
-        models = []
-        for seed in seeds:
-            seed_everything(seed)
-            models.append(build())
-        return cls(models)
-
-    def forward(self, x):
-        if x.shape[:1] != (self.n_nets,):
-            raise ValueError(
-                f"x must have shape ({self.n_nets}, batch, ...), a batch for each network, "
-                f"got {tuple(x.shape)}"
-            )
-
-        def one_net(state, x):
-            return torch.func.functional_call(self.net, state, (x,))
-
-        return torch.vmap(one_net, randomness="different")(_state(self.net), x)
-
-    @torch.no_grad()
-    def unstack(self):
-        """Return the networks one by one.
-
-        Returns
-        -------
-        list of torch.nn.Module
-            Copies, with no link to the stack.
-        """
-        nets = [copy.deepcopy(self.net) for _ in range(self.n_nets)]
-        for i, net in enumerate(nets):
-            stacks = _state(self.net).items()
-            _replace_state(net, {name: stack[i].clone() for name, stack in stacks})
-        return nets
-
-
-def _state(net):
-    return dict(net.named_parameters()) | dict(net.named_buffers())
-
-
-def _replace_state(net, tensors):
-    """Put tensors, of another shape perhaps, in the place of parameters and buffers."""
-    for name, tensor in tensors.items():
-        owner, _, leaf = name.rpartition(".")
-        module = net.get_submodule(owner)
-        if leaf in module._parameters:
-            tensor = nn.Parameter(tensor, requires_grad=getattr(module, leaf).requires_grad)
-        setattr(module, leaf, tensor)
-
-
-def stack_splits(splits):
-    """Put data sets of equal sizes side by side, one for each network.
-
-    Parameters
-    ----------
-    splits : iterable of lib.datasets.Split
-
-    Returns
-    -------
-    lib.datasets.Split
-        Each part with a first dimension of networks.
-    """
-    return Split(*(torch.stack(parts) for parts in zip(*splits, strict=True)))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn import datasets
 
 from lib.datasets import autoencoding, load_digits
-from lib.training import stack_splits
+from lib.side_by_side import stack_splits
 
 ALL = 1797
 seeds = st.integers(0, 1000)

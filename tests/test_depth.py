@@ -18,7 +18,7 @@ from lib.inference import mc_samples, sampling
 from lib.layers import Dropout, StochasticDepth, linear_survival
 from lib.layers.bernoulli import keep_mask
 from lib.masks import all_masks, mask_probabilities
-from lib.training import SideBySide
+from lib.side_by_side import SideBySide
 
 every_gate = pytest.mark.parametrize("gate", ["batch", "example"])
 every_scaling = pytest.mark.parametrize("scaling", ["inverted", "weight"])

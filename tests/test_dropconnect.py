@@ -22,8 +22,9 @@ from lib.datasets import Split
 from lib.inference import mc_samples, sampling, weight_scaled
 from lib.layers import DropConnectLinear, Dropout
 from lib.masks import all_masks, mask_probabilities
+from lib.side_by_side import SideBySide, stack_splits
 from lib.theory.moments import relu_moments
-from lib.training import SideBySide, constrain_norms, fit, stack_splits
+from lib.training import constrain_norms, fit
 
 every_scaling = pytest.mark.parametrize("scaling", ["inverted", "weight"])
 any_scaling = st.sampled_from(["inverted", "weight"])

@@ -17,8 +17,9 @@ from lib.inference import mc_samples, stochastic_layers
 from lib.layers import FastDropoutLinear
 from lib.layers.fast import expected_cross_entropy, relu_moments, sigmoid_moments
 from lib.masks import all_masks, mask_probabilities
+from lib.side_by_side import SideBySide
 from lib.theory import moments as theory
-from lib.training import SideBySide, classification_loss
+from lib.training import classification_loss
 
 activations = pytest.mark.parametrize("activation", ["relu", "sigmoid", None])
 PLAIN = {"relu": torch.relu, "sigmoid": torch.sigmoid, None: lambda z: z}

@@ -19,7 +19,7 @@ from torch import nn
 from lib.inference import mc_samples, sampling
 from lib.layers import FractalBlock, FractalJoin
 from lib.masks import all_masks, mask_probabilities
-from lib.training import SideBySide
+from lib.side_by_side import SideBySide
 
 every_gate = pytest.mark.parametrize("gate", ["batch", "example"])
 

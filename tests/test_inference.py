@@ -20,7 +20,7 @@ from lib.inference import (
 )
 from lib.layers import Dropout, GaussianDropout, MaxPoolDropout2d, SpatialDropout
 from lib.masks import all_masks, mask_probabilities
-from lib.training import SideBySide
+from lib.side_by_side import SideBySide
 
 
 @pytest.fixture(autouse=True)

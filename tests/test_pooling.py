@@ -18,8 +18,8 @@ from torch import nn
 from lib.inference import mc_samples, sampling
 from lib.layers import MaxPoolDropout2d
 from lib.masks import all_masks, mask_probabilities
+from lib.side_by_side import SideBySide
 from lib.theory.pooling import pooled_weights, weighted_pool
-from lib.training import SideBySide
 
 
 @pytest.fixture(autouse=True)

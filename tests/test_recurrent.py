@@ -16,7 +16,7 @@ from torch import nn
 
 from lib.inference import mc_samples, sampling, stochastic_layers
 from lib.layers import Dropout, RecurrentDropoutLSTM, StochasticLayer
-from lib.training import SideBySide
+from lib.side_by_side import SideBySide
 
 PLACES = ["state", "update", "cell", "weights"]
 MASKS = ["sequence", "step"]

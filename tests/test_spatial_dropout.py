@@ -19,7 +19,7 @@ from torch import nn
 from lib.inference import mc_samples, sampling
 from lib.layers import Dropout, SpatialDropout
 from lib.masks import all_masks, mask_probabilities
-from lib.training import SideBySide
+from lib.side_by_side import SideBySide
 
 SHAPES = [(4, 5, 6), (4, 5, 6, 7), (4, 5, 6, 7, 3), (4, 5, 1, 3), (1, 1, 5, 7)]
 every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)

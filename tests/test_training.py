@@ -1,4 +1,4 @@
-"""What holds for training: one network, and several side by side."""
+"""What holds for training."""
 
 import copy
 import random
@@ -7,14 +7,14 @@ import re
 import numpy as np
 import pytest
 import torch
-from chance import is_near
 from torch import nn
+from training_runs import conv_net, dense_net, in_turn, modes, states_equal
 
 from lib.datasets import Split, load_digits
 from lib.layers import Dropout, GaussianDropout
+from lib.side_by_side import SideBySide, stack_splits
 from lib.training import (
     AT_ONCE,
-    SideBySide,
     classification_loss,
     constrain_norms,
     evaluate,
@@ -23,7 +23,6 @@ from lib.training import (
     one_cycle,
     seed_everything,
     squared_loss,
-    stack_splits,
 )
 
 
@@ -35,38 +34,6 @@ def seeded():
 @pytest.fixture(scope="module")
 def digits():
     return load_digits(n_train=200, n_val=50, n_test=100)
-
-
-def dense_net(keep_prob=0.5, inputs=64, hidden=32):
-    return nn.Sequential(
-        nn.Linear(inputs, hidden), nn.ReLU(), Dropout(keep_prob), nn.Linear(hidden, 10)
-    )
-
-
-def conv_net():
-    return nn.Sequential(
-        nn.Unflatten(-1, (1, 8, 8)),
-        nn.Conv2d(1, 4, 3, bias=False),  # normalization takes a bias out again
-        nn.BatchNorm2d(4),
-        nn.ReLU(inplace=True),
-        nn.Flatten(-3),
-        nn.Linear(4 * 36, 10),
-    )
-
-
-def modes(model):
-    return [module.training for module in model.modules()]
-
-
-def states_equal(one, other):
-    pairs = zip(one.state_dict().items(), other.state_dict().items(), strict=True)
-    return all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
-
-
-def in_turn(x, y, batch_size):
-    """The minibatches, in the order of the data."""
-    examples = y.dim() - 2 if y.is_floating_point() else y.dim() - 1
-    return zip(x.split(batch_size, examples), y.split(batch_size, examples), strict=True)
 
 
 # Seeds
@@ -675,6 +642,24 @@ def test_more_outputs_than_targets_are_a_value_error():
         fit(regression_net(), affine_problem(outputs=1), epochs=1, loss=squared_loss)
 
 
+# A penalty
+
+
+def test_a_penalty_is_added_to_what_is_minimised_and_to_nothing_that_is_measured(digits):
+    seen = []
+
+    def penalty(model, done):
+        seen.append(done)
+        return 1e3 * sum(parameter.square().sum() for parameter in model.parameters())
+
+    net, plain = dense_net(), dense_net()
+    history = fit(net, digits, epochs=4, batch_size=50, learning_rate=1e-2, penalty=penalty)
+    fit(plain, digits, epochs=4, batch_size=50, learning_rate=1e-2)
+    assert seen == [step / 16 for step in range(16)]
+    assert net[0].weight.norm() < 0.5 * plain[0].weight.norm()
+    assert history.train_loss_masks_on.max() < 5  # of the order of log 10, not of the penalty
+
+
 # Max-norm
 
 
@@ -727,152 +712,3 @@ def test_in_training_norms_stay_below_the_bound(n_nets, digits):
 def test_a_bound_that_is_not_positive_is_a_value_error(max_norm):
     with pytest.raises(ValueError, match="max_norm must be positive and finite, got"):
         constrain_norms(dense_net(), max_norm)
-
-
-# Side by side
-
-
-@pytest.mark.parametrize("make", [dense_net, conv_net])
-@pytest.mark.parametrize("training", [True, False])
-def test_each_network_computes_what_it_computes_alone(make, training):
-    nets = [make() for _ in range(3)]
-    for net in nets:
-        net.train(training)
-        for module in net.modules():
-            if isinstance(module, Dropout):
-                module.keep_prob = 1.0
-    x = torch.rand(3, 20, 64)
-    side_by_side = SideBySide(nets)
-    torch.testing.assert_close(
-        side_by_side(x), torch.stack([net(x) for net, x in zip(nets, x, strict=True)])
-    )
-    # the statistics of batch normalization, and the count of batches, went along
-    for net, other in zip(nets, side_by_side.unstack(), strict=True):
-        for (name, expected), value in zip(
-            net.state_dict().items(), other.state_dict().values(), strict=True
-        ):
-            torch.testing.assert_close(value, expected, msg=name)
-
-
-@pytest.mark.parametrize("make", [dense_net, conv_net])
-def test_without_masks_training_is_that_of_each_network_alone(make, digits, monkeypatch):
-    monkeypatch.setattr("lib.training.minibatches", in_turn)
-    splits = [load_digits(100, 20, 20, seed=seed) for seed in range(3)]
-    nets = [make() for _ in splits]
-    for net in nets:
-        if isinstance(net[2], Dropout):
-            net[2].keep_prob = 1.0
-    side_by_side = SideBySide(nets)
-    together = fit(side_by_side, stack_splits(splits), epochs=3, batch_size=30, max_norm=1.5)
-    for i, (net, split) in enumerate(zip(nets, splits, strict=True)):
-        alone = fit(net, split, epochs=3, batch_size=30, max_norm=1.5)
-        for name, column in together._asdict().items():
-            torch.testing.assert_close(
-                column[:, i], getattr(alone, name), rtol=1e-3, atol=1e-4, msg=name
-            )
-        for expected, parameter in zip(
-            net.parameters(), side_by_side.unstack()[i].parameters(), strict=True
-        ):
-            torch.testing.assert_close(parameter, expected, rtol=1e-2, atol=1e-3)
-
-
-def test_with_masks_training_is_distributed_as_that_of_each_network_alone(digits):
-    n, small = 40, load_digits(30, 0, 100)
-    start = dense_net()
-    together = fit(SideBySide([start] * n), stack_splits([small] * n), epochs=3)
-    alone = [fit(copy.deepcopy(start), small, epochs=3) for _ in range(n)]
-    for name in ("train_loss_masks_on", "train_loss", "test_loss"):
-        side_by_side = getattr(together, name)[-1]
-        one_by_one = torch.stack([getattr(history, name)[-1] for history in alone])
-        std = (side_by_side.var() + one_by_one.var()).sqrt()
-        assert len(side_by_side.unique()) == n  # own masks, own order
-        assert is_near(side_by_side.mean() - one_by_one.mean(), 0, std, n)
-        assert 1 / 3 < side_by_side.std() / one_by_one.std() < 3
-
-
-@pytest.mark.parametrize("layer", [Dropout, GaussianDropout])
-def test_each_network_has_masks_of_its_own(layer):
-    nets = SideBySide([nn.Sequential(layer(0.5))] * 4)
-    masks = nets(torch.ones(4, 10, 20))
-    assert len(masks.flatten(1).unique(dim=0)) == 4
-    assert len(masks.flatten(0, 1).unique(dim=0)) == 40
-
-
-def test_the_history_side_by_side_has_a_column_for_each_network(digits):
-    splits = stack_splits([digits] * 3)
-    history = fit(SideBySide([dense_net() for _ in range(3)]), splits, epochs=4, every=2)
-    assert all(column.shape == (2, 3) for column in history)
-
-
-@pytest.mark.parametrize("make", [dense_net, conv_net])
-def test_stacking_and_unstacking_gives_the_networks_back(make):
-    nets = [make() for _ in range(3)]
-    for net in nets:
-        next(net.parameters()).requires_grad_(False)  # a frozen layer stays frozen
-    for net, back in zip(nets, SideBySide(nets).unstack(), strict=True):
-        assert states_equal(net, back)
-        assert repr(net) == repr(back)
-        assert modes(net) == modes(back)
-        for expected, parameter in zip(net.parameters(), back.parameters(), strict=True):
-            assert isinstance(parameter, nn.Parameter)
-            assert parameter.is_leaf
-            assert parameter.requires_grad == expected.requires_grad
-
-
-def test_the_networks_stacked_and_unstacked_share_no_memory():
-    nets = [dense_net() for _ in range(2)]
-    before = copy.deepcopy(nets)
-    side_by_side = SideBySide(nets)
-    unstacked = side_by_side.unstack()
-    unstacked_before = copy.deepcopy(unstacked)
-    with torch.no_grad():
-        for parameter in side_by_side.parameters():
-            parameter.zero_()
-    for now, then in zip(nets + unstacked, before + unstacked_before, strict=True):
-        assert states_equal(now, then)
-
-
-def test_networks_may_come_from_a_generator():
-    assert SideBySide(dense_net() for _ in range(3))(torch.rand(3, 5, 64)).shape == (3, 5, 10)
-
-
-@pytest.mark.parametrize(
-    "models",
-    [
-        [],
-        [dense_net(hidden=8), dense_net(hidden=9)],
-        [dense_net(keep_prob=0.5), dense_net(keep_prob=0.6)],
-        [dense_net(), conv_net()],
-    ],
-)
-def test_networks_that_differ_in_more_than_their_weights_are_a_value_error(models):
-    message = f"models must be networks of one architecture .* settings, got {len(models)} of them"
-    with pytest.raises(ValueError, match=message):
-        SideBySide(models)
-
-
-@pytest.mark.parametrize("shape", [(2, 5, 64), (64,), (5, 64), ()])
-def test_an_input_for_another_number_of_networks_is_a_value_error(shape):
-    message = f"x must have shape (3, batch, ...), a batch for each network, got {shape}"
-    with pytest.raises(ValueError, match=re.escape(message)):
-        SideBySide([dense_net() for _ in range(3)])(torch.rand(shape))
-
-
-def test_data_sets_of_different_sizes_do_not_stack():
-    with pytest.raises(RuntimeError, match="equal size"):
-        stack_splits([load_digits(20), load_digits(30)])
-
-
-def test_stacked_data_sets_come_apart_again(digits):
-    other = load_digits(200, 50, 100, seed=1)
-    stacked = stack_splits([digits, other])
-    for i, split in enumerate((digits, other)):
-        alone = Split(*(part[i] for part in stacked))
-        assert all(torch.equal(a, b) for a, b in zip(alone, split, strict=True))
-
-
-def test_from_seeds_gives_each_net_the_first_weights_of_its_seed():
-    nets = SideBySide.from_seeds(lambda: nn.Linear(4, 2), [3, 7]).unstack()
-    for seed, net in zip([3, 7], nets, strict=True):
-        seed_everything(seed)
-        assert torch.equal(net.weight, nn.Linear(4, 2).weight)

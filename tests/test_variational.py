@@ -23,8 +23,9 @@ from torch.nn.functional import linear
 from lib.datasets import Split
 from lib.inference import mc_samples, sampling
 from lib.layers import VariationalLinear
+from lib.side_by_side import SideBySide, stack_splits
 from lib.theory.variational import SMALL_NOISE, kl_kingma, kl_log_uniform, kl_molchanov
-from lib.training import SideBySide, classification_loss, fit, stack_splits
+from lib.training import classification_loss, fit
 
 
 @pytest.fixture(autouse=True)
