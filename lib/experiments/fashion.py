@@ -11,9 +11,9 @@ from lib.layers import (
     Dropout,
     MaxPoolDropout2d,
     SpatialDropout,
-    StochasticDepth,
     linear_survival,
 )
+from lib.networks import residual_net
 
 METRICS = ("test_error", "test_loss", "train_loss", "train_loss_masks_on", "val_loss")
 
@@ -75,26 +75,6 @@ FASHION_PLACEMENT = Experiment(
         **{"n_val": 100, "maps": (4, 8)},
     },
 )
-
-
-def residual_net(survival_probs, maps):
-    """A stem that quarters the image's sides, residual blocks, and mean pooling."""
-
-    def branch():
-        return nn.Sequential(
-            *(nn.Conv2d(maps, maps, 3, padding=1, bias=False), nn.BatchNorm2d(maps), nn.ReLU()),
-            *(nn.Conv2d(maps, maps, 3, padding=1, bias=False), nn.BatchNorm2d(maps)),
-        )
-
-    blocks = []
-    for survival_prob in survival_probs:
-        blocks += [StochasticDepth(branch(), survival_prob), nn.ReLU()]
-    return nn.Sequential(
-        nn.Unflatten(-1, (1, 28, 28)),
-        *(nn.Conv2d(1, maps, 4, stride=4, bias=False), nn.BatchNorm2d(maps), nn.ReLU()),
-        *blocks,
-        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(maps, 10)),
-    )
 
 
 def depth_trial(seed, *, last_survival, n_blocks, n_train, epochs, maps=16, n_val=5000):

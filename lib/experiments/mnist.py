@@ -11,10 +11,10 @@ from lib.experiments.recipes import (
     TrainedInBfloat16,
     after_last_epoch,
     fit_one_cycle,
-    multilayer_perceptron,
 )
 from lib.inference import mc_samples
 from lib.layers import Dropout, GaussianDropout
+from lib.networks import multilayer_perceptron
 from lib.training import evaluate
 
 AFTER_LAST_EPOCH = ("test_error", "test_loss", "train_loss", "train_loss_masks_on")

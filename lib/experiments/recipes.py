@@ -1,33 +1,9 @@
-"""What the experiments share: networks with their masks, and how to read a training history."""
+"""What the experiments share: how to train, and how to read a training history."""
 
 import torch
 from torch import nn
 
-from lib.layers import Dropout
 from lib.training import fit, one_cycle
-
-
-def multilayer_perceptron(sizes, keep_input=1.0, keep_hidden=1.0, mask=Dropout):
-    """Build a network of fully connected ReLU layers, with masks on its inputs and hidden units.
-
-    Parameters
-    ----------
-    sizes : sequence of int
-        Numbers of inputs, of units in each hidden layer, and of outputs.
-    keep_input, keep_hidden : float
-        Probabilities to KEEP an input and a hidden unit, in (0, 1]; with 1 there is no mask.
-    mask : callable
-        Makes a dropout layer from a keep probability.
-
-    Returns
-    -------
-    torch.nn.Sequential
-    """
-    layers = [mask(keep_input)] if keep_input < 1 else []
-    for n_in, n_out in zip(sizes[:-2], sizes[1:-1], strict=True):
-        layers += [nn.Linear(n_in, n_out), nn.ReLU()]
-        layers += [mask(keep_hidden)] if keep_hidden < 1 else []
-    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
 
 
 class TrainedInBfloat16(nn.Module):

@@ -8,9 +8,9 @@ from lib.experiments.recipes import (
     KEEP_PROBS,
     after_last_epoch,
     fit_one_cycle,
-    multilayer_perceptron,
 )
 from lib.layers.base import modes_restored
+from lib.networks import multilayer_perceptron
 
 
 def speech_trial(seed, *, test, masks, epochs, hidden=512, layers=3, n_train=None):
