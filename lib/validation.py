@@ -175,6 +175,9 @@ class OneOf(Kind):
         return value
 
 
+SCALING = OneOf("inverted", "weight")  # whether the mask is m / keep_prob or m
+
+
 class Flag(Kind):
     """True or False."""
 
@@ -282,6 +285,11 @@ class Numbers(Kind):
         if not inside.all():
             self.refuse(float(array[~inside].flat[0]), name)
         return array
+
+
+NUMBERS = Numbers()
+PROBABILITIES = Numbers(PROBABILITY)
+VARIANCES = Numbers(NOT_NEGATIVE)
 
 
 class Optional(Kind):
