@@ -2,11 +2,12 @@
 
 from torch import Tensor
 
-from lib.layers.base import StochasticLayer
+from lib.layers.base import KEEP_PROB, StochasticLayer, in_words, keeps_all, set_keep_prob
 from lib.layers.draw import keep_mask
-from lib.validation import check_choice, check_keep_prob
+from lib.validation import SCALING, declared
 
 
+@declared(keep_prob=KEEP_PROB, scaling=SCALING)
 class Dropout(StochasticLayer):
     r"""Dropout: keep each unit with probability `keep_prob`, else set it to zero.
 
@@ -23,8 +24,9 @@ class Dropout(StochasticLayer):
 
     Parameters
     ----------
-    keep_prob : float
-        Probability to KEEP a unit, in (0, 1]. ``torch.nn.Dropout`` takes 1 - keep_prob.
+    keep_prob : float or torch.Tensor
+        Probability to KEEP a unit, in (0, 1]. ``torch.nn.Dropout`` takes 1 - keep_prob. A tensor
+        broadcasts with the input: a probability for each unit, or for each of several networks.
     scaling : {"inverted", "weight"}
         Where the factor goes: into training (the default, as in all libraries), or into eval
         (the original rule).
@@ -37,9 +39,7 @@ class Dropout(StochasticLayer):
     Raises
     ------
     TypeError
-        If `keep_prob` is not a number.
-    ValueError
-        If `keep_prob` is outside (0, 1], or `scaling` is not one of the two.
+        In training, if the input is not of a floating-point dtype.
 
     References
     ----------
@@ -59,16 +59,16 @@ class Dropout(StochasticLayer):
 
     def __init__(self, keep_prob=0.5, scaling="inverted"):
         super().__init__()
-        self.keep_prob = check_keep_prob(keep_prob)
-        self.scaling = check_choice(scaling, "scaling", ("inverted", "weight"))
+        set_keep_prob(self, keep_prob)
+        self.scaling = scaling
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.keep_prob == 1:
-            return x
         if not self.training:
             return x if self.scaling == "inverted" else x * self.keep_prob
+        if keeps_all(self.keep_prob):
+            return x
         mask = keep_mask(x, self.keep_prob)
         return x * mask.div_(self.keep_prob) if self.scaling == "inverted" else x * mask
 
     def extra_repr(self):
-        return f"keep_prob={self.keep_prob:g}, scaling={self.scaling!r}"
+        return f"keep_prob={in_words(self.keep_prob)}, scaling={self.scaling!r}"

@@ -4,11 +4,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from lib.layers.base import StochasticLayer, check_floating_point
+from lib.layers.base import TENSOR, StochasticLayer, check_floating_point
 from lib.layers.draw import keep_mask
-from lib.validation import check_choice, check_count, check_keep_prob
+from lib.validation import COUNT, PROBABILITY, SCALING, Flag, Function, declared
 
 
+@declared(
+    in_features=COUNT,
+    out_features=COUNT,
+    keep_prob=PROBABILITY,
+    bias=Flag(),
+    scaling=SCALING,
+)
 class DropConnectLinear(StochasticLayer, nn.Linear):
     r"""Linear layer that keeps each weight and each bias with probability `keep_prob`.
 
@@ -47,10 +54,9 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
     Raises
     ------
     TypeError
-        If `keep_prob` is not a number; if the input is not of a floating-point dtype.
+        If the input is not of a floating-point dtype.
     ValueError
-        If `keep_prob` is outside (0, 1], `scaling` is not one of the two, or the input has not
-        `in_features` features.
+        If the input has not `in_features` features.
 
     Notes
     -----
@@ -92,8 +98,8 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
         dtype=None,
     ):
         super().__init__(in_features, out_features, bias, device=device, dtype=dtype)
-        self.keep_prob = check_keep_prob(keep_prob)
-        self.scaling = check_choice(scaling, "scaling", ("inverted", "weight"))
+        self.keep_prob = keep_prob
+        self.scaling = scaling
 
     def forward(self, x: Tensor) -> Tensor:
         self._check_input(x)
@@ -137,6 +143,7 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
         squares = linear(x.square(), self.weight.square(), bias_squared)
         return self._mean(x), spread * squares
 
+    @declared(x=TENSOR, activation=Function(), n_samples=COUNT)
     @torch.no_grad()
     def gaussian_inference(self, x, activation, n_samples):
         r"""Mean activation if the pre-activation were Gaussian, by sampling: the paper's inference.
@@ -162,13 +169,6 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
         torch.Tensor
             Of the activation's shape, without gradient. The same in every mode.
 
-        Raises
-        ------
-        TypeError
-            If `activation` is not callable, or `n_samples` not a whole number.
-        ValueError
-            If `n_samples` is less than 1.
-
         References
         ----------
         Wan et al. (2013), section 3.2 and algorithm 2.
@@ -183,12 +183,6 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
         >>> layer.gaussian_inference(torch.ones(2), torch.relu, 10_000).round(decimals=1)
         tensor([0.6000])
         """
-        if not callable(activation):
-            raise TypeError(
-                "activation must be callable, torch.relu for instance, "
-                f"got {activation!r} of type {type(activation).__name__}"
-            )
-        n_samples = check_count(n_samples, "n_samples")
         mean, variance = self.moments(x)
         std, total = variance.sqrt(), 0
         for _ in range(n_samples):

@@ -7,9 +7,17 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from lib.layers.base import check_floating_point
-from lib.validation import check_choice, check_keep_prob
+from lib.validation import COUNT, PROBABILITY, Flag, OneOf, declared
 
 
+@declared(
+    in_features=COUNT,
+    out_features=COUNT,
+    keep_prob=PROBABILITY,
+    activation=OneOf("relu", "sigmoid", None),
+    bias=Flag(),
+    passes=OneOf("moments", "mean"),
+)
 class FastDropoutLinear(nn.Linear):
     r"""Linear layer behind dropout, and its activation: mean and variance instead of masks.
 
@@ -59,10 +67,9 @@ class FastDropoutLinear(nn.Linear):
     Raises
     ------
     TypeError
-        If `keep_prob` is not a number; if the input is not of a floating-point dtype.
+        If the input is not of a floating-point dtype.
     ValueError
-        If `keep_prob` is outside (0, 1], `activation` or `passes` is not one of those above, or
-        the two tensors of a pair differ in shape.
+        If the two tensors of a pair differ in shape, or a variance is negative.
 
     References
     ----------
@@ -92,9 +99,9 @@ class FastDropoutLinear(nn.Linear):
         dtype=None,
     ):
         super().__init__(in_features, out_features, bias, device=device, dtype=dtype)
-        self.keep_prob = check_keep_prob(keep_prob)
-        self.activation = check_choice(activation, "activation", tuple(ACTIVATIONS))
-        self.passes = check_choice(passes, "passes", ("moments", "mean"))
+        self.keep_prob = keep_prob
+        self.activation = activation
+        self.passes = passes
 
     def forward(self, x):
         mean, variance = _pair(x)

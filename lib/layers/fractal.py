@@ -1,15 +1,14 @@
 """Drop-path: a join takes the mean of those of its paths that survive, and one always does."""
 
-import numbers
-
 import torch
 from torch import Tensor, nn
 
-from lib.layers.base import StochasticLayer
+from lib.layers.base import GATE, StochasticLayer
 from lib.layers.draw import keep_mask
-from lib.validation import check_choice, check_count, check_keep_prob
+from lib.validation import PROBABILITY, SHARE, Function, Whole, declared
 
 
+@declared(keep_prob=PROBABILITY, gate=GATE)
 class FractalJoin(StochasticLayer):
     r"""Join parallel paths by their mean; in training, by the mean of those that survive.
 
@@ -41,12 +40,10 @@ class FractalJoin(StochasticLayer):
     Raises
     ------
     TypeError
-        If `keep_prob` is not a number; in training, if the paths are not of a floating-point
-        dtype.
+        In training, if the paths are not of a floating-point dtype.
     ValueError
-        If `keep_prob` is outside (0, 1], or `gate` not one of the two; in `forward`, if there is
-        no path, or the paths differ in shape, or have no first dimension for the gates of the
-        examples.
+        In `forward`, if there is no path, or the paths differ in shape, or have no first dimension
+        for the gates of the examples.
 
     Notes
     -----
@@ -69,8 +66,8 @@ class FractalJoin(StochasticLayer):
 
     def __init__(self, keep_prob=0.85, gate="batch"):
         super().__init__()
-        self.keep_prob = check_keep_prob(keep_prob)
-        self.gate = check_choice(gate, "gate", ("batch", "example"))
+        self.keep_prob = keep_prob
+        self.gate = gate
 
     def forward(self, paths) -> Tensor:
         paths = self._checked(paths)
@@ -103,6 +100,26 @@ class FractalJoin(StochasticLayer):
         return f"keep_prob={self.keep_prob:g}, gate={self.gate!r}"
 
 
+class Maker(Function):
+    """What makes layers: a class or a function, not a layer."""
+
+    allowed = "a callable that returns a new module"
+    good = staticmethod(nn.Identity)
+    bad = (*Function.bad, nn.Identity())
+
+    def check(self, value, name):
+        if isinstance(value, nn.Module):
+            self.refuse(value, name, TypeError)
+        return super().check(value, name)
+
+
+@declared(
+    make_layer=Maker(),
+    columns=Whole(1, 10),
+    keep_prob=PROBABILITY,
+    global_share=SHARE,
+    gate=GATE,
+)
 class FractalBlock(StochasticLayer):
     r"""A fractal block: columns of 1, 2, 4, ... layers that are joined wherever they meet.
 
@@ -142,12 +159,9 @@ class FractalBlock(StochasticLayer):
 
     Raises
     ------
-    TypeError
-        If a number is of the wrong kind, `make_layer` not callable, or what it returns no module;
-        in training, if the input is not of a floating-point dtype.
-    ValueError
-        If an argument is out of its range, `make_layer` returns a module a second time, or
-        columns differ in shape where they are joined.
+    TypeError, ValueError
+        If `make_layer` does not return a module, a new one at each call; in `forward`, if columns
+        differ in shape where they are joined.
 
     Notes
     -----
@@ -179,8 +193,7 @@ class FractalBlock(StochasticLayer):
 
     def __init__(self, make_layer, columns, keep_prob=0.85, global_share=0.5, gate="batch"):
         super().__init__()
-        columns = check_count(columns, "columns", at_most=10)
-        self.global_share = _check_share(global_share)
+        self.global_share = global_share
         self.join = FractalJoin(keep_prob, gate)  # without weights: one serves all places
         make = _fresh(make_layer)
         self.columns = nn.ModuleList(
@@ -200,7 +213,7 @@ class FractalBlock(StochasticLayer):
         torch.nn.Sequential
             Its 2**(c - 1) layers.
         """
-        return self.columns[check_count(c, "column", at_most=len(self.columns)) - 1]
+        return self.columns[Whole(1, len(self.columns)).check(c, "column") - 1]
 
     def forward(self, x: Tensor, column=None) -> Tensor:
         if column is not None:
@@ -257,11 +270,6 @@ def _gate_shape(gate, x):
 
 def _fresh(make_layer):
     """Call make_layer, and see that it returns modules, each a new one."""
-    if not callable(make_layer) or isinstance(make_layer, nn.Module):
-        raise TypeError(
-            "make_layer must be a callable that returns a new module, "
-            f"got {make_layer!r} of type {type(make_layer).__name__}"
-        )
     seen = []
 
     def make():
@@ -279,14 +287,3 @@ def _fresh(make_layer):
         return layer
 
     return make
-
-
-def _check_share(share):
-    if isinstance(share, bool) or not isinstance(share, numbers.Real):
-        raise TypeError(
-            "global_share must be a real number in [0, 1], "
-            f"got {share!r} of type {type(share).__name__}"
-        )
-    if not 0 <= share <= 1:  # NaN is not
-        raise ValueError(f"global_share must lie in [0, 1], got {share!r}")
-    return float(share)

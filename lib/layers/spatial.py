@@ -4,9 +4,10 @@ from torch import Tensor
 
 from lib.layers.base import StochasticLayer
 from lib.layers.draw import keep_mask
-from lib.validation import check_count, check_keep_prob
+from lib.validation import COUNT, PROBABILITY, Optional, declared
 
 
+@declared(keep_prob=PROBABILITY, spatial_dims=Optional(COUNT))
 class SpatialDropout(StochasticLayer):
     r"""Spatial dropout: keep each feature map whole, or drop it whole.
 
@@ -38,11 +39,9 @@ class SpatialDropout(StochasticLayer):
     Raises
     ------
     TypeError
-        If a number is of the wrong kind; in training, if the input is not of a floating-point
-        dtype.
+        In training, if the input is not of a floating-point dtype.
     ValueError
-        If a number is out of its range; in `forward`, in every mode, if the input has a wrong
-        number of dimensions.
+        In `forward`, in every mode, if the input has a wrong number of dimensions.
 
     Notes
     -----
@@ -77,10 +76,8 @@ class SpatialDropout(StochasticLayer):
 
     def __init__(self, keep_prob=0.5, spatial_dims=None):
         super().__init__()
-        self.keep_prob = check_keep_prob(keep_prob)
-        self.spatial_dims = (
-            None if spatial_dims is None else check_count(spatial_dims, "spatial_dims")
-        )
+        self.keep_prob = keep_prob
+        self.spatial_dims = spatial_dims
 
     def forward(self, x: Tensor) -> Tensor:
         first_spatial = self._first_spatial_dim(x)
