@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from lib.validation import Numbers, declared
+
 
 class Comparison(NamedTuple):
     """Mean of the paired differences, its 95 % interval, and how many seeds agree in sign."""
@@ -22,6 +24,7 @@ class Comparison(NamedTuple):
         )
 
 
+@declared(ours=Numbers(ndim=1), baseline=Numbers(ndim=1))
 def paired_difference(ours, baseline):
     """Compare two settings that were run with the same seeds.
 
@@ -46,8 +49,7 @@ def paired_difference(ours, baseline):
     >>> print(paired_difference([1.0, 2.0, 3.0], [2.0, 3.5, 4.0]))
     -1.167 [-1.884, -0.450], 3 of 3 seeds agree
     """
-    ours, baseline = np.asarray(ours, dtype=float), np.asarray(baseline, dtype=float)
-    if ours.shape != baseline.shape or ours.ndim != 1 or len(ours) < 2:
+    if ours.shape != baseline.shape or len(ours) < 2:
         raise ValueError(
             "ours and baseline must hold one result for each of at least two seeds, "
             f"got shapes {ours.shape} and {baseline.shape}"

@@ -8,9 +8,13 @@ import torch
 from torch import nn
 
 from lib.datasets import Split
+from lib.datasets.splits import SPLIT
+from lib.layers.base import MODULE
 from lib.training import History, fit, seed_everything
+from lib.validation import Flag, Function, Many, declared
 
 
+@declared(build=Function(), splits=Many(SPLIT), side_by_side=Flag())
 def train_seeds(build, splits, *, side_by_side=True, **settings):
     """Train a network for each seed: network i from seed i, on split i.
 
@@ -40,7 +44,6 @@ def train_seeds(build, splits, *, side_by_side=True, **settings):
     >>> len(nets), history.test_error.shape
     (3, torch.Size([2, 3]))
     """
-    splits = list(splits)
     if side_by_side:
         stack = SideBySide.from_seeds(build, range(len(splits)))
         history = fit(stack, stack_splits(splits), **settings)
@@ -55,6 +58,7 @@ def train_seeds(build, splits, *, side_by_side=True, **settings):
     return nets, History(*(torch.stack(column, dim=-1) for column in columns))
 
 
+@declared(models=Many(MODULE))
 class SideBySide(nn.Module):
     """Several networks of one architecture, computed together.
 
@@ -74,8 +78,8 @@ class SideBySide(nn.Module):
     Raises
     ------
     ValueError
-        If there are no `models`, or they differ in architecture or settings; in `forward`, if
-        the input is not for that many networks.
+        If the `models` differ in architecture, settings or mode; in `forward`, if the input is not
+        for that many networks.
 
     Examples
     --------
@@ -86,9 +90,6 @@ class SideBySide(nn.Module):
 
     def __init__(self, models):
         super().__init__()
-        models = list(models)
-        if not models:
-            raise ValueError("models must be one or more networks, got none")
         for other in models[1:]:
             if what := difference(models[0], other):
                 raise ValueError(
@@ -233,6 +234,7 @@ def _alike(a, b):
     return bool(a == b)
 
 
+@declared(splits=Many(SPLIT))
 def stack_splits(splits):
     """Put data sets of equal sizes side by side, one for each network.
 

@@ -9,11 +9,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from lib.layers.base import modes_restored
+from lib.datasets.splits import SPLIT
+from lib.layers.base import MODULE, TENSOR, modes_restored
 from lib.progress import progress
-from lib.validation import check_count, check_positive
+from lib.validation import (
+    COUNT,
+    NOT_NEGATIVE,
+    POSITIVE,
+    Function,
+    Optional,
+    Real,
+    Whole,
+    declared,
+)
 
 
+@declared(seed=Whole(0, 2**32 - 1))
 def seed_everything(seed):
     """Seed Python's, NumPy's and torch's global generators.
 
@@ -21,13 +32,7 @@ def seed_everything(seed):
     ----------
     seed : int
         From 0 to 2**32 - 1.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `seed` is not a whole number in that range.
     """
-    seed = check_count(seed, "seed", at_least=0, at_most=2**32 - 1)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - the generator that other libraries draw from
     torch.manual_seed(seed)
@@ -50,6 +55,10 @@ class History(NamedTuple):
     test_error: Tensor
 
 
+NO_LABEL = -(2**62)  # torch leaves out labels of -100, unless another number is named
+
+
+@declared(logits=TENSOR, y=TENSOR)
 def classification_loss(logits, y):
     """Mean cross-entropy over a batch, in nats: one number, or one a network.
 
@@ -62,10 +71,17 @@ def classification_loss(logits, y):
     -------
     torch.Tensor, shape (...)
     """
-    losses = cross_entropy(logits.flatten(0, -2), y.flatten(), reduction="none")
+    if logits.shape[:-1] != y.shape or y.numel() == 0:
+        raise ValueError(
+            "logits and y must have shapes (..., n, classes) and (..., n), with examples, "
+            f"got {tuple(logits.shape)} and {tuple(y.shape)}"
+        )
+    settings = {"reduction": "none", "ignore_index": NO_LABEL}
+    losses = cross_entropy(logits.flatten(0, -2), y.flatten(), **settings)
     return losses.view(y.shape).mean(dim=-1)
 
 
+@declared(output=TENSOR, y=TENSOR)
 def squared_loss(output, y):
     """Mean squared error over a batch and its outputs: one number, or one a network.
 
@@ -90,6 +106,19 @@ def squared_loss(output, y):
     return (output - y).square().mean(dim=(-2, -1))
 
 
+@declared(
+    model=MODULE,
+    data=SPLIT,
+    epochs=COUNT,
+    batch_size=COUNT,
+    learning_rate=POSITIVE,
+    max_norm=Optional(POSITIVE),
+    weight_decay=NOT_NEGATIVE,
+    every=COUNT,
+    loss=Function(),
+    penalty=Optional(Function()),
+    optimizer=Optional(Function()),
+)
 def fit(
     model,
     data,
@@ -141,21 +170,15 @@ def fit(
 
     Raises
     ------
-    TypeError, ValueError
-        If a number is of the wrong kind, or out of its range, or the shapes of `data` don't fit.
+    ValueError
+        If `every` is more than `epochs`, the shapes of `data` don't fit, or `learning_rate` or
+        `weight_decay` is given beside an optimizer.
 
     References
     ----------
     Srivastava et al. (2014), section 5.1, for the max-norm constraint.
     """
-    check_count(epochs, "epochs")
-    check_count(batch_size, "batch_size")
-    check_count(every, "every", at_most=epochs)
-    check_positive(learning_rate, "learning_rate")
-    if max_norm is not None:
-        check_positive(max_norm, "max_norm")
-    if weight_decay != 0:
-        check_positive(weight_decay, "weight_decay")
+    Whole(1, epochs).check(every, "every")
     _check_data(data, n_nets=getattr(model, "n_nets", None))
     steps = epochs * math.ceil(_one_an_example(data.y_train)[-1] / batch_size)
     settings = {"lr": learning_rate, "weight_decay": weight_decay, "fused": True}
@@ -195,6 +218,7 @@ def fit(
     return History(*(torch.stack(column) for column in zip(*rows, strict=True)))
 
 
+@declared(rate=POSITIVE, momentum=Real(0, 1, "[)"), weight_decay=NOT_NEGATIVE)
 def one_cycle(rate, *, momentum=0.9, weight_decay=0.0):
     """Stochastic gradient descent with momentum, its rate rising to a peak and falling to zero.
 
@@ -217,7 +241,6 @@ def one_cycle(rate, *, momentum=0.9, weight_decay=0.0):
     Smith and Topin (2017), *Super-convergence: very fast training of neural networks using large
     learning rates*, arXiv:1708.07120.
     """
-    rate = check_positive(rate, "rate")
 
     def build(parameters, steps):
         settings = {"momentum": momentum, "weight_decay": weight_decay, "fused": True}
@@ -236,6 +259,8 @@ def one_cycle(rate, *, momentum=0.9, weight_decay=0.0):
 
 def _check_data(data, n_nets=None):
     nets, in_words = ((), "") if n_nets is None else ((n_nets,), f"{n_nets}, ")
+    if data.y_train.numel() == 0:
+        raise ValueError(f"data.y_train must hold examples, got shape {tuple(data.y_train.shape)}")
     for part in ("train", "val", "test"):
         x, y = (getattr(data, f"{name}_{part}") for name in "xy")
         shape = _one_an_example(y)
@@ -256,6 +281,7 @@ def _one_an_example(y):
     return y.shape if _are_labels(y) else y.shape[:-1]
 
 
+@declared(x=TENSOR, y=TENSOR, batch_size=COUNT)
 def minibatches(x, y, batch_size):
     """Go through the examples once, in random order.
 
@@ -271,7 +297,12 @@ def minibatches(x, y, batch_size):
         `batch_size` examples and their labels; fewer at the end. Each network has an order of its
         own.
     """
-    order = torch.rand(_one_an_example(y)).argsort(dim=-1)
+    shape = _one_an_example(y)
+    if len(shape) == 0 or x.shape[: len(shape)] != shape:
+        raise ValueError(
+            f"x and y must hold as many examples, got shapes {tuple(x.shape)} and {tuple(y.shape)}"
+        )
+    order = torch.rand(shape).argsort(dim=-1)
     for rows in order.split(batch_size, dim=-1):
         if order.dim() == 1:
             yield x[rows], y[rows]
@@ -290,6 +321,7 @@ class Evaluation(NamedTuple):
     error: Tensor
 
 
+@declared(model=MODULE, x=TENSOR, y=TENSOR, loss=Function())
 @torch.no_grad()
 def evaluate(model, x, y, loss=classification_loss):
     """Measure a network in eval mode, and leave its mode as it was.
@@ -308,6 +340,8 @@ def evaluate(model, x, y, loss=classification_loss):
         Each of shape (...): numbers, or one a network side by side.
     """
     dim = len(_one_an_example(y)) - 1
+    if y.numel() == 0:
+        return Evaluation(*torch.full((2, *_one_an_example(y)[:-1]), torch.nan))
     if x.shape[dim] > AT_ONCE:
         parts = zip(x.split(AT_ONCE, dim), y.split(AT_ONCE, dim), strict=True)
         shares = [(x.shape[dim], evaluate(model, x, y, loss)) for x, y in parts]
@@ -318,12 +352,14 @@ def evaluate(model, x, y, loss=classification_loss):
     value = loss(output, y)
     if not _are_labels(y):
         return Evaluation(value, torch.full_like(value, torch.nan))
-    return Evaluation(value, (output.argmax(dim=-1) != y).float().mean(dim=-1))
+    is_wrong = (output.argmax(dim=-1) != y) | output.isnan().any(dim=-1)  # NaN is no answer
+    return Evaluation(value, is_wrong.float().mean(dim=-1))
 
 
 WEIGHT_DIMS = {nn.Linear: 2, nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5}
 
 
+@declared(model=MODULE, max_norm=POSITIVE)
 @torch.no_grad()
 def constrain_norms(model, max_norm):
     """Shrink the weights into each unit to a norm of at most `max_norm`.
@@ -335,16 +371,10 @@ def constrain_norms(model, max_norm):
     max_norm : float
         The largest norm allowed.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If `max_norm` is not a positive number.
-
     References
     ----------
     Srivastava et al. (2014), section 5.1: ||w||_2 <= c for the weights w into a hidden unit.
     """
-    check_positive(max_norm, "max_norm")
     for module in model.modules():
         if isinstance(module, tuple(WEIGHT_DIMS)):
             own = next(n for kind, n in WEIGHT_DIMS.items() if isinstance(module, kind))

@@ -29,7 +29,7 @@ def cases():
             yield pytest.param(target, argument, kind, id=f"{module}.{name}-{argument}")
 
 
-@pytest.mark.parametrize("target", targets())
+@pytest.mark.parametrize("target", list(targets()))
 def test_every_argument_is_declared(target):
     """Or it stands in the table above, with the reason."""
     if isinstance(target, type) and "__init__" not in vars(target):
@@ -39,7 +39,7 @@ def test_every_argument_is_declared(target):
     assert missing == set(UNDECLARED.get(name, ()))
 
 
-@pytest.mark.parametrize(("target", "argument", "kind"), cases())
+@pytest.mark.parametrize(("target", "argument", "kind"), list(cases()))
 def test_bad_values_are_refused_by_name_value_and_range(target, argument, kind):
     others = {name: each.good for name, each in target.declared.items() if name != argument}
     others |= {name: object() for name in parameters(target) if name not in target.declared}
