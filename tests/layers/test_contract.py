@@ -1,0 +1,339 @@
+"""What every layer does, written once and run over all of them."""
+
+import copy
+import io
+import pickle
+import warnings
+from functools import partial
+
+import pytest
+import torch
+from layer_runs import DTYPES, under_seed
+from torch import nn
+
+from lib.inference import sampling
+from lib.layers import (
+    DropConnectLinear,
+    Dropout,
+    FastDropoutLinear,
+    FractalBlock,
+    FractalJoin,
+    GaussianDropout,
+    MaxPoolDropout2d,
+    RecurrentDropoutLSTM,
+    SpatialDropout,
+    StochasticDepth,
+    VariationalLinear,
+)
+
+
+class Joined(nn.Module):
+    """A join of two paths that come from one input."""
+
+    def __init__(self, **settings):
+        super().__init__()
+        self.join = FractalJoin(0.5, **settings)
+
+    def forward(self, x):
+        return self.join((x, -2 * x))
+
+
+class Outputs(nn.Module):
+    """A recurrent layer without its last state."""
+
+    def __init__(self, **settings):
+        super().__init__()
+        self.lstm = RecurrentDropoutLSTM(3, 2, 0.5, batch_first=True, **settings)
+
+    def forward(self, x):
+        return self.lstm(x)[0]
+
+
+def branch():
+    return nn.Sequential(nn.Linear(3, 3), nn.Tanh())
+
+
+# name: makes the layer; shape of one example
+LAYERS = {
+    "Dropout": (lambda: Dropout(0.5), (3,)),
+    "Dropout, weight": (lambda: Dropout(0.5, "weight"), (3,)),
+    "Dropout, a rate a unit": (lambda: Dropout(torch.tensor([0.3, 0.5, 0.9])), (3,)),
+    "GaussianDropout": (lambda: GaussianDropout(0.5), (3,)),
+    "SpatialDropout": (lambda: SpatialDropout(0.5, spatial_dims=2), (3, 2, 2)),
+    "StochasticDepth, batch": (lambda: StochasticDepth(branch(), 0.5), (3,)),
+    "StochasticDepth, example": (lambda: StochasticDepth(branch(), 0.5, "example"), (3,)),
+    "FractalJoin, batch": (Joined, (3,)),
+    "FractalJoin, example": (partial(Joined, gate="example"), (3,)),
+    "FractalBlock, batch": (lambda: FractalBlock(branch, 2), (3,)),
+    "FractalBlock, example": (lambda: FractalBlock(branch, 2, gate="example"), (3,)),
+    "MaxPoolDropout2d": (lambda: MaxPoolDropout2d(2, 0.5), (2, 4, 4)),
+    "LSTM, state": (Outputs, (3, 3)),
+    "LSTM, update": (partial(Outputs, recurrent="update"), (3, 3)),
+    "LSTM, cell, step": (partial(Outputs, recurrent="cell", masks="step"), (3, 3)),
+    "LSTM, weights": (partial(Outputs, recurrent="weights"), (3, 3)),
+    "DropConnectLinear": (lambda: DropConnectLinear(3, 4), (3,)),
+    "DropConnectLinear, weight": (lambda: DropConnectLinear(3, 4, scaling="weight"), (3,)),
+    "VariationalLinear": (lambda: VariationalLinear(3, 4, log_sigma2=-2.0), (3,)),
+    "FastDropoutLinear": (lambda: FastDropoutLinear(3, 4, passes="mean"), (3,)),
+}
+STOCHASTIC = [name for name in LAYERS if name != "FastDropoutLinear"]
+# One draw for a whole call: two calls may well draw the same.
+ONE_DRAW = ("StochasticDepth, batch", "FractalJoin, batch", "FractalBlock, batch", "LSTM, weights")
+NEEDS_A_BATCH = [name for name in LAYERS if "example" in name]
+
+every_layer = pytest.mark.parametrize("name", LAYERS)
+every_stochastic_layer = pytest.mark.parametrize("name", STOCHASTIC)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+def made(name, batch=16, dtype=torch.float32):
+    """A layer in training mode, and a batch for it."""
+    make, example = LAYERS[name]
+    return make().to(dtype), torch.randn(batch, *example, dtype=dtype)
+
+
+def saved_and_loaded(layer):
+    file = io.BytesIO()
+    torch.save(layer, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+# Modes
+
+
+@every_stochastic_layer
+def test_training_draws_anew_at_each_call(name):
+    layer, x = made(name)
+    outputs = [layer(x) for _ in range(20)]
+    assert len({output.detach().numpy().tobytes() for output in outputs}) > 1
+    if name not in ONE_DRAW:
+        assert not torch.equal(outputs[0], outputs[1])
+
+
+@every_layer
+def test_the_seed_of_torch_decides_on_what_is_drawn(name):
+    layer, x = made(name)
+    assert torch.equal(under_seed(layer, x, 3), under_seed(layer, x, 3))
+
+
+@every_layer
+def test_eval_is_deterministic_and_draws_nothing(name):
+    layer, x = made(name)
+    before = torch.get_rng_state()
+    assert torch.equal(layer.eval()(x), layer(x))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@every_stochastic_layer
+def test_inside_sampling_it_draws_and_batch_norm_stays_in_eval(name):
+    layer, x = made(name)
+    net = nn.Sequential(layer, nn.Flatten(), nn.LazyBatchNorm1d())
+    net(x)
+    before = copy.deepcopy(net.eval().state_dict())
+    with sampling(net):
+        outputs = [net(x) for _ in range(20)]
+    assert len({output.detach().numpy().tobytes() for output in outputs}) > 1
+    assert not any(module.training for module in net.modules())
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+
+
+@every_layer
+@pytest.mark.parametrize("training", [True, False])
+def test_the_input_stays_as_it_was(name, training):
+    layer, x = made(name)
+    before = x.clone()
+    layer.train(training)(x)
+    assert torch.equal(x, before)
+
+
+# Dtypes, devices, shapes
+
+
+@every_layer
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("training", [True, False])
+def test_the_output_has_the_dtype_of_the_input_and_is_finite(name, dtype, training):
+    layer, x = made(name, dtype=dtype)
+    y = layer.train(training)(x)
+    assert y.dtype == dtype
+    assert y.isfinite().all()
+
+
+@every_layer
+@pytest.mark.parametrize("x", [torch.ones(4, 3, dtype=torch.int64), torch.ones(4, 3).bool()])
+def test_an_input_that_is_not_floating_point_is_an_error_in_training(name, x):
+    layer, real = made(name, batch=4)
+    x = x.new_ones(real.shape)
+    with pytest.raises((TypeError, RuntimeError), match="dtype"):
+        layer(x)
+
+
+@every_layer
+@pytest.mark.parametrize("training", [True, False])
+def test_an_empty_batch_comes_back_empty(name, training):
+    layer, x = made(name)
+    expected = layer.eval()(x).shape[1:]
+    assert layer.train(training)(x[:0]).shape == (0, *expected)
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if name not in NEEDS_A_BATCH])
+def test_an_example_without_a_batch_is_treated_as_a_batch_of_one(name):
+    layer, x = made(name, batch=1)
+    for mode in (layer.train(), layer.eval()):
+        torch.testing.assert_close(under_seed(mode, x[0]), under_seed(mode, x)[0])
+
+
+@every_layer
+def test_on_the_meta_device_shapes_are_known(name):
+    layer, x = made(name)
+    expected = layer.eval()(x).shape
+    y = layer.to("meta").eval()(x.to("meta"))
+    assert (y.device.type, y.shape) == ("meta", expected)
+
+
+@every_layer
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_graphics_card(name):
+    layer, x = made(name)
+    for mode in (layer.cuda().train(), layer.eval()):
+        y = mode(x.cuda())
+        assert y.device.type == "cuda"
+        assert y.isfinite().all()
+
+
+# Copies
+
+
+@every_layer
+@pytest.mark.parametrize(
+    "copy_of", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x)), saved_and_loaded]
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_a_copy_does_the_same(name, copy_of, training):
+    layer, x = made(name)
+    layer.train(training)
+    other = copy_of(layer)
+    assert repr(other) == repr(layer)
+    assert other.training == training
+    assert torch.equal(under_seed(other, x), under_seed(layer, x))
+
+
+@every_layer
+def test_a_state_dict_carries_over_what_was_learned(name):
+    layer, x = made(name)
+    other = LAYERS[name][0]()
+    other.load_state_dict(layer.state_dict())
+    assert torch.equal(other.eval()(x), layer.eval()(x))
+
+
+# Gradients
+
+
+# Its second derivatives are wrong.
+FIRST_ORDER_ONLY = {"FastDropoutLinear"}
+
+
+@every_layer
+@pytest.mark.parametrize("training", [True, False])
+def test_first_and_second_derivatives_agree_with_finite_differences(name, training):
+    layer, x = made(name, batch=2, dtype=torch.float64)
+    layer.train(training)
+    parameters = dict(layer.named_parameters())
+
+    def run(x, *values):
+        state = dict(zip(parameters, values, strict=True))
+        torch.manual_seed(0)
+        return torch.func.functional_call(layer, state, (x,))
+
+    inputs = [each.detach().requires_grad_() for each in (x, *parameters.values())]
+    assert torch.autograd.gradcheck(run, inputs)
+    if name not in FIRST_ORDER_ONLY:
+        assert torch.autograd.gradgradcheck(run, inputs, fast_mode=True)
+
+
+@every_layer
+def test_a_checkpoint_draws_the_same_again_for_the_gradient(name):
+    layer, x = made(name)
+    results = []
+    for run in (layer, partial(torch.utils.checkpoint.checkpoint, layer, use_reentrant=False)):
+        given = x.clone().requires_grad_()
+        torch.manual_seed(0)
+        output = run(given)
+        results.append((output, torch.autograd.grad(output.sum(), given)[0]))
+    for plain, checkpointed in zip(*results, strict=True):
+        torch.testing.assert_close(plain, checkpointed)
+
+
+# torch.func
+
+
+@every_stochastic_layer
+def test_under_vmap_each_model_draws_for_itself(name):
+    layer, x = made(name, batch=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # vmap warns where it can only loop
+        y = torch.vmap(lambda _: layer(x), randomness="different")(torch.arange(20))
+    assert y.shape == (20, *layer.eval()(x).shape)
+    assert len(y.detach().flatten(1).unique(dim=0)) > (1 if name in ONE_DRAW else 10)
+
+
+@every_layer
+def test_per_example_gradients_are_those_of_each_example_alone(name):
+    layer, x = made(name, batch=4)
+    layer.eval()
+    state = dict(layer.named_parameters()) | dict(layer.named_buffers())
+
+    def loss(x):
+        return torch.func.functional_call(layer, state, (x[None],)).sum()
+
+    gradients = torch.vmap(torch.func.grad(loss))(x)
+    given = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(layer(given).sum(), given)
+    torch.testing.assert_close(gradients, expected)
+
+
+# Deployment
+
+
+# The rule of the moments mixes dtypes.
+WITHOUT_AUTOCAST = {"FastDropoutLinear"}
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if name not in WITHOUT_AUTOCAST])
+def test_it_trains_under_autocast(name):
+    layer, x = made(name)
+    x.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x)
+    y.float().sum().backward()
+    assert y.isfinite().all()
+    assert x.grad.isfinite().all()
+
+
+# What is drawn decides on what is computed: Python has to know it.
+BREAK_THE_GRAPH = {"StochasticDepth, batch", "StochasticDepth, example", "FractalBlock, batch"}
+
+
+@every_layer
+def test_it_compiles(name):
+    """Traced, not turned into machine code, which would take a minute."""
+    layer, x = made(name)
+    fullgraph = name not in BREAK_THE_GRAPH
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=fullgraph)
+    given = x.clone().requires_grad_()
+    y = compiled(given)
+    y.sum().backward()
+    assert given.grad.isfinite().all()
+    torch.testing.assert_close(compiled.eval()(x), layer.eval()(x))
+
+
+@every_layer
+def test_an_exported_program_in_eval_computes_the_same(name):
+    layer, x = made(name)
+    program = torch.export.export(layer.eval(), (x,))
+    torch.testing.assert_close(program.module()(x), layer(x))
