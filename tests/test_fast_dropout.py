@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from chance import NOT_A_NUMBER, NOT_IN_RANGE, few_examples, keep_probs
+from chance import few_examples, keep_probs
 from hypothesis import given
 from hypothesis import strategies as st
 from layer_runs import in_vmap
@@ -291,18 +291,6 @@ def test_side_by_side_each_net_has_the_output_and_gradient_it_has_alone():
 
 
 # Arguments
-
-
-@pytest.mark.parametrize("bad", NOT_IN_RANGE)
-def test_a_keep_probability_out_of_range_is_a_value_error(bad):
-    with pytest.raises(ValueError, match="keep_prob must lie in"):
-        FastDropoutLinear(4, 3, bad)
-
-
-@pytest.mark.parametrize("bad", NOT_A_NUMBER)
-def test_a_keep_probability_that_is_no_number_is_a_type_error(bad):
-    with pytest.raises(TypeError, match="keep_prob must be a real number"):
-        FastDropoutLinear(4, 3, bad)
 
 
 def test_the_other_bad_arguments_are_named():

@@ -36,10 +36,10 @@ def force(monkeypatch):
     def force_draws(gates, lucky=()):
         gates, lucky = list(gates), list(lucky)
 
-        def given_gates(x, keep_prob):
+        def given_gates(x, keep_prob, shape):
             value = torch.as_tensor(gates.pop(0), dtype=x.dtype)
-            value = value.view(-1, *[1] * (x.dim() - 1)) if x.dim() else value
-            return value.expand(x.shape), keep_prob
+            value = value.view(-1, *[1] * (len(shape) - 1)) if shape else value
+            return value.expand(shape)
 
         def given_numbers(*args, device=None):
             shape = args[-1]

@@ -3,13 +3,12 @@
 import copy
 import io
 import pickle
-import re
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from chance import NOT_A_NUMBER, NOT_IN_RANGE, few_examples, is_near, keep_probs
+from chance import few_examples, is_near, keep_probs
 from hypothesis import given
 from hypothesis import strategies as st
 from layer_runs import DTYPES, in_vmap, output_and_gradient, under_seed
@@ -229,19 +228,3 @@ def test_under_vmap_gradients_have_a_mask_for_each_example(make):
 
 
 # Bad input, said in one voice
-
-
-@every_layer
-@pytest.mark.parametrize("keep_prob", NOT_IN_RANGE)
-def test_a_keep_prob_out_of_range_is_a_value_error_with_name_value_and_range(make, keep_prob):
-    message = re.escape(f"keep_prob must lie in (0, 1], got {keep_prob!r}")
-    with pytest.raises(ValueError, match=message):
-        make(keep_prob)
-
-
-@every_layer
-@pytest.mark.parametrize("keep_prob", NOT_A_NUMBER)
-def test_a_keep_prob_that_is_no_number_is_a_type_error_with_name_value_and_range(make, keep_prob):
-    message = re.escape(f"keep_prob must be a real number in (0, 1], got {keep_prob!r} of type ")
-    with pytest.raises(TypeError, match=message):
-        make(keep_prob)

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from chance import NOT_A_NUMBER, NOT_IN_RANGE, few_examples, is_near, keep_probs
+from chance import few_examples, is_near, keep_probs
 from hypothesis import given
 from hypothesis import strategies as st
 from layer_runs import in_vmap, under_seed
@@ -366,21 +366,6 @@ def test_a_copy_computes_the_same(copy_of):
 
 
 # Arguments
-
-
-@pytest.mark.parametrize("name", ["keep_prob", "recurrent_keep_prob"])
-@pytest.mark.parametrize("bad", NOT_IN_RANGE)
-def test_a_keep_probability_out_of_range_is_a_value_error_that_names_it(name, bad):
-    message = f"^{name} must lie in " + re.escape(f"(0, 1], got {bad!r}")
-    with pytest.raises(ValueError, match=message):
-        RecurrentDropoutLSTM(3, 4, **{name: bad})
-
-
-@pytest.mark.parametrize("name", ["keep_prob", "recurrent_keep_prob"])
-@pytest.mark.parametrize("bad", [bad for bad in NOT_A_NUMBER if bad is not None])
-def test_a_keep_probability_that_is_no_number_is_a_type_error_that_names_it(name, bad):
-    with pytest.raises(TypeError, match=f"^{name} must be a real number"):
-        RecurrentDropoutLSTM(3, 4, **{name: bad})
 
 
 def test_by_default_both_keep_probabilities_are_the_same():
