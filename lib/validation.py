@@ -14,6 +14,7 @@ import functools
 import inspect
 import math
 import numbers
+import os
 import re
 
 import numpy as np
@@ -205,7 +206,7 @@ class Instance(Kind):
 
     def __init__(self, cls, allowed, good=None):
         self.cls, self.allowed, self.make = cls, allowed, good
-        self.bad = [None, 0, "text", object()]
+        self.bad = [each for each in (None, 0, "text", object()) if not isinstance(each, cls)]
 
     @property
     def good(self):
@@ -222,6 +223,10 @@ GENERATOR = Instance(
     "a numpy.random.Generator, such as numpy.random.default_rng(0)",
     lambda: np.random.default_rng(0),
 )
+
+
+TEXT = Instance(str, "a string", lambda: "text")
+PATH = Instance((str, os.PathLike), "a path", lambda: "folder")
 
 
 class Function(Kind):
@@ -248,16 +253,20 @@ class Numbers(Kind):
         Number of dimensions.
     empty : bool
         Whether there may be no entries.
+    nan : bool
+        Whether an entry may be NaN: not measured.
     """
 
-    def __init__(self, each=FINITE, ndim=None, empty=True):
-        self.each, self.ndim, self.empty = each, ndim, empty
+    def __init__(self, each=FINITE, ndim=None, empty=True, nan=False):
+        self.each, self.ndim, self.empty, self.nan = each, ndim, empty, nan
         shape = "" if ndim is None else f" of {ndim} dimension{'s' * (ndim != 1)}"
         some = "" if empty else ", one at the least"
-        self.allowed = f"an array{shape}{some}, each entry {each.allowed}"
+        self.allowed = f"an array{shape}{some}, each entry {each.allowed}{' or NaN' * nan}"
         self.good = np.full((2,) * (1 if ndim is None else ndim), float(each.good))
         numbers_out = [
-            value for value in each.bad if isinstance(value, float | int) and value is not True
+            value
+            for value in each.bad
+            if isinstance(value, float | int) and value is not True and not (nan and value != value)
         ]
         self.bad = [
             *(np.full_like(self.good, value) for value in numbers_out),
@@ -281,7 +290,7 @@ class Numbers(Kind):
             self.refuse(array, name)
         low = array >= self.each.low if self.each.ends[0] == "[" else array > self.each.low
         high = array <= self.each.high if self.each.ends[1] == "]" else array < self.each.high
-        inside = low & high
+        inside = low & high | (self.nan & np.isnan(array))
         if not inside.all():
             self.refuse(float(array[~inside].flat[0]), name)
         return array
