@@ -7,9 +7,28 @@ import os
 import numpy as np
 from IPython.display import display
 
+from lib.validation import Kind, Text, declared
+
+__all__ = ["claim"]
+
 STRICT = "DROPOUT_STRICT_CLAIMS"  # set by the build and the tests: a false claim is an error there
 
 
+class Truth(Kind):
+    """Whether something holds, once or many times: an array of booleans that is not empty."""
+
+    allowed = "True or False, or an array of them that is not empty"
+    good = True
+    bad = (None, 1, 0.3, "yes", [1, 0], [], np.zeros((0, 3), bool))
+
+    def check(self, value, name):
+        holds = np.asarray(value)
+        if holds.dtype != bool or holds.size == 0:
+            self.refuse(value, name, ValueError if holds.size == 0 else TypeError)
+        return bool(holds.all())
+
+
+@declared(sentence=Text(at_least=1), holds=Truth())
 def claim(sentence, holds):
     """State what the numbers show, and check that they show it.
 
@@ -25,10 +44,6 @@ def claim(sentence, holds):
 
     Raises
     ------
-    TypeError
-        If `sentence` is not a string, or `holds` not made of booleans.
-    ValueError
-        If `sentence` is blank, or `holds` has no entries: such a claim could not fail.
     AssertionError
         If it does not hold, in the build and in the tests.
 
@@ -37,18 +52,9 @@ def claim(sentence, holds):
     >>> claim("half of the units are kept, on average", abs(0.498 - 0.5) < 0.01)
     ✓ half of the units are kept, on average
     """
-    if not isinstance(sentence, str):
-        raise TypeError(f"sentence must be a string, got {sentence!r}")
-    if not sentence.strip():
-        raise ValueError(f"sentence must say something, got {sentence!r}")
-    holds = np.asarray(holds)
-    if holds.dtype != bool:
-        raise TypeError(f"holds must be true or false, one or many, got {holds!r}")
-    if holds.size == 0:
-        raise ValueError(f"holds must have at least one entry, got shape {holds.shape}")
-    if not holds.all() and os.environ.get(STRICT):
+    if not holds and os.environ.get(STRICT):
         raise AssertionError(sentence)
-    display(Verdict(sentence, bool(holds.all())))
+    display(Verdict(sentence, holds))
 
 
 class Verdict:

@@ -3,8 +3,16 @@
 from torch import nn
 
 from lib.layers import Dropout, StochasticDepth
+from lib.layers.base import GATE
+from lib.validation import COUNT, PROBABILITY, SCALING, Function, Many, declared
 
 
+@declared(
+    sizes=Many(COUNT, at_least=2),
+    keep_hidden=PROBABILITY,
+    keep_input=PROBABILITY,
+    mask=Function(),
+)
 def multilayer_perceptron(sizes, keep_hidden=1.0, keep_input=1.0, mask=Dropout):
     """Build a network of fully connected ReLU layers, a mask behind each hidden one.
 
@@ -39,6 +47,7 @@ def multilayer_perceptron(sizes, keep_hidden=1.0, keep_input=1.0, mask=Dropout):
     return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
 
 
+@declared(keep_hidden=PROBABILITY, mask=Function())
 def digit_classifier(keep_hidden=1.0, mask=Dropout):
     """Build the book's network for scikit-learn's digits: 64-128-128-10.
 
@@ -57,6 +66,14 @@ def digit_classifier(keep_hidden=1.0, mask=Dropout):
     return multilayer_perceptron([64, 128, 128, 10], keep_hidden, mask=mask)
 
 
+@declared(
+    survival_probs=Many(PROBABILITY),
+    maps=COUNT,
+    side=COUNT,
+    stride=COUNT,
+    gate=GATE,
+    scaling=SCALING,
+)
 def residual_net(survival_probs, maps=16, side=28, stride=4, gate="batch", scaling="inverted"):
     """Build a convolutional network of residual blocks, which stochastic depth may skip.
 

@@ -91,7 +91,7 @@ class SideBySide(nn.Module):
     def __init__(self, models):
         super().__init__()
         for other in models[1:]:
-            if what := difference(models[0], other):
+            if what := _difference(models[0], other):
                 raise ValueError(
                     "models must be networks of one architecture with the same settings, "
                     f"got two that differ in {what}"
@@ -167,27 +167,13 @@ def _replace_state(net, tensors):
 INTERNAL = frozenset(vars(nn.Module()))  # hooks, parameters, the mode
 
 
-def difference(one, other, name="the network"):
-    """Say in what two networks differ besides the values of their parameters and buffers.
-
-    Parameters
-    ----------
-    one, other : torch.nn.Module
-    name : str
-        What the first is called.
-
-    Returns
-    -------
-    str or None
-        The place and its two values; None if there is no difference.
-    """
+def _difference(one, other, name="the network"):
+    """Say in what two networks differ besides the values of their tensors; None if in nothing."""
     if type(one) is not type(other):
         return f"{name}: {type(one).__name__} and {type(other).__name__}"
     if one.training != other.training:
         return f"{name}.training: {one.training} and {other.training}"
-    settings, others = (
-        {k: v for k, v in vars(m).items() if k not in INTERNAL} for m in (one, other)
-    )
+    settings, others = (_settings(module) for module in (one, other))
     for key in settings.keys() | others.keys():
         if key not in settings or key not in others or not _alike(settings[key], others[key]):
             return f"{name}.{key}: {settings.get(key)!r} and {others.get(key)!r}"
@@ -197,7 +183,7 @@ def difference(one, other, name="the network"):
     children, others = dict(one.named_children()), dict(other.named_children())
     if list(children) != list(others):
         return f"the parts of {name}: {list(children)} and {list(others)}"
-    found = (difference(children[key], others[key], f"{name}.{key}") for key in children)
+    found = (_difference(children[key], others[key], f"{name}.{key}") for key in children)
     return next(filter(None, found), None)
 
 
@@ -219,7 +205,7 @@ def _alike(a, b):
     if isinstance(a, torch.Tensor):
         return torch.equal(a, b)
     if isinstance(a, nn.Module):
-        return difference(a, b) is None
+        return _difference(a, b) is None
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(_alike(a[key], b[key]) for key in a)
     if isinstance(a, list | tuple):

@@ -12,11 +12,11 @@ import math
 
 import torch
 
-from lib.layers.base import TENSOR
+from lib.layers.base import REAL_TENSOR
 from lib.validation import COUNT, POSITIVE, PROBABILITY, Optional, Real, declared
 
 
-@declared(samples=TENSOR, targets=TENSOR, tau=POSITIVE)
+@declared(samples=REAL_TENSOR, targets=REAL_TENSOR, tau=POSITIVE)
 def predictive_log_likelihood(samples, targets, tau):
     r"""Log-likelihood of targets under the average over the samples, in nats.
 
@@ -61,7 +61,7 @@ def predictive_log_likelihood(samples, targets, tau):
     return log_densities.logsumexp(dim=0) - math.log(len(samples))
 
 
-@declared(samples=TENSOR, targets=TENSOR, level=Real(0, 1), tau=Optional(POSITIVE))
+@declared(samples=REAL_TENSOR, targets=REAL_TENSOR, level=Real(0, 1), tau=Optional(POSITIVE))
 def interval_coverage(samples, targets, level=0.95, tau=None):
     r"""Share of targets that lie in the central interval of their predictive distribution.
 
@@ -106,7 +106,7 @@ def interval_coverage(samples, targets, level=0.95, tau=None):
     return ((quantile >= tail) & (quantile <= 1 - tail)).float().mean().item()
 
 
-@declared(samples=TENSOR)
+@declared(samples=REAL_TENSOR)
 def predictive_entropy(samples):
     r"""Entropy of the averaged class probabilities, in nats: how unsure the prediction is.
 
@@ -136,7 +136,7 @@ def predictive_entropy(samples):
     return _entropy(samples.mean(dim=0)).to(dtype)
 
 
-@declared(samples=TENSOR)
+@declared(samples=REAL_TENSOR)
 def expected_entropy(samples):
     r"""Average entropy of the samples, in nats: how unsure each of them is by itself.
 
@@ -165,7 +165,7 @@ def expected_entropy(samples):
     return _entropy(samples).mean(dim=0).to(dtype)
 
 
-@declared(samples=TENSOR)
+@declared(samples=REAL_TENSOR)
 def mutual_information(samples):
     r"""How much of the entropy comes from the samples' disagreement, in nats.
 

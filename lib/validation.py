@@ -192,6 +192,33 @@ class Flag(Kind):
         return bool(value)
 
 
+class Text(Kind):
+    """A string.
+
+    Parameters
+    ----------
+    at_least : int
+        How many characters it has, blanks at its ends not counted.
+    """
+
+    def __init__(self, at_least=0):
+        self.at_least = at_least
+        special = {0: "a text", 1: "a text, not blank"}
+        self.allowed = special.get(at_least, f"a text of at least {at_least} characters")
+        self.good = "x" * at_least
+        self.bad = [None, 3, True, ["a"], *([" " * at_least] if at_least else [])]
+
+    def check(self, value, name):
+        if not isinstance(value, str):
+            self.refuse(value, name, TypeError)
+        if len(value.strip()) < self.at_least:
+            self.refuse(value, name)
+        return value
+
+
+TEXT = Text()
+
+
 class Instance(Kind):
     """An object of a class.
 
@@ -225,7 +252,6 @@ GENERATOR = Instance(
 )
 
 
-TEXT = Instance(str, "a string", lambda: "text")
 PATH = Instance((str, os.PathLike), "a path", lambda: "folder")
 
 
@@ -262,6 +288,8 @@ class Numbers(Kind):
         shape = "" if ndim is None else f" of {ndim} dimension{'s' * (ndim != 1)}"
         some = "" if empty else ", one at the least"
         self.allowed = f"an array{shape}{some}, each entry {each.allowed}{' or NaN' * nan}"
+        if ndim == 0:
+            self.allowed = each.allowed
         self.good = np.full((2,) * (1 if ndim is None else ndim), float(each.good))
         numbers_out = [
             value

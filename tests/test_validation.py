@@ -16,6 +16,7 @@ from lib.validation import (
     FINITE,
     GENERATOR,
     NOT_NEGATIVE,
+    PATH,
     POSITIVE,
     PROBABILITY,
     SHAPE,
@@ -28,6 +29,7 @@ from lib.validation import (
     Optional,
     Pair,
     Real,
+    Text,
     Whole,
     declared,
 )
@@ -35,7 +37,8 @@ from lib.validation import (
 KINDS = [
     *(PROBABILITY, SHARE, POSITIVE, NOT_NEGATIVE, FINITE, Real(0, 1, "()"), Real(-1, ends="[]")),
     *(COUNT, Whole(0, 3), OneOf("red", "blue"), OneOf(1, 2), Flag(), GENERATOR, Function(), SHAPE),
-    *(Numbers(), Numbers(POSITIVE, ndim=2), Numbers(SHARE, empty=False)),
+    *(Numbers(), Numbers(POSITIVE, ndim=2), Numbers(SHARE, empty=False), Numbers(ndim=0)),
+    *(Numbers(SHARE, nan=True), Text(), Text(1), Text(40), PATH),
     *(Optional(COUNT), Optional(PROBABILITY), Pair(COUNT), Many(COUNT), Many(FINITE, at_least=2)),
 ]
 CASES = [(kind, value) for kind in KINDS for value in kind.bad]

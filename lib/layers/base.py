@@ -9,6 +9,29 @@ from lib.validation import PROBABILITY, Instance, Kind, OneOf
 
 MODULE = Instance(nn.Module, "a torch.nn.Module", nn.Identity)
 TENSOR = Instance(torch.Tensor, "a torch.Tensor", lambda: torch.ones(2, 3))
+
+
+class RealTensor(Kind):
+    """A tensor of real numbers, or what makes one."""
+
+    allowed = "a tensor of real numbers, or an array or list of them"
+    bad = (None, "text", ["a"], object(), 1j, [[1], [1, 2]])
+
+    @property
+    def good(self):
+        return torch.ones(2, 3)
+
+    def check(self, value, name):
+        try:
+            tensor = torch.as_tensor(value)
+        except (TypeError, ValueError, RuntimeError):
+            self.refuse(value, name, TypeError)
+        if tensor.is_complex():
+            self.refuse(tensor, name, TypeError)
+        return tensor
+
+
+REAL_TENSOR = RealTensor()
 GATE = OneOf("batch", "example")  # one draw for the whole batch, or one for each example
 
 
@@ -100,8 +123,8 @@ def check_floating_point(x):
     Raises
     ------
     TypeError
-        If `x` is not of a floating-point dtype.
+        If `x` is no tensor, or not of a floating-point dtype.
     """
-    if not x.is_floating_point():
+    if not TENSOR.check(x, "x").is_floating_point():
         raise TypeError(f"x must have a floating-point dtype, got {x.dtype}")
     return x

@@ -6,8 +6,49 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from lib.layers.base import check_floating_point
-from lib.validation import COUNT, PROBABILITY, Flag, OneOf, declared
+from lib.layers.base import TENSOR
+from lib.validation import COUNT, PROBABILITY, Flag, Kind, OneOf, declared
+
+
+class Moments(Kind):
+    """A tensor of numbers, or their means and variances."""
+
+    allowed = (
+        "a tensor of a floating-point dtype, or a pair of them of one shape: means, and variances "
+        "of at least 0"
+    )
+    good = property(lambda self: (torch.ones(2, 3), torch.ones(2, 3)))
+    bad = (
+        *(None, "ab", torch.ones(2, 3).long(), 1j * torch.ones(2, 3), torch.ones(2, 3).numpy()),
+        *((torch.ones(2, 3),), (torch.ones(2, 3),) * 3, (torch.ones(2, 3), 1.0)),
+        *((torch.ones(2, 3), torch.ones(3)), (torch.ones(2, 3), -torch.ones(2, 3))),
+    )
+
+    def check(self, value, name):
+        """Return means and variances; None for the variances of a tensor."""
+        parts = (value,) if isinstance(value, Tensor) else value
+        if not isinstance(parts, tuple | list) or not all(isinstance(x, Tensor) for x in parts):
+            self.refuse(value, name, TypeError)
+        if not all(x.is_floating_point() for x in parts):
+            self.refuse(value, name, TypeError)
+        if isinstance(value, Tensor):
+            return value, None
+        if len(parts) != 2 or parts[0].shape != parts[1].shape or _is_negative(parts[1]):
+            self.refuse(value, name)
+        return parts
+
+
+def _is_negative(variance):
+    """Whether an entry is; not asked where a graph is traced, or a value stands for many."""
+    if torch.compiler.is_compiling():
+        return False
+    try:
+        return bool((variance < 0).any())
+    except RuntimeError:  # under vmap, and on the device meta
+        return False
+
+
+MOMENTS = Moments()
 
 
 @declared(
@@ -66,10 +107,9 @@ class FastDropoutLinear(nn.Linear):
 
     Raises
     ------
-    TypeError
-        If the input is not of a floating-point dtype.
-    ValueError
-        If the two tensors of a pair differ in shape, or a variance is negative.
+    TypeError, ValueError
+        If the input is not of a floating-point dtype, the two tensors of a pair differ in shape, or
+        a variance is negative (of which ``torch.vmap`` and ``torch.compile`` are not asked).
 
     References
     ----------
@@ -104,7 +144,7 @@ class FastDropoutLinear(nn.Linear):
         self.passes = passes
 
     def forward(self, x):
-        mean, variance = _pair(x)
+        mean, variance = MOMENTS.check(x, "x")
         plain, moments = ACTIVATIONS[self.activation]
         if not self.training:
             return plain(linear(mean, self.weight, self.bias))
@@ -154,6 +194,7 @@ class Sums(torch.autograd.Function):
         return by_mean @ weight, by_variance @ weight.square(), by_weight
 
 
+@declared(mean=TENSOR, variance=TENSOR)
 def relu_moments(mean, variance):
     """Mean and variance of max(0, z), z Gaussian: `lib.theory.moments.relu_moments` in torch.
 
@@ -212,6 +253,7 @@ class ReluMoments(torch.autograd.Function):
         )
 
 
+@declared(mean=TENSOR, variance=TENSOR)
 def sigmoid_moments(mean, variance):
     """Mean and variance of sigma(z), z Gaussian: `lib.theory.moments.sigmoid_moments` in torch.
 
@@ -237,6 +279,7 @@ ACTIVATIONS = {
 }
 
 
+@declared(output=MOMENTS, labels=TENSOR)
 def expected_cross_entropy(output, labels) -> Tensor:
     r"""Cross-entropy averaged over the noise of the logits: an upper bound, close for small noise.
 
@@ -280,7 +323,7 @@ def expected_cross_entropy(output, labels) -> Tensor:
     >>> expected_cross_entropy((mean, torch.ones(1, 2)), labels)
     tensor(0.9431)
     """
-    mean, variance = _pair(output)
+    mean, variance = output
     chosen = mean.gather(-1, labels[..., None])[..., 0]  # (..., n)
     if variance is None:
         return (mean.logsumexp(dim=-1) - chosen).mean(dim=-1)
@@ -288,16 +331,3 @@ def expected_cross_entropy(output, labels) -> Tensor:
     bound = (mean + (0.5 - a) * variance).logsumexp(dim=-1)
     bound = bound + (a.square() * variance).sum(dim=-1) / 2
     return (bound - chosen).mean(dim=-1)
-
-
-def _pair(x):
-    """Means and variances; no variances, None, for a tensor."""
-    if isinstance(x, Tensor):
-        return check_floating_point(x), None
-    mean, variance = x
-    if mean.shape != variance.shape:
-        raise ValueError(
-            "x must be a tensor, or means and variances of one shape, "
-            f"got shapes {tuple(mean.shape)} and {tuple(variance.shape)}"
-        )
-    return check_floating_point(mean), check_floating_point(variance)

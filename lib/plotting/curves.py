@@ -1,17 +1,14 @@
 """Lines with intervals, single seeds as faint dots, labels at the lines."""
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from lib.comparison import mean_interval
-from lib.plotting.style import ROLES
+from lib.plotting.style import AXES, ROLE, ROLES
 from lib.validation import (
     FINITE,
     NOT_NEGATIVE,
     TEXT,
     Flag,
-    Instance,
     Numbers,
     OneOf,
     Optional,
@@ -19,11 +16,9 @@ from lib.validation import (
     declared,
 )
 
-AXES = Instance(Axes, "a matplotlib Axes", lambda: Figure().subplots())
 PLACE = Numbers(ndim=0)
 POINTS = Numbers(ndim=1)
 RUNS = Numbers(Real(-np.inf, np.inf, "[]"), ndim=2, empty=False, nan=True)
-ROLE = OneOf(*ROLES)
 
 
 @declared(ax=AXES, x=POINTS, runs=RUNS, role=ROLE, text=Optional(TEXT), markers=Flag())

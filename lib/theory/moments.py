@@ -147,7 +147,7 @@ def relu_moments(mean, variance):
     >>> mean.round(4), variance.round(4)
     (array([0.3989, 2.0085, 2.    ]), array([0.3408, 0.9602, 0.    ]))
     """
-    mean, variance = broadcast_moments(mean, variance)
+    mean, variance = check_moments(mean, variance)
     std = np.sqrt(variance)
     with np.errstate(over="ignore"):
         ratio = np.divide(mean, std, out=np.zeros_like(std), where=std > 0)
@@ -239,13 +239,13 @@ def sigmoid_moments(mean, variance):
     >>> float(mean.round(4)), float(variance.round(4))
     (0.5512, 0.0781)
     """
-    mean, variance = broadcast_moments(mean, variance)
+    mean, variance = check_moments(mean, variance)
     kappa = 1 / np.sqrt(1 + np.pi * variance / 8)
     m = expit(kappa * mean)
     return m, m * (1 - m) * (1 - kappa)
 
 
-def broadcast_moments(mean, variance):
+def check_moments(mean, variance):
     """Return mean and variance as arrays of one shape, or raise a ValueError that says why not."""
     try:
         return np.broadcast_arrays(mean, variance)

@@ -9,7 +9,7 @@ n - i larger ones are dropped. With q = 1 - p::
 
 import numpy as np
 
-from lib.validation import COUNT, PROBABILITY, Numbers, declared
+from lib.validation import COUNT, NUMBERS, PROBABILITY, declared
 
 
 @declared(n=COUNT, keep_prob=PROBABILITY)
@@ -50,7 +50,7 @@ def pooled_weights(n, keep_prob):
     return keep_prob * (1 - keep_prob) ** np.arange(n)[::-1]
 
 
-@declared(values=Numbers(empty=False), keep_prob=PROBABILITY)
+@declared(values=NUMBERS, keep_prob=PROBABILITY)
 def weighted_pool(values, keep_prob):
     r"""Mean of the maximum of a window over all masks, :math:`\mathbb{E}[\max_i m_i a_i]`.
 
@@ -79,7 +79,7 @@ def weighted_pool(values, keep_prob):
     Raises
     ------
     ValueError
-        If `values` is a single number.
+        If `values` is a single number, or its windows are empty.
 
     References
     ----------
@@ -93,8 +93,10 @@ def weighted_pool(values, keep_prob):
     >>> weighted_pool([-1.0, -2.0], keep_prob=0.5)
     array(-0.25)
     """
-    if values.ndim == 0:
-        raise ValueError(f"values must have shape (..., n), a window a row, got {float(values)}")
+    if values.ndim == 0 or values.shape[-1] == 0:
+        raise ValueError(
+            f"values must have shape (..., n), a window a row, none empty, got {values.shape}"
+        )
     values, n = np.sort(values, axis=-1), values.shape[-1]
     positive = np.maximum(values, 0) @ pooled_weights(n, keep_prob)
     return np.asarray(positive + keep_prob**n * np.minimum(values[..., -1], 0))

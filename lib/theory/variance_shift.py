@@ -18,7 +18,7 @@ may depend on one another in any way. Inputs that share a mask enter the second 
 
 import numpy as np
 
-from lib.theory.moments import broadcast_moments
+from lib.theory.moments import check_moments
 from lib.validation import (
     FINITE,
     NUMBERS,
@@ -69,7 +69,7 @@ def shift_ratio(mean, variance, keep_prob):
     >>> shift_ratio([0.0, 1.0, 2.0], 1.0, keep_prob=0.5)
     array([0.5       , 0.33333333, 0.16666667])
     """
-    mean, variance = broadcast_moments(mean, variance)
+    mean, variance = check_moments(mean, variance)
     return _ratio(variance, variance + mean**2, keep_prob)
 
 

@@ -4,7 +4,7 @@ import importlib
 import inspect
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 # Helpers of the library itself, and scripts: nobody else calls them.
 INTERNAL = {"lib.validation", "lib.progress", "lib.checks.common", "lib.experiments.__main__"}
 
