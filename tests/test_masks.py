@@ -1,11 +1,10 @@
 """What holds for masks in NumPy."""
 
 import itertools
-import re
 
 import numpy as np
 import pytest
-from chance import NOT_A_NUMBER, NOT_IN_RANGE, few_examples, is_near, keep_probs
+from chance import few_examples, is_near, keep_probs
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -118,13 +117,6 @@ def test_two_draws_from_one_generator_differ(sample, rng):
     assert not np.array_equal(sample(100, 0.5, rng), sample(100, 0.5, rng))
 
 
-@sampled
-@pytest.mark.parametrize("rng", [None, 0, np.random, np.random.RandomState(0)])  # noqa: NPY002
-def test_a_generator_of_another_kind_is_a_type_error(sample, rng):
-    with pytest.raises(TypeError, match=r"rng must be a numpy\.random\.Generator.*got"):
-        sample(3, 0.5, rng)
-
-
 # Every mask
 
 
@@ -137,18 +129,6 @@ def test_all_masks_goes_up_to_twenty_units():
     masks = all_masks(20)
     assert masks.shape == (2**20, 20)
     assert np.array_equal(masks @ 2 ** np.arange(19, -1, -1), np.arange(2**20))
-
-
-@pytest.mark.parametrize("n", [-1, 0, 21, 1000])
-def test_all_masks_out_of_range_is_a_value_error(n):
-    with pytest.raises(ValueError, match=f"n must be from 1 to 20, got {n}"):
-        all_masks(n)
-
-
-@pytest.mark.parametrize("n", [2.0, "3", None, True])
-def test_all_masks_of_no_whole_number_is_a_type_error(n):
-    with pytest.raises(TypeError, match="n must be a whole number from 1 to 20, got"):
-        all_masks(n)
 
 
 # Their probabilities
@@ -241,53 +221,13 @@ def test_sampled_masks_occur_as_often_as_their_probabilities_say(rng):
     assert is_near(frequencies, expected, np.sqrt(expected * (1 - expected)), n)
 
 
-@pytest.mark.parametrize("masks", [[[0, 2]], [[0.5, 1]], [[-1, 0]], [[float("nan"), 1]]])
+@pytest.mark.parametrize("masks", [[[0, 2]], [[0.5, 1]], [[-1, 0]], 1])
 def test_probabilities_of_other_values_than_zero_and_one_are_a_value_error(masks):
-    with pytest.raises(ValueError, match="masks must hold only 0 and 1, got"):
+    with pytest.raises(ValueError, match="masks must be rows of 0 and 1, got"):
         mask_probabilities(masks, 0.5)
 
 
 @pytest.mark.parametrize("keep_prob", [[0.5], [0.5, 0.5, 0.5], [[0.5, 0.5]]])
 def test_a_keep_prob_for_another_number_of_units_is_a_value_error(keep_prob):
     with pytest.raises(ValueError, match=r"keep_prob must .* shape \(2,\).* got shape"):
-        mask_probabilities([[0, 1]], keep_prob)
-
-
-# Bad input, said in one voice
-
-
-def ways_to_use(keep_prob):
-    rng = np.random.default_rng(0)
-    yield lambda: bernoulli_mask(3, keep_prob, rng)
-    yield lambda: inverted_mask(3, keep_prob, rng)
-    yield lambda: gaussian_mask(3, keep_prob, rng)
-    yield lambda: mask_probabilities([[0, 1]], keep_prob)
-
-
-@pytest.mark.parametrize("keep_prob", NOT_IN_RANGE)
-def test_a_keep_prob_out_of_range_is_a_value_error_with_name_value_and_range(keep_prob):
-    message = re.escape(f"keep_prob must lie in (0, 1], got {keep_prob!r}")
-    for use in ways_to_use(keep_prob):
-        with pytest.raises(ValueError, match=message):
-            use()
-
-
-@pytest.mark.parametrize("keep_prob", NOT_IN_RANGE)
-def test_so_is_one_among_several(keep_prob):
-    message = re.escape(f"keep_prob must lie in (0, 1], got {float(keep_prob)!r}")
-    with pytest.raises(ValueError, match=message):
-        mask_probabilities([[0, 1]], [0.5, keep_prob])
-
-
-@pytest.mark.parametrize("keep_prob", NOT_A_NUMBER)
-def test_a_keep_prob_that_is_no_number_is_a_type_error_with_name_value_and_range(keep_prob):
-    message = re.escape(f"keep_prob must be a real number in (0, 1], got {keep_prob!r} of type ")
-    for use in ways_to_use(keep_prob):
-        with pytest.raises(TypeError, match=message):
-            use()
-
-
-@pytest.mark.parametrize("keep_prob", [["0.5", "0.5"], [None, 0.5], [0.5, 0.5j]])
-def test_so_are_several_of_which_one_is_no_number(keep_prob):
-    with pytest.raises(TypeError, match=r"keep_prob must be a real number in \(0, 1\], got "):
         mask_probabilities([[0, 1]], keep_prob)

@@ -27,7 +27,7 @@ from lib.validation import (
 
 OUTPUTS = Numbers(SHARE)
 WEIGHTS = Numbers(NOT_NEGATIVE, ndim=1)
-VECTOR = Numbers(ndim=1)
+VECTOR = Numbers(ndim=1, empty=False)
 UNIT = OneOf("sigmoid", "linear")
 
 

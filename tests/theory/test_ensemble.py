@@ -103,26 +103,6 @@ def test_a_wrong_answer_to_the_last_masks_alone_is_one_too():
         subnetwork_outputs(forward, 3, chunk=3)
 
 
-@pytest.mark.parametrize("n_units", [-1, 0, 21, 1000])
-def test_a_number_of_units_out_of_range_is_a_value_error(n_units):
-    with pytest.raises(ValueError, match=f"n_units must be from 1 to 20, got {n_units}"):
-        subnetwork_outputs(lambda masks: masks, n_units)
-
-
-@pytest.mark.parametrize("chunk", [0, -1])
-def test_a_chunk_out_of_range_is_a_value_error(chunk):
-    with pytest.raises(ValueError, match=f"chunk must be at least 1, got {chunk}"):
-        subnetwork_outputs(lambda masks: masks, 3, chunk=chunk)
-
-
-@pytest.mark.parametrize("value", [2.0, "3", None, True])
-def test_no_whole_number_is_a_type_error(value):
-    with pytest.raises(TypeError, match="n_units must be a whole number"):
-        subnetwork_outputs(lambda masks: masks, value)
-    with pytest.raises(TypeError, match="chunk must be a whole number"):
-        subnetwork_outputs(lambda masks: masks, 3, chunk=value)
-
-
 # Their mean
 
 
@@ -151,23 +131,13 @@ takes_probabilities = pytest.mark.parametrize("use", [ensemble_mean, nwgm, taylo
 
 @takes_probabilities
 @pytest.mark.parametrize(
-    ("probabilities", "total", "smallest"),
-    [([0.5, 0.4], "0.9", "0.4"), ([0.5, 0.500000005], "1.000000005", "0.5"),
-     ([1.5, -0.5], "1", "-0.5"), ([np.nan, 1.0], "nan", "nan"), ([np.inf, 0.5], "inf", "0.5"),
-     ([0, 0], "0", "0"), ([25, 75], "100", "25")],
-)  # fmt: skip
-def test_probabilities_that_are_none_are_a_value_error(use, probabilities, total, smallest):
-    message = (
-        "probabilities must not be negative and must sum to 1, "
-        f"got the sum {total} and the smallest {smallest}"
-    )
-    with pytest.raises(ValueError, match=re.escape(message) + "$"):
+    ("probabilities", "total"),
+    [([0.5, 0.4], "0.9"), ([0.5, 0.500000005], "1.000000005"), ([0, 0], "0"), ([25, 75], "100")],
+)
+def test_probabilities_that_do_not_sum_to_one_are_a_value_error(use, probabilities, total):
+    with pytest.raises(ValueError, match=f"probabilities must sum to 1, got the sum {total}$"):
         use([0.3, 0.9], probabilities)
-
-
-@takes_probabilities
-def test_none_at_all_do_not_sum_to_one(use):
-    with pytest.raises(ValueError, match="probabilities must .* sum to 1, got the sum 0 "):
+    with pytest.raises(ValueError, match="probabilities must sum to 1, got the sum 0$"):
         use([], [])
 
 
@@ -182,9 +152,8 @@ def test_rounding_is_forgiven(use):
 @takes_probabilities
 @pytest.mark.parametrize(
     ("outputs", "probabilities"),
-    [((3,), (2,)), ((2,), (3,)), ((2, 3), (3,)), ((2,), (2, 1)), ((2, 2), (2, 2)), ((), ()),
-     ((), (1,)), ((1,), ())],
-)  # fmt: skip
+    [((3,), (2,)), ((2,), (3,)), ((2, 3), (3,)), ((), (1,))],
+)
 def test_unequal_lengths_are_a_value_error_that_says_them(use, outputs, probabilities):
     message = (
         "probabilities must have shape (m,) and outputs (m, ...), "
@@ -272,13 +241,6 @@ def test_targets_of_another_shape_are_a_value_error(predictions, targets):
         bias_variance(np.ones(predictions), np.ones(targets))
 
 
-@pytest.mark.parametrize("noise", [-0.1, float("nan")])
-def test_a_noise_that_is_no_variance_is_a_value_error(noise):
-    message = f"noise must be a variance, at least 0, got {noise}"
-    with pytest.raises(ValueError, match=message):
-        bias_variance([1.0, 3.0], 2.0, noise)
-
-
 # The variance of a mean
 
 
@@ -331,10 +293,8 @@ def test_of_one_predictor_the_covariance_does_not_matter(covariance):
 
 @pytest.mark.parametrize(
     ("variance", "covariance", "k", "lowest"),
-    [(1.0, 1.001, 3, "-0.5"), (1.0, -0.501, 3, "-0.5"), (1.0, float("nan"), 3, "-0.5"),
-     (2.0, -2.1, 2, "-2"), (2.0, 2.1, 1, "-2"), (2.0, -2.1, 1, "-2"),
-     (1.0, float("inf"), 3, "-0.5")],
-)  # fmt: skip
+    [(1.0, 1.001, 3, "-0.5"), (1.0, -0.501, 3, "-0.5"), (2.0, -2.1, 2, "-2"), (2.0, 2.1, 1, "-2")],
+)
 def test_a_covariance_that_cannot_be_is_a_value_error(variance, covariance, k, lowest):
     message = (
         f"covariance must lie between {lowest} and the variance {variance:g}, got {covariance}"
@@ -348,21 +308,3 @@ def test_predictors_that_never_vary_have_no_covariance(covariance):
     assert average_variance(0.0, 0.0, 3) == 0
     with pytest.raises(ValueError, match=f"covariance must lie between .* got {covariance}"):
         average_variance(0.0, covariance, 3)
-
-
-@pytest.mark.parametrize("variance", [-0.1, float("nan"), float("inf")])
-def test_a_variance_that_cannot_be_is_a_value_error(variance):
-    with pytest.raises(ValueError, match=f"variance must be at least 0 and finite, got {variance}"):
-        average_variance(variance, 0.0, 3)
-
-
-@pytest.mark.parametrize("k", [0, -1])
-def test_no_predictor_is_a_value_error(k):
-    with pytest.raises(ValueError, match=f"k must be at least 1, got {k}"):
-        average_variance(1.0, 0.0, k)
-
-
-@pytest.mark.parametrize("k", [2.0, "3", None, True])
-def test_a_part_of_a_predictor_is_a_type_error(k):
-    with pytest.raises(TypeError, match="k must be a whole number at least 1, got "):
-        average_variance(1.0, 0.0, k)

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from chance import NOT_A_NUMBER, NOT_IN_RANGE, few_examples, is_near, keep_probs
+from chance import few_examples, is_near, keep_probs
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -160,34 +160,12 @@ def test_inputs_and_targets_stay_as_they_were(rng):
 
 @pytest.mark.parametrize(
     ("X", "y"),
-    [((3,), (3,)), ((3, 2), (2,)), ((3, 2), (2, 3)), ((3, 2), ()), ((), ()), ((3, 2, 1), (3,)),
-     ((3, 2), (3, 1, 1))],
-)  # fmt: skip
+    [((3, 2), (2,)), ((3, 2), (2, 3)), ((3, 2), ()), ((3, 2), (3, 1, 1))],
+)
 def test_shapes_that_do_not_fit_are_a_value_error_that_says_them(X, y):
     message = f"X and y must have shapes (n, inputs) and (n,) or (n, outputs), got {X} and {y}"
     with pytest.raises(ValueError, match=re.escape(message)):
         dropout_ridge(np.ones(X), np.ones(y), 0.5)
-
-
-@pytest.mark.parametrize("keep_prob", NOT_IN_RANGE)
-def test_a_keep_prob_out_of_range_is_a_value_error_with_name_value_and_range(keep_prob):
-    message = re.escape(f"keep_prob must lie in (0, 1], got {keep_prob!r}")
-    with pytest.raises(ValueError, match=message):
-        dropout_ridge([[1.0]], [1.0], keep_prob)
-
-
-@pytest.mark.parametrize("keep_prob", NOT_A_NUMBER)
-def test_a_keep_prob_that_is_no_number_is_a_type_error_with_name_value_and_range(keep_prob):
-    message = re.escape(f"keep_prob must be a real number in (0, 1], got {keep_prob!r} of type ")
-    with pytest.raises(TypeError, match=message):
-        dropout_ridge([[1.0]], [1.0], keep_prob)
-
-
-@pytest.mark.parametrize("scaling", ["Inverted", "", None, 1])
-def test_another_scaling_is_a_value_error_with_name_value_and_choices(scaling):
-    message = f"scaling must be one of 'inverted', 'weight', got {scaling!r}"
-    with pytest.raises(ValueError, match=re.escape(message)):
-        dropout_ridge([[1.0]], [1.0], 0.5, scaling)
 
 
 @pytest.mark.parametrize("layer", [Dropout, GaussianDropout])
@@ -291,16 +269,3 @@ def test_gradients_of_another_shape_are_a_value_error_that_says_it(shape):
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         tikhonov_penalty(np.ones(shape), 0.1)
-
-
-@pytest.mark.parametrize("noise_std", [0, -0.1, float("nan"), float("inf")])
-def test_a_noise_std_out_of_range_is_a_value_error(noise_std):
-    with pytest.raises(ValueError, match=f"noise_std must be positive and finite, got {noise_std}"):
-        tikhonov_penalty([[1.0]], noise_std)
-
-
-@pytest.mark.parametrize("noise_std", NOT_A_NUMBER)
-def test_a_noise_std_that_is_no_number_is_a_type_error(noise_std):
-    message = f"noise_std must be a positive number, got {noise_std!r} of type "
-    with pytest.raises(TypeError, match=re.escape(message)):
-        tikhonov_penalty([[1.0]], noise_std)
