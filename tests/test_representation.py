@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import linalg, stats
 
-from lib.representation import correlations, dead_units, hoyer_sparsity, mean_correlation
+from lib.representation import (
+    correlations,
+    dead_units,
+    effective_dimension,
+    hoyer_sparsity,
+    mean_correlation,
+    neighbour_correlation,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -204,14 +211,6 @@ def test_a_unit_that_never_changes_is_left_out(value, rng):
     assert mean_correlation(with_constant) == pytest.approx(mean_correlation(activations))
 
 
-def test_a_unit_with_a_nan_is_not_taken_for_one_that_never_changes(rng):
-    activations = rng.normal(size=(20, 3))
-    activations[4, 1] = np.nan
-    strengths = correlations(activations)
-    assert np.isnan(strengths).tolist() == [[i == 1 or j == 1 for i in range(3)] for j in range(3)]
-    assert np.isnan(mean_correlation(activations))
-
-
 def test_two_units_that_vary_are_enough(rng):
     activations = np.insert(rng.normal(size=(5, 2)), 1, 0, axis=1)
     strength = pearson(activations[:, 0], activations[:, 2])
@@ -224,12 +223,52 @@ def test_between_two_examples_units_go_the_same_way_or_opposite_ways():
     assert strengths == pytest.approx(np.array([[1, 1, -1], [1, 1, -1], [-1, -1, 1]]))
 
 
+# Directions
+
+
+@few_examples
+@given(k=st.integers(1, 7), scale=st.floats(0.1, 10), seed=st.integers(0, 100))
+def test_variance_spread_evenly_over_k_directions_has_dimension_k(k, scale, seed):
+    rotation, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(7, 7)))
+    even = scale * linalg.hadamard(8)[:, 1 : k + 1] @ rotation[:k] + 3
+    assert effective_dimension(even) == pytest.approx(k)
+
+
+def test_its_square_is_that_of_the_eigenvalues_of_the_covariance(rng):
+    activations = rng.normal(size=(20, 5)) @ rng.normal(size=(5, 5))
+    eigenvalues = np.linalg.eigvalsh(np.cov(activations, rowvar=False))
+    expected = eigenvalues.sum() ** 2 / (eigenvalues**2).sum()
+    assert effective_dimension(activations) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="activations must differ between examples"):
+        effective_dimension(np.ones((3, 2)))
+
+
+# Neighbours
+
+
+def test_neighbours_correlate_in_patches_not_in_noise_and_oppose_on_a_chessboard(rng):
+    rows, columns = np.indices((20, 20))
+    chessboard, halves = (-1.0) ** (rows + columns), np.sign(rows - 9.5)
+    found = neighbour_correlation([chessboard, halves, 5 + 2 * halves, np.ones((20, 20))])
+    patches = (2 * 20 * 19 - 2 * 20) / (2 * 20 * 19)  # all pairs agree but those at the border
+    assert found == pytest.approx([-1, patches, patches, np.nan], nan_ok=True)
+    noise = neighbour_correlation(rng.normal(size=(400, 20, 20)))
+    assert noise.shape == (400,)
+    assert is_near(noise.mean(), -1 / 399, noise.std(), 400)  # as the mean is taken out
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (1, 5), (5, 1)])
+def test_images_smaller_than_two_by_two_are_a_value_error(shape):
+    with pytest.raises(ValueError, match=r"images must have shape .* at least 2 x 2, got \("):
+        neighbour_correlation(np.ones(shape))
+
+
 both_measures = pytest.mark.parametrize("measure", [correlations, mean_correlation])
 
 
 @both_measures
-@pytest.mark.parametrize("shape", [(), (5,), (0, 5), (1, 5), (2, 5, 5)])
-def test_activations_of_another_shape_or_of_one_example_are_a_value_error(measure, shape):
+@pytest.mark.parametrize("shape", [(0, 5), (1, 5)])
+def test_fewer_than_two_examples_are_a_value_error(measure, shape):
     message = (
         f"activations must have shape (examples, units), with two examples or more, got {shape}"
     )

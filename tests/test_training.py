@@ -53,18 +53,6 @@ def test_every_seed_that_numpy_takes_will_do(seed):
     seed_everything(seed)
 
 
-@pytest.mark.parametrize("seed", [-1, 2**32])
-def test_a_seed_out_of_range_is_a_value_error(seed):
-    with pytest.raises(ValueError, match=f"seed must be from 0 to 4294967295, got {seed}"):
-        seed_everything(seed)
-
-
-@pytest.mark.parametrize("seed", [None, 1.0, "1"])
-def test_a_seed_that_is_no_whole_number_is_a_type_error(seed):
-    with pytest.raises(TypeError, match="seed must be a whole number"):
-        seed_everything(seed)
-
-
 # Minibatches
 
 
@@ -376,12 +364,6 @@ def test_weight_decay_of_one_cycle_is_a_quadratic_penalty_in_the_loss(digits):
         torch.testing.assert_close(one, other)
 
 
-@pytest.mark.parametrize("rate", [0, -1.0, float("nan"), "fast"])
-def test_a_peak_that_is_not_positive_is_an_error(rate):
-    with pytest.raises((TypeError, ValueError), match="rate must be"):
-        one_cycle(rate)
-
-
 def test_training_repeats_under_the_seed(digits):
     def train(seed):
         seed_everything(seed)
@@ -410,36 +392,9 @@ def test_training_has_the_masks_on_and_leaves_the_network_in_training_mode(mode,
     assert all(modes(net))
 
 
-@pytest.mark.parametrize("name", ["epochs", "batch_size", "every"])
-@pytest.mark.parametrize("value", [0, -1])
-def test_a_number_below_one_is_a_value_error(name, value, digits):
-    with pytest.raises(ValueError, match=f"{name} must be .*1.*, got {value}"):
-        fit(dense_net(), digits, **({"epochs": 1} | {name: value}))
-
-
-@pytest.mark.parametrize("name", ["epochs", "batch_size", "every"])
-@pytest.mark.parametrize("value", [1.0, "1", None])
-def test_a_number_that_is_not_whole_is_a_type_error(name, value, digits):
-    with pytest.raises(TypeError, match=f"{name} must be a whole number .*, got {value!r}"):
-        fit(dense_net(), digits, **({"epochs": 1} | {name: value}))
-
-
 def test_measuring_less_than_once_is_a_value_error(digits):
-    with pytest.raises(ValueError, match="every must be from 1 to 2, got 3"):
+    with pytest.raises(ValueError, match="every must be a whole number from 1 to 2, got 3"):
         fit(dense_net(), digits, epochs=2, every=3)
-
-
-@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
-def test_a_weight_decay_that_is_negative_is_a_value_error(value, digits):
-    with pytest.raises(ValueError, match=f"weight_decay must be positive and finite, got {value}"):
-        fit(dense_net(), digits, epochs=1, weight_decay=value)
-
-
-@pytest.mark.parametrize("name", ["learning_rate", "max_norm"])
-@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf")])
-def test_a_rate_or_norm_that_is_not_positive_is_a_value_error(name, value, digits):
-    with pytest.raises(ValueError, match=f"{name} must be positive and finite, got {value!r}"):
-        fit(dense_net(), digits, epochs=1, **{name: value})
 
 
 def short_of_labels(split):
@@ -706,9 +661,3 @@ def test_in_training_norms_stay_below_the_bound(n_nets, digits):
     for net in model.unstack() if n_nets else [model]:
         for layer in (net[0], net[3]):
             assert layer.weight.norm(dim=1).max() <= 0.5 + 1e-6
-
-
-@pytest.mark.parametrize("max_norm", [0, -1.0, float("nan")])
-def test_a_bound_that_is_not_positive_is_a_value_error(max_norm):
-    with pytest.raises(ValueError, match="max_norm must be positive and finite, got"):
-        constrain_norms(dense_net(), max_norm)
