@@ -170,9 +170,7 @@ def test_networks_whose_settings_do_the_same_go_together():
     ],
 )
 def test_networks_that_differ_in_more_than_their_weights_are_a_value_error(models):
-    with pytest.raises(
-        ValueError, match="models must be networks of one .* that differ in"
-    ):
+    with pytest.raises(ValueError, match="models must be networks of one .* that differ in"):
         SideBySide(models)
 
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from lib.layers.base import GATE, MODULE, StochasticLayer
+from lib.layers.base import GATE, MODULE, TENSOR, StochasticLayer
 from lib.layers.draw import keep_mask
 from lib.validation import COUNT, PROBABILITY, SCALING, declared
 
@@ -93,7 +93,7 @@ class StochasticDepth(StochasticLayer):
         self.scaling = scaling
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.gate == "example" and x.dim() == 0:
+        if self.gate == "example" and TENSOR.check(x, "x").dim() == 0:
             raise ValueError('x must have a first dimension of examples with gate="example"')
         p = self.survival_prob
         if p == 1 or not self.training:

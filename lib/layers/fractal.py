@@ -3,9 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from lib.layers.base import GATE, StochasticLayer
+from lib.layers.base import GATE, TENSOR, StochasticLayer
 from lib.layers.draw import keep_mask
-from lib.validation import PROBABILITY, SHARE, Function, Whole, declared
+from lib.validation import PROBABILITY, SHARE, Function, Many, Whole, declared
+
+PATHS = Many(TENSOR)
 
 
 @declared(keep_prob=PROBABILITY, gate=GATE)
@@ -88,10 +90,10 @@ class FractalJoin(StochasticLayer):
         return torch.where(gates.sum(dim=0) > 0, gates, (places == lucky).to(gates.dtype))
 
     def _checked(self, paths):
-        paths = list(paths)
+        paths = PATHS.check(paths, "paths")
         shapes = [tuple(path.shape) for path in paths]
         if len(set(shapes)) != 1:
-            raise ValueError(f"paths must be one or more tensors of one shape, got {shapes}")
+            raise ValueError(f"paths must be tensors of one shape, got {shapes}")
         if self.gate == "example" and len(shapes[0]) == 0:
             raise ValueError('paths must have a first dimension of examples with gate="example"')
         return paths
@@ -216,6 +218,7 @@ class FractalBlock(StochasticLayer):
         return self.columns[Whole(1, len(self.columns)).check(c, "column") - 1]
 
     def forward(self, x: Tensor, column=None) -> Tensor:
+        TENSOR.check(x, "x")
         if column is not None:
             return self.column(column)(x)
         if not self.training or self.global_share == 0:

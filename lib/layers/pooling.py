@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.layers.base import StochasticLayer, check_floating_point
+from lib.layers.base import TENSOR, StochasticLayer, check_floating_point
 from lib.layers.draw import keep_mask
 from lib.validation import COUNT, PROBABILITY, Optional, Pair, Whole, declared
 
@@ -123,7 +123,7 @@ class MaxPoolDropout2d(StochasticLayer):
         return self._windows(ones)[0].sum(dim=-1)
 
     def _check_shape(self, x):
-        if x.dim() not in (3, 4):
+        if TENSOR.check(x, "x").dim() not in (3, 4):
             raise ValueError(
                 "x must have shape (batch, channels, height, width) or (channels, height, width), "
                 f"got {tuple(x.shape)}"

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from lib.layers.base import StochasticLayer
+from lib.layers.base import TENSOR, StochasticLayer
 from lib.layers.draw import keep_mask
 from lib.validation import COUNT, PROBABILITY, Optional, declared
 
@@ -89,6 +89,7 @@ class SpatialDropout(StochasticLayer):
 
     def _first_spatial_dim(self, x):
         """2 for a batch, 1 for an example alone."""
+        TENSOR.check(x, "x")
         k = self.spatial_dims
         if k is None:
             if x.dim() < 3:

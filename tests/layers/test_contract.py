@@ -2,16 +2,17 @@
 
 import copy
 import io
+import math
 import pickle
-import warnings
 from functools import partial
 
 import pytest
 import torch
-from layer_runs import DTYPES, under_seed
+from chance import is_near
+from layer_runs import DTYPES, in_vmap, output_and_gradient, under_seed
 from torch import nn
 
-from lib.inference import sampling
+from lib.inference import mc_samples, sampling
 from lib.layers import (
     DropConnectLinear,
     Dropout,
@@ -25,14 +26,15 @@ from lib.layers import (
     StochasticDepth,
     VariationalLinear,
 )
+from lib.side_by_side import SideBySide
 
 
 class Joined(nn.Module):
     """A join of two paths that come from one input."""
 
-    def __init__(self, **settings):
+    def __init__(self, keep_prob, gate):
         super().__init__()
-        self.join = FractalJoin(0.5, **settings)
+        self.join = FractalJoin(keep_prob, gate)
 
     def forward(self, x):
         return self.join((x, -2 * x))
@@ -41,9 +43,9 @@ class Joined(nn.Module):
 class Outputs(nn.Module):
     """A recurrent layer without its last state."""
 
-    def __init__(self, **settings):
+    def __init__(self, keep_prob, **settings):
         super().__init__()
-        self.lstm = RecurrentDropoutLSTM(3, 2, 0.5, batch_first=True, **settings)
+        self.lstm = RecurrentDropoutLSTM(3, 2, keep_prob, batch_first=True, **settings)
 
     def forward(self, x):
         return self.lstm(x)[0]
@@ -53,33 +55,52 @@ def branch():
     return nn.Sequential(nn.Linear(3, 3), nn.Tanh())
 
 
-# name: makes the layer; shape of one example
+def noisy(keep_prob):
+    return VariationalLinear(3, 4, log_sigma2=-2.0, threshold=math.inf)
+
+
+def moments(keep_prob):
+    last = FastDropoutLinear(5, 4, keep_prob, activation=None, passes="mean")
+    return nn.Sequential(FastDropoutLinear(3, 5, keep_prob), last)
+
+
+# name: makes the layer for a keep probability; shape of one example
 LAYERS = {
-    "Dropout": (lambda: Dropout(0.5), (3,)),
-    "Dropout, weight": (lambda: Dropout(0.5, "weight"), (3,)),
-    "Dropout, a rate a unit": (lambda: Dropout(torch.tensor([0.3, 0.5, 0.9])), (3,)),
-    "GaussianDropout": (lambda: GaussianDropout(0.5), (3,)),
-    "SpatialDropout": (lambda: SpatialDropout(0.5, spatial_dims=2), (3, 2, 2)),
-    "StochasticDepth, batch": (lambda: StochasticDepth(branch(), 0.5), (3,)),
-    "StochasticDepth, example": (lambda: StochasticDepth(branch(), 0.5, "example"), (3,)),
-    "FractalJoin, batch": (Joined, (3,)),
+    "Dropout": (Dropout, (3,)),
+    "Dropout, weight": (partial(Dropout, scaling="weight"), (3,)),
+    "Dropout, a rate a unit": (lambda p: Dropout(torch.tensor([p, p, 1.0])), (3,)),
+    "GaussianDropout": (GaussianDropout, (3,)),
+    "SpatialDropout": (partial(SpatialDropout, spatial_dims=2), (3, 2, 2)),
+    "StochasticDepth, batch": (lambda p: StochasticDepth(branch(), p), (3,)),
+    "StochasticDepth, example": (lambda p: StochasticDepth(branch(), p, "example", "weight"), (3,)),
+    "FractalJoin, batch": (partial(Joined, gate="batch"), (3,)),
     "FractalJoin, example": (partial(Joined, gate="example"), (3,)),
-    "FractalBlock, batch": (lambda: FractalBlock(branch, 2), (3,)),
-    "FractalBlock, example": (lambda: FractalBlock(branch, 2, gate="example"), (3,)),
-    "MaxPoolDropout2d": (lambda: MaxPoolDropout2d(2, 0.5), (2, 4, 4)),
+    "FractalBlock, batch": (partial(FractalBlock, branch, 2), (3,)),
+    "FractalBlock, example": (partial(FractalBlock, branch, 2, gate="example"), (3,)),
+    "MaxPoolDropout2d": (partial(MaxPoolDropout2d, 2), (2, 4, 4)),
     "LSTM, state": (Outputs, (3, 3)),
     "LSTM, update": (partial(Outputs, recurrent="update"), (3, 3)),
     "LSTM, cell, step": (partial(Outputs, recurrent="cell", masks="step"), (3, 3)),
     "LSTM, weights": (partial(Outputs, recurrent="weights"), (3, 3)),
-    "DropConnectLinear": (lambda: DropConnectLinear(3, 4), (3,)),
-    "DropConnectLinear, weight": (lambda: DropConnectLinear(3, 4, scaling="weight"), (3,)),
-    "VariationalLinear": (lambda: VariationalLinear(3, 4, log_sigma2=-2.0), (3,)),
-    "FastDropoutLinear": (lambda: FastDropoutLinear(3, 4, passes="mean"), (3,)),
+    "DropConnectLinear": (partial(DropConnectLinear, 3, 4), (3,)),
+    "DropConnectLinear, weight": (partial(DropConnectLinear, 3, 4, scaling="weight"), (3,)),
+    "VariationalLinear": (noisy, (3,)),
+    "FastDropoutLinear": (moments, (3,)),
 }
-STOCHASTIC = [name for name in LAYERS if name != "FastDropoutLinear"]
+
+
+def names(*without):
+    return [name for name in LAYERS if not name.startswith(without)]
+
+
+STOCHASTIC = names("FastDropoutLinear")
 # One draw for a whole call: two calls may well draw the same.
 ONE_DRAW = ("StochasticDepth, batch", "FractalJoin, batch", "FractalBlock, batch", "LSTM, weights")
 NEEDS_A_BATCH = [name for name in LAYERS if "example" in name]
+ANY_LEADING_SHAPE = [name for name, (_, example) in LAYERS.items() if example == (3,)]
+EVAL_IS_THE_MEAN = names("LSTM", "FastDropoutLinear")  # for those it is an approximation
+# Others draw a column, or noise that knows no keep probability, or ask no tensor what it holds.
+KEEPS_ALL_AT_ONE = names("FractalBlock", "VariationalLinear", "Dropout, a rate")
 
 every_layer = pytest.mark.parametrize("name", LAYERS)
 every_stochastic_layer = pytest.mark.parametrize("name", STOCHASTIC)
@@ -90,10 +111,10 @@ def seeded():
     torch.manual_seed(0)
 
 
-def made(name, batch=16, dtype=torch.float32):
+def made(name, batch=16, dtype=torch.float32, keep_prob=0.5):
     """A layer in training mode, and a batch for it."""
     make, example = LAYERS[name]
-    return make().to(dtype), torch.randn(batch, *example, dtype=dtype)
+    return make(keep_prob).to(dtype), torch.randn(batch, *example, dtype=dtype)
 
 
 def saved_and_loaded(layer):
@@ -142,6 +163,21 @@ def test_inside_sampling_it_draws_and_batch_norm_stays_in_eval(name):
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
 
 
+@pytest.mark.parametrize("name", EVAL_IS_THE_MEAN)
+def test_eval_is_the_mean_of_training(name):
+    layer, x = made(name, batch=4, dtype=torch.float64)
+    samples, n = mc_samples(layer, x, 5000), 5000
+    assert is_near(samples.mean(dim=0), layer.eval()(x).detach(), samples.std(dim=0), n)
+
+
+@pytest.mark.parametrize("name", KEEPS_ALL_AT_ONE)
+def test_with_keep_prob_one_training_is_eval_and_draws_nothing(name):
+    layer, x = made(name, keep_prob=1)
+    before = torch.get_rng_state()
+    torch.testing.assert_close(layer(x), layer.eval()(x))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 @every_layer
 @pytest.mark.parametrize("training", [True, False])
 def test_the_input_stays_as_it_was(name, training):
@@ -165,12 +201,29 @@ def test_the_output_has_the_dtype_of_the_input_and_is_finite(name, dtype, traini
 
 
 @every_layer
-@pytest.mark.parametrize("x", [torch.ones(4, 3, dtype=torch.int64), torch.ones(4, 3).bool()])
-def test_an_input_that_is_not_floating_point_is_an_error_in_training(name, x):
-    layer, real = made(name, batch=4)
-    x = x.new_ones(real.shape)
+@pytest.mark.parametrize(
+    ("dtype", "keep_prob"), [(torch.float32, 1e-9), (torch.float16, 1e-3), (torch.bfloat16, 1e-3)]
+)
+def test_a_tiny_keep_prob_gives_finite_outputs_and_gradients(name, dtype, keep_prob):
+    layer, x = made(name, dtype=dtype, keep_prob=keep_prob)
+    for each in output_and_gradient(layer, x):
+        assert each.isfinite().all()
+    assert all(w.grad is None or w.grad.isfinite().all() for w in layer.parameters())
+
+
+@every_layer
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64], ids=str)
+def test_an_input_that_is_not_floating_point_is_an_error_in_training(name, dtype):
+    layer, x = made(name, batch=4)
     with pytest.raises((TypeError, RuntimeError), match="dtype"):
-        layer(x)
+        layer(x.to(dtype))
+
+
+@every_layer
+def test_an_input_that_is_no_tensor_is_an_error_in_training(name):
+    layer, x = made(name, batch=4)
+    with pytest.raises(TypeError, match="must be .*[tT]ensor"):
+        layer(x.numpy())
 
 
 @every_layer
@@ -186,6 +239,31 @@ def test_an_example_without_a_batch_is_treated_as_a_batch_of_one(name):
     layer, x = made(name, batch=1)
     for mode in (layer.train(), layer.eval()):
         torch.testing.assert_close(under_seed(mode, x[0]), under_seed(mode, x)[0])
+
+
+@pytest.mark.parametrize("name", ANY_LEADING_SHAPE)
+def test_a_batch_may_have_several_dimensions(name):
+    layer, _ = made(name)
+    x = torch.randn(2, 5, 3)
+    y = layer(x)
+    expected = layer.eval()(x.flatten(0, 1))
+    assert y.shape[:-1] == (2, 5)
+    torch.testing.assert_close(layer(x).flatten(0, 1), expected)
+
+
+OF_IMAGES = [
+    *(Dropout(), GaussianDropout(), SpatialDropout(), MaxPoolDropout2d(2)),
+    *(StochasticDepth(nn.Tanh(), 0.5, gate) for gate in ("batch", "example")),
+    *(FractalBlock(nn.Tanh, 2, 0.5, gate=gate) for gate in ("batch", "example")),
+]
+
+
+@pytest.mark.parametrize("layer", OF_IMAGES, ids=repr)
+@pytest.mark.parametrize("training", [True, False])
+def test_channels_last_stays_channels_last(layer, training):
+    x = torch.randn(4, 3, 6, 8).to(memory_format=torch.channels_last)
+    for _ in range(8):
+        assert layer.train(training)(x).is_contiguous(memory_format=torch.channels_last)
 
 
 @every_layer
@@ -226,15 +304,51 @@ def test_a_copy_does_the_same(name, copy_of, training):
 @every_layer
 def test_a_state_dict_carries_over_what_was_learned(name):
     layer, x = made(name)
-    other = LAYERS[name][0]()
+    other = LAYERS[name][0](0.5)
     other.load_state_dict(layer.state_dict())
     assert torch.equal(other.eval()(x), layer.eval()(x))
+
+
+PRINTED = {
+    Dropout(0.3, "weight"): "Dropout(keep_prob=0.3, scaling='weight')",
+    GaussianDropout(0.3): "GaussianDropout(keep_prob=0.3)",
+    SpatialDropout(0.3): "SpatialDropout(keep_prob=0.3)",
+    SpatialDropout(0.3, 2): "SpatialDropout(keep_prob=0.3, spatial_dims=2)",
+    StochasticDepth(nn.Tanh(), 0.3, "example", "weight"): (
+        "StochasticDepth(\n  survival_prob=0.3, gate='example', scaling='weight'\n"
+        "  (branch): Tanh()\n)"
+    ),
+    FractalJoin(0.3, "example"): "FractalJoin(keep_prob=0.3, gate='example')",
+    MaxPoolDropout2d(2, 0.3): (
+        "MaxPoolDropout2d(kernel_size=(2, 2), keep_prob=0.3, stride=(2, 2), padding=(0, 0))"
+    ),
+    RecurrentDropoutLSTM(3, 4, 0.3): (
+        "RecurrentDropoutLSTM(3, 4, keep_prob=0.3, recurrent_keep_prob=0.3, masks='sequence', "
+        "recurrent='state', bias=True, batch_first=False)"
+    ),
+    DropConnectLinear(4, 3, 0.3, False, "weight"): (
+        "DropConnectLinear(in_features=4, out_features=3, bias=False, keep_prob=0.3, "
+        "scaling='weight')"
+    ),
+    VariationalLinear(4, 2, threshold=2): (
+        "VariationalLinear(in_features=4, out_features=2, bias=True, threshold=2)"
+    ),
+    FastDropoutLinear(4, 3, 0.3): (
+        "FastDropoutLinear(in_features=4, out_features=3, bias=True, keep_prob=0.3, "
+        "activation='relu', passes='moments')"
+    ),
+}
+
+
+@pytest.mark.parametrize(("layer", "text"), PRINTED.items(), ids=PRINTED.values())
+def test_the_printed_layer_says_its_settings(layer, text):
+    assert repr(layer) == text
 
 
 # Gradients
 
 
-# Its second derivatives are wrong.
+# It refuses a second derivative.
 FIRST_ORDER_ONLY = {"FastDropoutLinear"}
 
 
@@ -272,12 +386,44 @@ def test_a_checkpoint_draws_the_same_again_for_the_gradient(name):
 # torch.func
 
 
+@every_layer
+def test_functional_gradients_are_those_of_autograd(name):
+    layer, x = made(name, batch=4)
+    for seed in range(5):
+        gradient = under_seed(torch.func.grad(lambda x: layer(x).sum()), x, seed)
+        _, expected = under_seed(partial(output_and_gradient, layer), x, seed)
+        torch.testing.assert_close(gradient, expected)
+
+
+@every_stochastic_layer
+def test_under_vmap_models_draw_the_same_where_the_same_randomness_is_asked_for(name):
+    layer, x = made(name, batch=4)
+    y = in_vmap(lambda _: layer(x), torch.arange(20), "same")
+    assert (y == y[0]).all()
+
+
+@every_layer
+def test_side_by_side_each_net_computes_and_learns_what_it_does_alone(name):
+    nets = [made(name)[0] for _ in range(3)]
+    stack, x = SideBySide(nets), torch.stack([made(name)[1] for _ in nets]).requires_grad_()
+    stack(x).square().sum().backward()  # in training
+    assert all(w.grad.isfinite().all() for w in (x, *stack.parameters()))
+    stack.eval().zero_grad()
+    together = stack(x)
+    together.square().sum().backward()
+    for i, net in enumerate(nets):
+        alone = net.eval()(x[i])
+        torch.testing.assert_close(together[i], alone)
+        alone.square().sum().backward()
+        for key, w in net.named_parameters():
+            gradients = stack.net.get_parameter(key).grad
+            torch.testing.assert_close(gradients if gradients is None else gradients[i], w.grad)
+
+
 @every_stochastic_layer
 def test_under_vmap_each_model_draws_for_itself(name):
     layer, x = made(name, batch=4)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # vmap warns where it can only loop
-        y = torch.vmap(lambda _: layer(x), randomness="different")(torch.arange(20))
+    y = in_vmap(lambda _: layer(x), torch.arange(20), "different")
     assert y.shape == (20, *layer.eval()(x).shape)
     assert len(y.detach().flatten(1).unique(dim=0)) > (1 if name in ONE_DRAW else 10)
 
