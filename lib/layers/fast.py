@@ -185,12 +185,15 @@ class Sums(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, by_mean, by_variance):
         x, v, weight = ctx.saved_tensors
         x, v = x.reshape(-1, x.shape[-1]), v.reshape(-1, v.shape[-1])  # (examples, in)
         rows, noise_rows = (by.reshape(-1, len(weight)) for by in (by_mean, 2 * by_variance))
-        by_weight = (noise_rows.mT @ v).mul_(weight).add_(rows.mT @ x)
+        by_noise, by_rows = noise_rows.mT @ v, rows.mT @ x
+        if torch.is_grad_enabled():  # a second derivative may be asked for
+            by_weight = by_noise * weight + by_rows
+        else:
+            by_weight = by_noise.mul_(weight).add_(by_rows)
         return by_mean @ weight, by_variance @ weight.square(), by_weight
 
 
@@ -224,12 +227,18 @@ class ReluMoments(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(mean, variance):
+    def slopes(mean, variance):
+        """Return s, a, Phi(a) and phi(a)."""
         # The floor and the clamp keep what is multiplied by zero from being infinite.
         std = variance.clamp(min=math.sqrt(torch.finfo(variance.dtype).tiny)).sqrt_()
         a = (mean / std).clamp(-30, 30)
-        active = torch.erfc(a * -math.sqrt(0.5)).mul_(0.5)  # Phi(a) = P(z > 0)
-        density = a.square().mul_(-0.5).exp_().mul_(1 / math.sqrt(2 * math.pi))  # phi(a)
+        active = torch.erfc(a * -math.sqrt(0.5)).mul_(0.5)  # P(z > 0)
+        density = a.square().mul_(-0.5).sub_(math.log(2 * math.pi) / 2).exp_()
+        return std, a, active, density
+
+    @staticmethod
+    def forward(mean, variance):
+        std, a, active, density = ReluMoments.slopes(mean, variance)
         above = torch.addcmul(density, a, active)  # E[max(0, z)] / s
         below = above - a  # E[max(0, -z)] / s
         relu_mean = torch.addcmul(mean * active, std, density)
@@ -240,12 +249,14 @@ class ReluMoments(torch.autograd.Function):
     def setup_context(ctx, inputs, output):
         relu_mean, _, active, h = output
         ctx.mark_non_differentiable(active, h)
-        ctx.save_for_backward(relu_mean, active, h)
+        ctx.save_for_backward(*inputs, relu_mean, active, h)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, by_mean, by_variance, *_):
-        relu_mean, active, h = ctx.saved_tensors
+        mean, variance, relu_mean, active, h = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative may be asked for
+            std, _, active, density = ReluMoments.slopes(mean, variance)
+            h = density / (2 * std)
         pull = 2 * by_variance * relu_mean
         by_active = by_mean - pull
         return torch.addcmul(pull, by_active, active), torch.addcmul(

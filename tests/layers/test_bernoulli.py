@@ -1,7 +1,6 @@
 """What holds for dropout of units."""
 
 import os
-import re
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ import torch
 from chance import few_examples, is_near, keep_probs
 from hypothesis import given
 from hypothesis import strategies as st
-from layer_runs import DTYPES, every_dtype, in_vmap, output_and_gradient, under_seed
+from layer_runs import DTYPES, every_dtype, output_and_gradient, under_seed
 from torch import nn
 
 from lib.layers import Dropout, bernoulli
@@ -18,7 +17,6 @@ from lib.layers.draw import keep_mask
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
 SCALINGS = ["inverted", "weight"]
-both_scalings = pytest.mark.parametrize("scaling", SCALINGS)
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +35,8 @@ def test_inverted_kept_units_are_divided_by_keep_prob_and_the_others_zero(keep_p
     mask = under_seed(lambda x: keep_mask(x, keep_prob), x)
     assert y.dtype == dtype
     if keep_prob < 1:
-        assert torch.equal(y, x * (mask.double() / keep_prob).to(dtype))
+        expected = (x.double() * mask.double() / keep_prob).to(dtype)
+        torch.testing.assert_close(y, expected, rtol=2 * torch.finfo(dtype).eps, atol=0)
 
 
 @few_examples
@@ -58,22 +57,14 @@ def test_the_mean_of_output_and_gradient_is_kept_exactly_up_to_rounding(dtype, k
         assert abs(kept.double().item() * keep_prob - 1) <= torch.finfo(dtype).eps
 
 
-@pytest.mark.parametrize("keep_prob", [1e-3, 0.1, 0.5, 0.7, 0.9, 0.999, 1 - 1e-9])
-def test_the_mean_of_output_and_gradient_is_kept_in_a_large_sample(keep_prob):
-    n = 200_000
-    y, gradient = output_and_gradient(Dropout(keep_prob), torch.full((n,), 3.0))
-    std = np.sqrt((1 - keep_prob) / keep_prob)
-    assert is_near(y.double().mean(), 3, 3 * std, n)
-    assert is_near(gradient.double().mean(), 1, std, n)
-
-
-@pytest.mark.parametrize("keep_prob", [0.2, 0.5, 0.7])
-def test_without_scaling_output_and_gradient_have_keep_prob_times_the_mean(keep_prob):
-    n = 200_000
-    y, gradient = output_and_gradient(Dropout(keep_prob, "weight"), torch.full((n,), 3.0))
-    std = np.sqrt(keep_prob * (1 - keep_prob))
-    assert is_near(y.double().mean(), 3 * keep_prob, 3 * std, n)
-    assert is_near(gradient.double().mean(), keep_prob, std, n)
+@pytest.mark.parametrize("scaling", SCALINGS)
+@pytest.mark.parametrize("keep_prob", [1e-3, 0.1, 0.5, 0.7, 0.999, 1 - 1e-9])
+def test_so_it_is_in_a_large_sample(keep_prob, scaling):
+    n, scale = 200_000, 1 / keep_prob if scaling == "inverted" else 1
+    y, gradient = output_and_gradient(Dropout(keep_prob, scaling), torch.full((n,), 3.0))
+    mean, std = scale * keep_prob, scale * np.sqrt(keep_prob * (1 - keep_prob))
+    assert is_near(y.double().mean(), 3 * mean, 3 * std, n)
+    assert is_near(gradient.double().mean(), mean, std, n)
 
 
 def test_a_tiny_keep_prob_drops_all_but_a_few():
@@ -85,15 +76,6 @@ def test_a_tiny_keep_prob_drops_all_but_a_few():
 
 
 # Training: which units
-
-
-@few_examples
-@given(shape=st.lists(st.integers(1, 5), max_size=4))
-def test_every_unit_of_any_shape_is_kept_at_times_and_dropped_at_times(shape):
-    layer, x = Dropout(0.5), torch.ones(shape)
-    kept = sum((layer(x) != 0).int() for _ in range(64))
-    assert kept.shape == x.shape
-    assert ((kept > 0) & (kept < 64)).all()
 
 
 def test_one_layer_used_twice_draws_two_masks():
@@ -169,23 +151,7 @@ def test_the_weight_rule_multiplies_by_keep_prob_in_eval(dtype):
     assert torch.equal(y, x * 0.3)
 
 
-@few_examples
-@given(keep_prob=keep_probs, scaling=st.sampled_from(SCALINGS))
-def test_eval_is_the_mean_over_training(keep_prob, scaling):
-    layer, n = Dropout(keep_prob, scaling), 20_000
-    mean = under_seed(layer.train(), torch.ones(n)).double().mean()
-    scale = 1 / keep_prob if scaling == "inverted" else 1
-    std = scale * np.sqrt(keep_prob * (1 - keep_prob))
-    assert abs(mean - layer.eval()(torch.ones(1)).item()) <= 6 * std / np.sqrt(n) + 1e-6
-
-
-# Shapes, layouts, settings
-
-
-@few_examples
-@given(n=st.integers(0, 300), keep_prob=keep_probs)
-def test_any_number_of_units_comes_back(n, keep_prob):
-    assert Dropout(keep_prob)(torch.ones(n)).shape == (n,)
+# Layouts
 
 
 NOT_CONTIGUOUS = {
@@ -200,24 +166,3 @@ NOT_CONTIGUOUS = {
 def test_the_layout_in_memory_makes_no_difference(layout):
     layer, x = Dropout(0.5), NOT_CONTIGUOUS[layout]
     assert torch.equal(under_seed(layer, x), under_seed(layer, x.contiguous()))
-
-
-def test_the_printed_layer_says_its_settings():
-    assert repr(Dropout(0.3, "weight")) == "Dropout(keep_prob=0.3, scaling='weight')"
-
-
-@pytest.mark.parametrize("keep_prob", [0.2, 0.5, 0.9])
-def test_under_vmap_units_are_kept_with_keep_prob_independently_across_models(keep_prob):
-    models, units = 40, 5000
-    kept = in_vmap(Dropout(keep_prob), torch.ones(models, units), "different") != 0
-    std = np.sqrt(keep_prob * (1 - keep_prob))
-    assert is_near(kept.double().mean(), keep_prob, std, models * units)
-    correlation = np.corrcoef(kept.numpy())
-    assert is_near(correlation, np.eye(models), 1, units)
-
-
-@pytest.mark.parametrize("scaling", ["Inverted", "inverse", "", None, 1])
-def test_another_scaling_is_a_value_error_with_name_value_and_choices(scaling):
-    message = f"scaling must be one of 'inverted', 'weight', got {scaling!r}"
-    with pytest.raises(ValueError, match=re.escape(message)):
-        Dropout(0.5, scaling)

@@ -348,10 +348,6 @@ def test_the_printed_layer_says_its_settings(layer, text):
 # Gradients
 
 
-# It refuses a second derivative.
-FIRST_ORDER_ONLY = {"FastDropoutLinear"}
-
-
 @every_layer
 @pytest.mark.parametrize("training", [True, False])
 def test_first_and_second_derivatives_agree_with_finite_differences(name, training):
@@ -366,8 +362,7 @@ def test_first_and_second_derivatives_agree_with_finite_differences(name, traini
 
     inputs = [each.detach().requires_grad_() for each in (x, *parameters.values())]
     assert torch.autograd.gradcheck(run, inputs)
-    if name not in FIRST_ORDER_ONLY:
-        assert torch.autograd.gradgradcheck(run, inputs, fast_mode=True)
+    assert torch.autograd.gradgradcheck(run, inputs, fast_mode=True)
 
 
 @every_layer
