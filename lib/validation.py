@@ -513,29 +513,9 @@ def _indent(docstring):
 # Until every module declares its arguments.
 
 
-def check_keep_prob(value, *, name="keep_prob"):
-    return PROBABILITY.check(value, name)
-
-
 def check_count(value, name, *, at_least=1, at_most=None):
     return Whole(at_least, at_most).check(value, name)
 
 
-def check_positive(value, name):
-    return POSITIVE.check(value, name)
-
-
-def check_finite(values, name, *, at_least=-math.inf):
-    return Numbers(Real(at_least, ends="()" if at_least == -math.inf else "[)")).check(values, name)
-
-
 def check_choice(value, name, choices):
     return OneOf(*choices).check(value, name)
-
-
-def check_generator(rng):
-    return GENERATOR.check(rng, "rng")
-
-
-def check_unit_interval(value, name):
-    return Real(0, 1, "()").check(value, name)

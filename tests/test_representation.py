@@ -81,15 +81,6 @@ def test_the_smallest_and_the_largest_numbers_there_are_do_not_matter_either(siz
     assert sparsities == pytest.approx([1, 0], abs=1e-12)
 
 
-@few_examples
-@given(v=vectors, data=st.data())
-def test_neither_the_order_nor_the_signs_of_the_entries_matter(v, data):
-    assume(v.any())
-    other = np.array(data.draw(st.permutations(v.tolist())))
-    other *= data.draw(arrays(float, len(v), elements=st.sampled_from([-1.0, 1.0])))
-    assert hoyer_sparsity(other) == pytest.approx(hoyer_sparsity(v), abs=1e-12)
-
-
 def test_a_vector_lies_along_the_last_axis_or_the_one_asked_for(rng):
     values = rng.normal(size=(3, 4, 5))
     one_by_one = [[hoyer_sparsity(v) for v in rows] for rows in values]
@@ -97,11 +88,6 @@ def test_a_vector_lies_along_the_last_axis_or_the_one_asked_for(rng):
     for axis in (0, 1, -2):
         expected = hoyer_sparsity(np.moveaxis(values, axis, -1))
         assert hoyer_sparsity(values, axis=axis) == pytest.approx(expected)
-
-
-def test_a_tiny_vector_beside_a_huge_one_is_measured_as_it_is_alone():
-    sparsities = hoyer_sparsity([[1e-300, 0], [1e300, 1e300], [1e-300, 1e-300]])
-    assert sparsities == pytest.approx([1, 0, 0], abs=1e-12)
 
 
 def test_a_vector_of_zeros_is_nan_and_spoils_no_other():
@@ -174,16 +160,6 @@ def test_copies_of_a_unit_correlate_fully_and_its_negative_with_minus_one(rng):
     assert mean_correlation(np.stack([unit, unit, -unit], axis=1)) == pytest.approx(1)
 
 
-def test_units_of_independent_noise_hardly_correlate(rng):
-    n, units = 20_000, 6
-    noise = rng.normal(size=(n, units))
-    assert is_near(correlations(noise), np.eye(units), 1, n)
-    # the absolute value of a standard Gaussian has mean sqrt(2 / pi) and variance 1 - 2 / pi
-    pairs = units * (units - 1) / 2
-    strength = mean_correlation(noise) * np.sqrt(n)
-    assert is_near(strength, np.sqrt(2 / np.pi), np.sqrt(1 - 2 / np.pi), pairs)
-
-
 def test_units_without_correlation_have_the_mean_zero_and_one_copy_adds_its_pair():
     activations = linalg.hadamard(8)[:, 1:].astype(float)
     assert mean_correlation(activations) == pytest.approx(0, abs=1e-12)
@@ -209,18 +185,6 @@ def test_a_unit_that_never_changes_is_left_out(value, rng):
     with_constant = np.insert(activations, 1, value, axis=1)
     assert correlations(with_constant) == pytest.approx(correlations(activations))
     assert mean_correlation(with_constant) == pytest.approx(mean_correlation(activations))
-
-
-def test_two_units_that_vary_are_enough(rng):
-    activations = np.insert(rng.normal(size=(5, 2)), 1, 0, axis=1)
-    strength = pearson(activations[:, 0], activations[:, 2])
-    assert correlations(activations) == pytest.approx(np.array([[1, strength], [strength, 1]]))
-    assert mean_correlation(activations) == pytest.approx(abs(strength))
-
-
-def test_between_two_examples_units_go_the_same_way_or_opposite_ways():
-    strengths = correlations([[1.0, 5.0, 2.0], [2.0, 9.0, 1.0]])
-    assert strengths == pytest.approx(np.array([[1, 1, -1], [1, 1, -1], [-1, -1, 1]]))
 
 
 # Directions
@@ -284,11 +248,3 @@ def test_fewer_than_two_units_that_vary_are_a_value_error(measure, varying, rng)
     message = f"activations must have two units that vary, got {varying}"
     with pytest.raises(ValueError, match=message):
         measure(activations)
-
-
-def test_the_activations_stay_as_they_were(rng):
-    activations = rng.normal(size=(5, 3))
-    before = activations.copy()
-    for measure in (hoyer_sparsity, dead_units, correlations, mean_correlation):
-        measure(activations)
-    assert np.array_equal(activations, before)

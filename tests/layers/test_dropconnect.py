@@ -8,7 +8,7 @@ import torch
 from chance import few_examples, is_near, keep_probs
 from hypothesis import given
 from hypothesis import strategies as st
-from layer_runs import every_dtype, in_vmap, under_seed
+from layer_runs import every_dtype, under_seed
 from scipy import stats
 from scipy.integrate import quad
 from scipy.special import expit
@@ -138,14 +138,6 @@ def test_under_given_masks_output_and_gradients_are_those_of_masked_linear_layer
         torch.testing.assert_close(gradient, theirs)
 
 
-def test_a_weight_that_no_example_kept_has_no_gradient(monkeypatch):
-    layer, M = a_layer(4, 3), torch.ones(5, 3, 4)
-    M[:, 1, 2] = 0
-    with_masks(monkeypatch, M, torch.ones(5, 3))
-    layer(torch.randn(5, 4).double()).square().sum().backward()
-    assert torch.equal(layer.weight.grad == 0, M[0] == 0)
-
-
 def drawn_masks(n, n_in=9, n_out=4, keep_prob=0.5):
     """Masks of n examples, (n, out, in + 1), the bias last: read from the bits of the outputs."""
     layer = DropConnectLinear(n_in, n_out, keep_prob, scaling="weight", dtype=torch.float64)
@@ -164,16 +156,6 @@ def test_each_weight_and_each_bias_is_kept_with_keep_prob(keep_prob):
     std = np.sqrt(keep_prob * (1 - keep_prob))
     # the mean is of n coin tosses, of which few may show the rarer side
     assert (np.abs(kept - keep_prob) <= 6 * std / np.sqrt(n) + 36 / n + 2**-17).all()
-
-
-def test_masks_differ_between_examples_units_and_calls():
-    first, second = drawn_masks(500), drawn_masks(500)
-    assert not torch.equal(first, second)
-    assert len(first.flatten(1).unique(dim=0)) == 500
-    by_unit = first.transpose(0, 1).flatten(1)
-    assert len(by_unit.unique(dim=0)) == 4
-    by_input = first.flatten(0, 1).T
-    assert len(by_input.unique(dim=0)) == 10
 
 
 def test_all_entries_of_the_masks_are_independent_across_examples_units_and_inputs():
@@ -273,18 +255,6 @@ def test_gaussian_inference_has_no_gradient_and_passes_over_inputs_of_zeros():
     assert torch.equal(found, torch.full((2, 3), 0.5).double())
 
 
-def test_gaussian_inference_gives_an_activation_one_sample_of_the_layers_shape():
-    shapes = []
-
-    def activation(u):
-        shapes.append(u.shape)
-        return u.sum(dim=(0, 1))
-
-    found = a_layer(4, 3).gaussian_inference(torch.randn(2, 5, 4).double(), activation, 3)
-    assert shapes == 3 * [(2, 5, 3)]
-    assert found.shape == (3,)
-
-
 def a_net(scaling="inverted"):
     first = (DropConnectLinear(6, 5, 0.5, scaling=scaling), nn.BatchNorm1d(5), nn.ReLU())
     return nn.Sequential(*first, DropConnectLinear(5, 2, 0.8, scaling=scaling))
@@ -323,12 +293,6 @@ def test_its_state_is_that_of_torchs_linear_layer_and_so_are_its_first_weights(b
     ours.load_state_dict(torchs.state_dict())
     x = torch.randn(5, 4)
     assert torch.equal(ours.eval()(x), torchs(x))
-
-
-def test_under_vmap_masks_are_independent_across_models():
-    layer, models, n = a_layer(3, 1), 10, 5000
-    y = in_vmap(layer, torch.ones(models, n, 3).double(), "different").squeeze(-1).detach()
-    assert is_near(np.corrcoef(y.numpy()), np.eye(models), 1, n)
 
 
 def test_moments_and_gaussian_inference_work_under_vmap():

@@ -7,9 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from chance import few_examples, is_near, keep_probs
-from hypothesis import given
-from hypothesis import strategies as st
+from chance import is_near
 from layer_runs import in_vmap, under_seed
 from torch import nn
 
@@ -80,27 +78,6 @@ def test_over_all_draws_each_path_has_the_mean_weight_one_over_k(k, keep_prob, f
     np.testing.assert_allclose(mean, np.full(k, 1 / k), rtol=0, atol=1e-12)
 
 
-@every_gate
-def test_over_all_draws_the_mean_of_a_join_is_eval(gate, force):
-    join, paths = FractalJoin(0.5, gate), torch.randn(3, 5, 2).double()
-    mean = torch.zeros(5, 2, dtype=torch.float64)
-    for gates, lucky, chance in draws_of_a_join(3, 0.3):
-        force([gates], [lucky])
-        mean += chance * join(paths)
-    torch.testing.assert_close(mean, join.eval()(paths), rtol=0, atol=1e-12)
-
-
-@few_examples
-@given(keep_prob=keep_probs, k=st.integers(2, 6), gate=st.sampled_from(["batch", "example"]))
-def test_the_weights_are_those_of_a_mean_of_survivors(keep_prob, k, gate):
-    join = FractalJoin(keep_prob, gate)
-    weights = join(torch.eye(k)[:, None].expand(k, 50, k))  # an example a row
-    alive = weights > 0
-    assert (alive.sum(dim=1) >= 1).all()
-    torch.testing.assert_close(weights, alive / alive.sum(dim=1, keepdim=True))
-    assert gate == "example" or (weights == weights[0]).all()
-
-
 @pytest.mark.parametrize("keep_prob", [1e-12, 1e-4])
 def test_with_next_to_no_gates_open_one_path_survives_each_as_often(keep_prob):
     n, k = 9000, 3
@@ -127,15 +104,6 @@ def test_the_gates_of_examples_and_of_calls_are_their_own():
     join, n = FractalJoin(0.5, "example"), 2000
     y = torch.stack([join((torch.zeros(4), torch.ones(4))) for _ in range(n)])
     assert is_near(np.corrcoef(y, rowvar=False), np.eye(4), 1, n)
-
-
-@every_gate
-@pytest.mark.parametrize("training", [True, False])
-def test_keep_prob_one_and_eval_are_the_plain_mean_and_draw_nothing(gate, training):
-    paths, before = torch.randn(4, 6, 3), torch.get_rng_state()
-    join = FractalJoin(1 if training else 0.3, gate).train(training)
-    torch.testing.assert_close(join(paths), paths.mean(dim=0))
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 @every_gate
@@ -175,24 +143,6 @@ def test_eval_is_the_recursion_of_the_paper_with_adjacent_joins_made_one(n):
     paths = expanded(block.columns, 1, 0, 2 ** (n - 1), x)
     assert len(paths) == n
     torch.testing.assert_close(block(x), torch.stack(paths).mean(dim=0), rtol=0, atol=1e-12)
-
-
-class Step(nn.Module):
-    """Multiplies by z: a polynomial counts the paths by their depth."""
-
-    def forward(self, x):
-        return torch.roll(x, 1, dims=-1)
-
-
-@pytest.mark.parametrize(
-    ("n", "by_depth"), [(1, [1]), (2, [1, 1]), (3, [1, 1, 2, 1]), (4, [1, 1, 2, 5, 6, 6, 4, 1])]
-)
-def test_the_paths_are_as_many_as_the_recursion_says(n, by_depth, monkeypatch):
-    block = FractalBlock(Step, n).eval()
-    monkeypatch.setattr(block.join, "forward", lambda paths: sum(paths))
-    x = torch.eye(1, 2**n)
-    assert block(x)[0, 1 : 1 + len(by_depth)].tolist() == by_depth
-    assert block(x).sum() == sum(by_depth)
 
 
 @pytest.mark.parametrize("mode", ["train", "eval", "sampling"])

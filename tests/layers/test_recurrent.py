@@ -5,13 +5,11 @@ import re
 import numpy as np
 import pytest
 import torch
-from chance import few_examples, is_near, keep_probs
-from hypothesis import given
-from hypothesis import strategies as st
+from chance import is_near
 from layer_runs import under_seed
 from torch import nn
 
-from lib.inference import mc_samples, sampling, stochastic_layers
+from lib.inference import stochastic_layers
 from lib.layers import Dropout, RecurrentDropoutLSTM, StochasticLayer
 
 PLACES = ["state", "update", "cell", "weights"]
@@ -211,47 +209,6 @@ def test_masks_are_multiplied_where_the_formulas_say(recurrent):
         c = f.sigmoid() * (m_c * c) + i.sigmoid() * g.tanh() * m_g
         h = o.sigmoid() * c.tanh()
         torch.testing.assert_close(step, h, rtol=1e-10, atol=1e-10)
-
-
-@few_examples
-@given(keep_prob=keep_probs, masks=st.sampled_from(MASKS))
-def test_the_mean_of_the_masked_input_is_kept(keep_prob, masks):
-    torch.manual_seed(0)
-    n = 4000
-    layer = double_layer(1, 1, keep_prob, 1, masks=masks).requires_grad_(False)
-    for parameter in layer.parameters():
-        parameter.zero_()
-    layer.bias_ih_l0.copy_(torch.tensor([1e3, -1e3, 0, 1e3]))
-    layer.weight_ih_l0[2] = 1e-9
-    output, _ = layer(torch.ones(1, n, 1, dtype=torch.float64))
-    assert is_near(output.mean() / 1e-9, 1, np.sqrt((1 - keep_prob) / keep_prob), n)
-
-
-# Prediction by sampling
-
-
-class Last(nn.Module):
-    """A model around the layer: its last output."""
-
-    def __init__(self, **settings):
-        super().__init__()
-        self.lstm = RecurrentDropoutLSTM(3, 8, 0.5, batch_first=True, **settings)
-
-    def forward(self, x):
-        return self.lstm(x)[0][..., -1, :]
-
-
-@every_place
-@every_kind
-def test_monte_carlo_samples_differ_and_have_the_distribution_of_training(recurrent, masks):
-    model, x = Last(masks=masks, recurrent=recurrent).eval(), torch.randn(1, 6, 3)
-    samples = mc_samples(model, x, 1000)
-    assert samples.shape == (1000, 1, 8)
-    assert len(samples[:, 0].unique(dim=0)) > 20
-    with sampling(model), torch.no_grad():
-        loop = torch.stack([model(x) for _ in range(100)])
-    std = (samples.var(dim=0) * (1 + 1000 / 100)).sqrt()
-    assert is_near(samples.mean(dim=0), loop.mean(dim=0), std, 1000)
 
 
 def test_it_is_found_as_a_stochastic_layer_and_is_none_of_torchs_recurrent_ones():

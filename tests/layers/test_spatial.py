@@ -49,15 +49,6 @@ def test_each_map_is_all_zero_or_the_input_times_one_over_the_keep_prob(keep_pro
     torch.testing.assert_close(kept, torch.full_like(kept, 1 / keep_prob), rtol=rounding, atol=0)
 
 
-@few_examples
-@given(keep_prob=keep_probs)
-def test_the_share_of_maps_kept_is_the_keep_prob(keep_prob):
-    n = 50_000
-    torch.manual_seed(0)
-    masks = masks_of(SpatialDropout(keep_prob), n // 50, 50, 2)
-    assert is_near((masks != 0).double().mean(), keep_prob, 0.5, n)
-
-
 def test_the_masks_of_channels_are_independent_and_so_are_those_of_examples():
     n = 20_000
     masks = masks_of(SpatialDropout(0.5), n, 6, 2, 2)

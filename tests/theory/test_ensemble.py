@@ -5,11 +5,9 @@ import re
 
 import numpy as np
 import pytest
-import torch
 from chance import few_examples, keep_probs
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
 
 from lib.masks import all_masks, mask_probabilities
 from lib.theory.ensemble import (
@@ -53,36 +51,6 @@ def test_how_many_masks_are_run_at_once_does_not_matter(chunk, rng):
     assert sum(seen) == 32
 
 
-def test_by_default_memory_is_bounded():
-    sizes = []
-    subnetwork_outputs(lambda masks: sizes.append(len(masks)) or masks[:, 0], 14)
-    assert max(sizes) <= 2**12
-
-
-@pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 3, 4)])
-def test_outputs_may_have_any_shape(shape):
-    outputs = subnetwork_outputs(lambda masks: np.ones((len(masks), *shape)), 3, chunk=3)
-    assert outputs.shape == (8, *shape)
-
-
-def test_it_is_what_a_torch_network_answers_under_each_mask():
-    torch.manual_seed(0)
-    first, last = nn.Linear(3, 6).double(), nn.Linear(6, 2).double()
-    x = torch.randn(4, 3, dtype=torch.float64)
-
-    @torch.no_grad()
-    def forward(masks):
-        hidden = torch.relu(first(x)) * torch.as_tensor(masks)[:, None]
-        return last(hidden).numpy()
-
-    outputs = subnetwork_outputs(forward, 6, chunk=5)
-    assert outputs.shape == (64, 4, 2)
-    with torch.no_grad():
-        for mask, output in zip(all_masks(6), outputs, strict=True):
-            smaller = torch.relu(first(x))[:, mask == 1]  # the units dropped are not there at all
-            close(output, smaller @ last.weight[:, mask == 1].T + last.bias)
-
-
 @pytest.mark.parametrize(
     "forward",
     [lambda masks: 1.0, lambda masks: masks.sum(), lambda masks: masks.T, lambda masks: masks[1:]],
@@ -92,15 +60,6 @@ def test_a_network_that_does_not_answer_each_mask_is_a_value_error(forward):
     message = f"forward must return an output for each of 8 masks, got shape {shape}"
     with pytest.raises(ValueError, match=re.escape(message)):
         subnetwork_outputs(forward, 3)
-
-
-def test_a_wrong_answer_to_the_last_masks_alone_is_one_too():
-    def forward(masks):
-        return masks if len(masks) == 3 else masks[:1]
-
-    message = "forward must return an output for each of 2 masks, got shape (1, 3)"
-    with pytest.raises(ValueError, match=re.escape(message)):
-        subnetwork_outputs(forward, 3, chunk=3)
 
 
 # Their mean
@@ -205,21 +164,6 @@ def test_over_all_choices_of_training_sets_the_estimates_are_free_of_bias(sets):
     close(parts.error.mean(axis=0), np.mean(errors, axis=(0, 1)))
 
 
-def test_predictions_in_single_precision_are_computed_with_in_double(rng):
-    predictions, targets = rng.normal(size=(3, 5)), rng.normal(size=5)
-    single = predictions.astype("f4"), targets.astype("f4")
-    double = [numbers.astype(float) for numbers in single]
-    for one, other in zip(bias_variance(*single), bias_variance(*double), strict=True):
-        assert np.array_equal(one, other)
-    yes_or_no = bias_variance(predictions > 0, targets > 0)
-    close(yes_or_no.error, np.mean((predictions > 0) != (targets > 0), axis=0))
-
-
-def test_the_noise_is_zero_unless_given():
-    parts = bias_variance([1.0, 3.0], 2.0)
-    assert (parts.error, parts.bias_squared, parts.variance, parts.noise) == (1, -1, 2, 0)
-
-
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (1, 5)])
 def test_fewer_than_two_training_sets_are_a_value_error(shape):
     message = f"predictions must hold those of at least two training sets, got shape {shape}"
@@ -268,12 +212,6 @@ def test_independent_predictors_have_one_kth_and_equal_ones_all_of_it():
         close(average_variance(3.0, 3.0, k), 3)
 
 
-def test_it_falls_towards_the_covariance_and_never_below():
-    values = [average_variance(3.0, 1.0, k) for k in (1, 2, 5, 20, 10**6)]
-    assert all(np.diff(values) < 0)
-    assert 1 < values[-1] < 1 + 1e-5
-
-
 @pytest.mark.parametrize("k", range(2, 50))
 def test_opposed_as_far_as_can_be_their_errors_cancel_and_no_variance_is_negative(k):
     assert 0 <= average_variance(1.0, -1 / (k - 1), k) < 1e-15
@@ -284,11 +222,6 @@ def test_at_both_ends_rounding_is_forgiven():
     assert more > 0.3
     assert average_variance(0.3, more, 4) == pytest.approx(0.3)
     assert average_variance(0.9, -more, 4) == pytest.approx(0, abs=1e-15)
-
-
-@pytest.mark.parametrize("covariance", [-2.0, 0.0, 1.0, 2.0])
-def test_of_one_predictor_the_covariance_does_not_matter(covariance):
-    assert average_variance(2.0, covariance, 1) == 2
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def best_over_all_masks(X, y, keep_prob, scaling):
 @both_scalings
 @several_keep_probs
 @pytest.mark.parametrize("outputs", [(), (1,), (3,)])
-@pytest.mark.parametrize(("examples", "inputs"), [(30, 1), (30, 4), (15, 10)])
+@pytest.mark.parametrize(("examples", "inputs"), [(30, 1), (30, 4), (15, 10), (4, 9)])
 def test_the_weights_are_best_on_the_average_over_all_masks(
     scaling, keep_prob, outputs, examples, inputs, rng
 ):
@@ -55,18 +55,6 @@ def test_the_weights_are_best_on_the_average_over_all_masks(
     w = dropout_ridge(X, y, keep_prob, scaling)
     assert w.shape == (inputs, *outputs)
     close(w, best_over_all_masks(X, y, keep_prob, scaling))
-
-
-@both_scalings
-@pytest.mark.parametrize("keep_prob", [0.05, 0.5, 0.9])
-def test_with_fewer_examples_than_inputs_they_are_so_too(scaling, keep_prob, rng):
-    X, y = rng.normal(size=(4, 9)), rng.normal(size=4)
-    close(dropout_ridge(X, y, keep_prob, scaling), best_over_all_masks(X, y, keep_prob, scaling))
-
-
-def test_masks_are_scaled_by_default(rng):
-    X, y = rng.normal(size=(9, 3)), rng.normal(size=9)
-    close(dropout_ridge(X, y, 0.3), best_over_all_masks(X, y, 0.3, "inverted"))
 
 
 @few_examples
@@ -98,25 +86,11 @@ def test_the_units_of_measurement_do_not_change_the_predictions(keep_prob, scali
     )
 
 
-def test_with_ordinary_ridge_they_do(rng):
-    X, y = rng.normal(size=(12, 5)), rng.normal(size=12)
-    other_units = X * [1, 10, 1, 1, 1]
-    change = other_units @ ridge(other_units, y, 12) - X @ ridge(X, y, 12)
-    assert np.abs(change).max() > 0.01
-
-
 @pytest.mark.parametrize("keep_prob", [0.05, 0.5, 0.9])
 def test_where_all_columns_have_one_size_it_is_ordinary_ridge(keep_prob, rng):
     X, y = rng.normal(size=(12, 5)), rng.normal(size=12)
     X *= 3 / np.linalg.norm(X, axis=0)
     close(dropout_ridge(X, y, keep_prob), ridge(X, y, (1 - keep_prob) / keep_prob * 3**2))
-
-
-@both_scalings
-def test_with_keep_prob_one_it_is_least_squares(scaling, rng):
-    X, y = rng.normal(size=(12, 5)), rng.normal(size=(12, 2))
-    w = dropout_ridge(X, y, 1, scaling)
-    close(X.T @ (X @ w - y), 0)
 
 
 @both_scalings
@@ -148,14 +122,6 @@ def test_the_fewer_inputs_are_kept_the_smaller_the_predictions(rng):
     sizes = [np.linalg.norm(X @ dropout_ridge(X, y, p)) for p in (0.001, 0.1, 0.3, 0.5, 0.7, 1)]
     assert sizes[0] < 0.01 * sizes[-1]
     assert all(np.diff(sizes) > 0)
-
-
-def test_inputs_and_targets_stay_as_they_were(rng):
-    X, y = rng.normal(size=(12, 5)), rng.normal(size=12)
-    before = X.copy(), y.copy()
-    dropout_ridge(X, y, 0.5)
-    assert np.array_equal(X, before[0])
-    assert np.array_equal(y, before[1])
 
 
 @pytest.mark.parametrize(
