@@ -22,8 +22,8 @@ from toy_experiment import fatal_trial, small, toy
 from lib.experiments import EXPERIMENTS, Experiment, ResultsTable, run, run_trial, runner
 from lib.experiments.__main__ import main
 
-TESTS = Path(__file__).parent
-TOY = [sys.executable, str(TESTS / "toy_experiment.py")]
+HELPERS = Path(__file__).parent / "helpers"
+TOY = [sys.executable, str(HELPERS / "toy_experiment.py")]
 
 
 @pytest.fixture
@@ -358,7 +358,7 @@ def cluster(monkeypatch):
     monkeypatch.setattr(runner, "SECONDS_TO_ANSWER", 600)
     workers = []
 
-    def start(n_workers, path=str(TESTS)):
+    def start(n_workers, path=str(HELPERS)):
         path = os.pathsep.join([path, os.environ.get("PYTHONPATH", "")])
         command = [sys.executable, "-m", "distributed.cli.dask_worker", local.scheduler_address]
         options = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1"]
