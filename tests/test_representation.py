@@ -43,21 +43,6 @@ scales = st.integers(-300, 300).map(lambda exponent: 10.0**exponent)
 
 
 @few_examples
-@given(n=st.integers(2, 30), scale=scales, data=st.data())
-def test_one_entry_besides_zeros_is_sparsity_one(n, scale, data):
-    v = np.zeros(n)
-    v[data.draw(st.integers(0, n - 1))] = -scale
-    assert hoyer_sparsity(v) == pytest.approx(1, abs=1e-12)
-
-
-@few_examples
-@given(n=st.integers(2, 30), scale=scales, data=st.data())
-def test_entries_of_one_size_are_sparsity_zero_whatever_their_signs(n, scale, data):
-    v = data.draw(arrays(float, n, elements=st.sampled_from([-scale, scale])))
-    assert hoyer_sparsity(v) == pytest.approx(0, abs=1e-12)
-
-
-@few_examples
 @given(n=st.integers(2, 30), data=st.data())
 def test_k_equal_entries_of_n_have_the_sparsity_of_their_square_roots(n, data):
     k = data.draw(st.integers(1, n))

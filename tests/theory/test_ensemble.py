@@ -198,20 +198,6 @@ def test_it_is_that_of_the_matrix_of_covariances(k, variance, share):
     close(average_variance(variance, covariance, k), np.ones(k) @ C @ np.ones(k) / k**2, 1e-10)
 
 
-@pytest.mark.parametrize("k", [1, 2, 5])
-def test_it_is_that_of_predictors_that_share_a_part_of_their_error(k):
-    """Errors 3 a + 2 b_i, each sign as likely: every case is run through."""
-    signs = 2 * all_masks(k + 1) - 1
-    means = (3 * signs[:, :1] + 2 * signs[:, 1:]).mean(axis=1)
-    close(average_variance(13, 9, k), means.var())
-
-
-def test_independent_predictors_have_one_kth_and_equal_ones_all_of_it():
-    for k in (1, 2, 10, 1000):
-        close(average_variance(3.0, 0.0, k), 3 / k)
-        close(average_variance(3.0, 3.0, k), 3)
-
-
 @pytest.mark.parametrize("k", range(2, 50))
 def test_opposed_as_far_as_can_be_their_errors_cancel_and_no_variance_is_negative(k):
     assert 0 <= average_variance(1.0, -1 / (k - 1), k) < 1e-15

@@ -121,17 +121,6 @@ def test_the_rectified_mean_is_at_least_the_rectifier_of_the_mean(mean, variance
     assert 0 <= got_variance <= variance
 
 
-def test_the_two_halves_of_a_gaussian_add_up():
-    mean, variance = np.linspace(-4, 4, 9), np.array([[0.3], [2.0]])
-    (up, up_var), (down, down_var) = relu_moments(mean, variance), relu_moments(-mean, variance)
-    assert up.shape == (2, 9)
-    np.testing.assert_allclose(up - down, np.broadcast_to(mean, up.shape), atol=1e-12)
-    # z = up - down, and up times down is 0
-    np.testing.assert_allclose(
-        up_var + down_var + 2 * up * down, np.broadcast_to(variance, up.shape), atol=1e-12
-    )
-
-
 # The logistic unit
 
 
