@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import io
 import os
+import shutil
 import tarfile
 import tempfile
 import zlib
@@ -17,10 +18,20 @@ import pooch
 from tqdm import tqdm
 
 SECONDS_WITHOUT_ANSWER = 30
+LARGEST = 50_000_000  # bytes: no file has more, as it is or decompressed
 
 
 class CorruptedFileError(OSError):
     """A file does not have the content that it should."""
+
+
+class _Limited(io.BytesIO):
+    """Takes no more bytes than a file here can have."""
+
+    def write(self, data):
+        if self.tell() + len(data) > LARGEST:
+            raise ValueError(f"it has more than {LARGEST:,} bytes")
+        return super().write(data)
 
 
 def _read_digests():
@@ -52,7 +63,7 @@ def data_folder():
     name = os.environ.get("DROPOUT_DATA_DIR")
     if not name:
         return None
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     if not folder.is_dir():
         raise NotADirectoryError(
             f"DROPOUT_DATA_DIR must name a folder with data, got {name!r}: there is no such folder"
@@ -119,7 +130,7 @@ def find(path, addresses, members=None):
         try:
             data = _download(address)
             _verified(data, path, members)
-        except OSError as error:  # no network, no such page, a broken connection, wrong content
+        except Exception as error:  # whatever is wrong with one, the next is asked
             reasons.append(f"{address}: {error}")
         else:
             return _store(data, cache_folder() / path)
@@ -194,23 +205,25 @@ def _verified(data, path, members):
 
 
 def _content(data, path, members):
-    if path.endswith(".tar.gz"):
-        return _members(gzip.decompress(data), members)
-    if path.endswith(".gz"):
-        return gzip.decompress(data)
-    return data
+    if not path.endswith(".gz"):
+        return data
+    content = _Limited()
+    with gzip.open(io.BytesIO(data)) as zipped:
+        shutil.copyfileobj(zipped, content)
+    return _members(content, members) if path.endswith(".tar.gz") else content.getvalue()
 
 
-def _members(data, pattern):
+def _members(file, pattern):
     """Read an archive's members that match, in memory: nothing is written to the disk."""
+    file.seek(0)
     content = {}
-    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+    with tarfile.open(fileobj=file, mode="r:") as archive:
         for member in archive:
             path = PurePosixPath(member.name)
             if path.is_absolute() or ".." in path.parts:
                 raise ValueError(f"its member {member.name!r} leaves the archive's folder")
-            if not (member.isfile() or member.isdir()):
-                raise ValueError(f"its member {member.name!r} is a link or a device")
+            if not (member.isfile() or member.isdir()) or member.issparse():
+                raise ValueError(f"its member {member.name!r} is a link, a device, or sparse")
             if member.isfile() and path.match(pattern):
                 content[path.name] = archive.extractfile(member).read()
     return content
@@ -220,7 +233,7 @@ def _download(address):
     """The bytes at an address."""
     name = address.rpartition("/")[2]
     bar = tqdm(desc=f"Downloading {name}", total=1, unit="B", unit_scale=True, delay=2, leave=False)
-    data = io.BytesIO()
+    data = _Limited()
     with bar:
         fetch = pooch.HTTPDownloader(
             progressbar=bar, chunk_size=2**16, timeout=SECONDS_WITHOUT_ANSWER

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.validation import Instance
+from lib.validation import Instance, Whole, declared
 
 
 class Split(NamedTuple):
@@ -25,6 +25,7 @@ class Split(NamedTuple):
 
 
 SPLIT = Instance(Split, "a lib.datasets.Split", lambda: Split(*torch.zeros(6, 4, 3)))
+SEED = Whole(0)
 
 
 def stratified_order(labels, seed):
@@ -66,6 +67,7 @@ def check_together(n_examples, n_classes, **sizes):
         )
 
 
+@declared(split=SPLIT)
 def autoencoding(split):
     """Ask for the inputs back: every target is the input itself.
 
