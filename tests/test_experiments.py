@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import toy_experiment
 from distributed import Client, LocalCluster
 from matplotlib.image import imread
 from toy_experiment import fatal_trial, small, toy
@@ -22,8 +23,7 @@ from toy_experiment import fatal_trial, small, toy
 from lib.experiments import EXPERIMENTS, Experiment, ResultsTable, run, run_trial, runner
 from lib.experiments.__main__ import main
 
-HELPERS = Path(__file__).parent / "helpers"
-TOY = [sys.executable, str(HELPERS / "toy_experiment.py")]
+TOY = Path(toy_experiment.__file__)
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_killed_in_the_middle_it_keeps_what_was_finished_and_goes_on(tmp_path):
     marks.mkdir()
     experiment = toy(marks=str(marks))
     table = ResultsTable(experiment, tmp_path)
-    process = subprocess.Popen([*TOY, str(tmp_path), str(marks)], stdout=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, TOY, tmp_path, marks], stdout=subprocess.PIPE)
     try:
         wait_for(lambda: len(table.rows()) == 3 and len(list(marks.iterdir())) == 5)
     finally:
@@ -173,7 +173,9 @@ def test_killed_in_the_middle_it_keeps_what_was_finished_and_goes_on(tmp_path):
 @pytest.mark.slow
 def test_killed_at_start_up_it_leaves_no_worker_behind(tmp_path):
     """It is killed when it sends the first trial; its workers have just been started."""
-    process = subprocess.run([*TOY, str(tmp_path), "none"], capture_output=True, timeout=600)
+    process = subprocess.run(
+        [sys.executable, TOY, tmp_path, "none"], capture_output=True, timeout=600
+    )
     assert process.returncode == -signal.SIGKILL
 
 
@@ -358,8 +360,8 @@ def cluster(monkeypatch):
     monkeypatch.setattr(runner, "SECONDS_TO_ANSWER", 600)
     workers = []
 
-    def start(n_workers, path=str(HELPERS)):
-        path = os.pathsep.join([path, os.environ.get("PYTHONPATH", "")])
+    def start(n_workers, path=TOY.parent):
+        path = os.pathsep.join([str(path), os.environ.get("PYTHONPATH", "")])
         command = [sys.executable, "-m", "distributed.cli.dask_worker", local.scheduler_address]
         options = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1"]
         for _ in range(n_workers):

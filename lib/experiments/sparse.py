@@ -50,7 +50,7 @@ def adam_to_zero(parameters, steps):
     return optimizer, torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
 
 
-MNIST_SPARSE_VARIATIONAL = Experiment(
+SPARSE_VARIATIONAL = Experiment(
     name="mnist-sparse-variational",
     title="LeNet-300-100 on MNIST, with the noise of every weight learned",
     paper="Molchanov et al. (2017)",

@@ -57,16 +57,7 @@ class ResultsTable:
         return rows
 
     def key(self, row):
-        """Which trial a row is of: its configuration and seed.
-
-        Parameters
-        ----------
-        row : dict
-
-        Returns
-        -------
-        tuple
-        """
+        """Which trial a row is of: its configuration and seed, a tuple."""
         return tuple(as_value(str(row[name])) for name in (*self.experiment.settings, "seed"))
 
     def missing(self, n_seeds=None):
@@ -85,16 +76,7 @@ class ResultsTable:
         return [trial for trial in self.experiment.trials(n_seeds) if trial.key not in done]
 
     def picture_path(self, row):
-        """Where the picture of a trial is.
-
-        Parameters
-        ----------
-        row : dict
-
-        Returns
-        -------
-        pathlib.Path
-        """
+        """Where the picture of a row's trial is."""
         key = "-".join(map(str, self.key(row)))
         return self.path.with_name(f"{self.path.stem}-{key}.png")
 
