@@ -34,7 +34,7 @@ off,1.0,0,nan,1.0,torch,"chip, 2 cores",today,unknown
 @pytest.fixture
 def write(tmp_path):
     def write(text, encoding="utf-8"):
-        (tmp_path / "table.csv").write_text(text, encoding)
+        (tmp_path / "table.csv").write_text(text, encoding=encoding)
         return tmp_path
 
     return write

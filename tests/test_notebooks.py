@@ -329,7 +329,7 @@ def captioned(caption, alt):
         (
             ignored_outputs_are_followed_by_a_claim,
             [code(outputs=[PRINTED], metadata=IGNORE), code("print(1)")],
-            "no assertion",
+            "no claim follows",
         ),
         (
             ignored_outputs_are_followed_by_a_claim,

@@ -25,7 +25,7 @@ from scipy.special import dawsn, expit
 
 from lib.validation import Numbers, Real, declared
 
-LARGEST = 700  # exp of it is a number in double precision
+LARGEST = 1000  # exp of half of it is a number in double precision
 LOG_ALPHA = Numbers(Real(-LARGEST, LARGEST, "[]"))
 
 # -E log|e| for a standard Gaussian e: half of Euler's constant plus log 2, 0.63518.
