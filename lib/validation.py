@@ -508,14 +508,3 @@ def with_raises(docstring, kinds):
 def _indent(docstring):
     later = [line for line in docstring.splitlines()[1:] if line.strip()]
     return " " * min((len(line) - len(line.lstrip()) for line in later), default=0)
-
-
-# Until every module declares its arguments.
-
-
-def check_count(value, name, *, at_least=1, at_most=None):
-    return Whole(at_least, at_most).check(value, name)
-
-
-def check_choice(value, name, choices):
-    return OneOf(*choices).check(value, name)
