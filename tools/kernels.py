@@ -31,6 +31,12 @@ c.HistoryManager.hist_file = ":memory:"
 """
 
 
+def setup(app):
+    """Register the settings with Sphinx: for the kernels that a build starts."""
+    set_up()
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
 def set_up():
     """Prepare the environment that kernels started by this process inherit."""
     os.environ.update(ENVIRONMENT)
