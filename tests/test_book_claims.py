@@ -1,6 +1,7 @@
 """The page of all claims has every claim of every page."""
 
 import ast
+import re
 from pathlib import Path
 
 import book_claims
@@ -8,6 +9,11 @@ import nbformat
 import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from notebooks import KERNEL
+from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace, patch_docutils
+
+from lib.claims import Verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "book").rglob("*.ipynb"))
@@ -62,3 +68,27 @@ def test_every_page_with_claims_is_on_the_page_of_claims():
         if book_claims.claims_of(path)
     }
     assert claiming <= listed | {"book/index"}
+
+
+@pytest.mark.slow
+def test_a_link_of_the_page_of_claims_leads_to_its_claim(tmp_path):
+    sentence = 'units > 1 & "kept"'
+    output = shown(f"✓ {sentence}")
+    output.data["text/html"] = Verdict(sentence, True)._repr_html_()
+    cells = [new_markdown_cell("# A"), new_code_cell("claim", outputs=[output])]
+    page = new_notebook(metadata=KERNEL, cells=cells)
+    (tmp_path / "part").mkdir()
+    nbformat.write(page, tmp_path / "part" / "a.ipynb")
+    toc = {"parts": [{"caption": "one", "chapters": [{"file": "part/a"}]}]}
+    (tmp_path / "_toc.yml").write_text(yaml.safe_dump(toc), encoding="utf-8")
+    text = "# Claims\n\n```{toctree}\npart/a\n```\n\n```{book-claims}\n```\n"
+    (tmp_path / "index.md").write_text(text, encoding="utf-8")
+    settings = {"extensions": ["myst_nb", "book_claims"], "nb_execution_mode": "off"}
+    out = tmp_path / "out"
+    with patch_docutils(), docutils_namespace():
+        app = Sphinx(tmp_path, None, out, out, "html", settings, status=None, warningiserror=True)
+        app.build()
+    page, place = re.search(
+        r'href="([^"#]+)#(claim-\w+)"', (out / "index.html").read_text()
+    ).groups()
+    assert f'id="{place}"' in (out / page).read_text(encoding="utf-8")
