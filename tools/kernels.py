@@ -11,6 +11,7 @@ import tempfile
 from importlib.metadata import EntryPoint
 from multiprocessing import forkserver
 from pathlib import Path
+from threading import Thread
 from unittest.mock import patch
 
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
@@ -69,7 +70,11 @@ def start_warm():
     if sys.platform != "linux":
         return
     multiprocessing.set_forkserver_preload(["__main__", *IMPORTED])
-    with patch.dict(os.environ, MPLBACKEND="module://matplotlib_inline.backend_inline"):
+    read_by_imports = {
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "JPY_PARENT_PID": str(os.getpid()),  # not started from a terminal
+    }
+    with patch.dict(os.environ, read_by_imports):
         forkserver.ensure_running()
     factory = KernelProvisionerFactory.instance()
     factory.provisioners["warm"] = EntryPoint("warm", "kernels:WarmProvisioner", factory.GROUP_NAME)
@@ -118,4 +123,11 @@ def run_module(arguments, env, cwd):
     if cwd is not None:
         os.chdir(cwd)
     sys.argv = arguments
+    Thread(target=end_with, args=[multiprocessing.parent_process()], daemon=True).start()
     runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+
+
+def end_with(process):
+    """Wait for the end of a process, and end this one."""
+    process.join()
+    os._exit(1)
