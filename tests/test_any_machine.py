@@ -77,7 +77,6 @@ def test_text_is_read_and_written_as_utf8():
 @pytest.mark.skipif(
     not sys.prefix.isascii(), reason="torch and others cannot be imported from .venv in that locale"
 )
-@pytest.mark.slow
 def test_tools_run_where_text_is_ascii_in_a_folder_with_a_space(tmp_path):
     """As in the POSIX locale, with everything that Python does against it switched off."""
     folder = os.fsdecode("Mi libro ñ".encode())  # these bytes, whatever the tests' own locale
