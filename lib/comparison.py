@@ -1,9 +1,42 @@
-"""Comparing two settings honestly: paired by seed."""
+"""Student's interval for a mean over seeds, and two settings compared: paired by seed."""
 
 from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
+
+from lib.validation import Numbers, Real, declared
+
+MEASURED = Numbers(Real(-np.inf, np.inf, "[]"), empty=False, nan=True)
+
+
+@declared(values=MEASURED)
+def mean_interval(values):
+    """Mean over seeds, with its 95 % interval by Student's t.
+
+    Parameters
+    ----------
+    values : array_like, shape (..., seeds)
+        Where one is NaN, so are mean and interval.
+
+    Returns
+    -------
+    mean, low, high : numpy.ndarray, shape (...)
+        The interval is NaN with fewer than two seeds.
+
+    Examples
+    --------
+    >>> mean, low, high = mean_interval([1.0, 2.0, 3.0])
+    >>> f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+    '2.00 [-0.48, 4.48]'
+    """
+    values = np.atleast_1d(values)
+    mean, n_seeds = values.mean(axis=-1), values.shape[-1]
+    if n_seeds < 2:
+        return mean, mean * np.nan, mean * np.nan
+    with np.errstate(invalid="ignore"):  # of infinite values it is NaN
+        half = stats.t.ppf(0.975, n_seeds - 1) * stats.sem(values, axis=-1)
+    return mean, mean - half, mean + half
 
 
 class Comparison(NamedTuple):
@@ -22,6 +55,7 @@ class Comparison(NamedTuple):
         )
 
 
+@declared(ours=Numbers(ndim=1), baseline=Numbers(ndim=1))
 def paired_difference(ours, baseline):
     """Compare two settings that were run with the same seeds.
 
@@ -46,15 +80,12 @@ def paired_difference(ours, baseline):
     >>> print(paired_difference([1.0, 2.0, 3.0], [2.0, 3.5, 4.0]))
     -1.167 [-1.884, -0.450], 3 of 3 seeds agree
     """
-    ours, baseline = np.asarray(ours, dtype=float), np.asarray(baseline, dtype=float)
-    if ours.shape != baseline.shape or ours.ndim != 1 or len(ours) < 2:
+    if ours.shape != baseline.shape or len(ours) < 2:
         raise ValueError(
             "ours and baseline must hold one result for each of at least two seeds, "
             f"got shapes {ours.shape} and {baseline.shape}"
         )
     difference = ours - baseline
-    low, high = stats.ttest_rel(ours, baseline).confidence_interval(0.95)
-    agree = np.sign(difference) == np.sign(difference.mean())
-    return Comparison(
-        float(difference.mean()), float(low), float(high), int(agree.sum()), len(difference)
-    )
+    mean, low, high = map(float, mean_interval(difference))
+    agree = np.sign(difference) == np.sign(mean)
+    return Comparison(mean, low, high, int(agree.sum()), len(difference))

@@ -13,9 +13,9 @@ from lib.layers import (
     SpatialDropout,
     StochasticLayer,
 )
-from lib.layers.base import modes_restored
+from lib.layers.base import MODULE, TENSOR, modes_restored
 from lib.progress import progress
-from lib.validation import check_count
+from lib.validation import COUNT, Many, declared
 
 # Layers of torch that drop at random when their `training` flag is on: dropout proper, and layers
 # that hold a dropout rate of their own.
@@ -28,6 +28,7 @@ TORCH_STOCHASTIC = (
 )
 
 
+@declared(model=MODULE)
 def stochastic_layers(model):
     """List the layers of a model that drop at random, ours and torch's.
 
@@ -47,6 +48,7 @@ def stochastic_layers(model):
     ]
 
 
+@declared(model=MODULE)
 @contextmanager
 def sampling(model):
     """Let the stochastic layers of a model sample, with everything else in eval.
@@ -86,6 +88,7 @@ def sampling(model):
         yield model
 
 
+@declared(model=MODULE, x=TENSOR, n_samples=COUNT, max_rows=COUNT)
 @torch.no_grad()
 def mc_samples(model, x, n_samples, *, max_rows=10_000):
     """Run a model many times on the same input, with fresh masks each time.
@@ -115,10 +118,8 @@ def mc_samples(model, x, n_samples, *, max_rows=10_000):
 
     Raises
     ------
-    TypeError
-        If `n_samples` is not a whole number.
     ValueError
-        If `n_samples` is less than 1, or `model` has no stochastic layer.
+        If `model` has no stochastic layer.
 
     References
     ----------
@@ -128,14 +129,12 @@ def mc_samples(model, x, n_samples, *, max_rows=10_000):
     --------
     >>> _ = torch.manual_seed(0)
     >>> mc_samples(nn.Sequential(Dropout(0.5)), torch.ones(1, 4), n_samples=3)
-    tensor([[[2., 2., 0., 0.]],
+    tensor([[[2., 0., 2., 0.]],
     <BLANKLINE>
-            [[0., 2., 2., 0.]],
+            [[2., 0., 2., 2.]],
     <BLANKLINE>
-            [[2., 2., 2., 2.]]])
+            [[0., 2., 0., 0.]]])
     """
-    n_samples = check_count(n_samples, "n_samples")
-    max_rows = check_count(max_rows, "max_rows")
     if not stochastic_layers(model):
         raise ValueError(
             "model must have a layer that drops at random (lib.layers or torch.nn.Dropout), "
@@ -201,6 +200,7 @@ HOMOGENEOUS = (
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
+@declared(model=MODULE)
 def weight_scaled(model):
     r"""Copy a trained model without its dropout layers, their factor moved into the weights.
 
@@ -245,6 +245,7 @@ def weight_scaled(model):
     return _without_dropout(model)
 
 
+@declared(model=MODULE, batches=Many(TENSOR))
 @torch.no_grad()
 def batch_norm_reestimated(model, batches):
     """Copy a trained model, its batch normalization measured anew with masks off.
@@ -269,7 +270,7 @@ def batch_norm_reestimated(model, batches):
     Raises
     ------
     ValueError
-        If there is no batch, or no batch normalization that stores statistics.
+        If there is no batch normalization that stores statistics.
 
     References
     ----------
@@ -293,12 +294,8 @@ def batch_norm_reestimated(model, batches):
         norm.reset_running_stats()
         norm.momentum = None  # the average over all batches since the reset
         norm.train()
-    n_batches = 0
     for batch in batches:
         model(batch)
-        n_batches += 1
-    if n_batches == 0:
-        raise ValueError("batches must hold at least one batch, got none")
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     return model.eval()

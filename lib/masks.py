@@ -10,11 +10,12 @@ mask has these two as well, and no zeros.
 
 import numpy as np
 
-from lib.validation import check_count, check_generator, check_keep_prob
+from lib.validation import GENERATOR, PROBABILITY, SHAPE, Numbers, Whole, declared
 
 LARGEST_ENUMERATION = 20
 
 
+@declared(shape=SHAPE, keep_prob=PROBABILITY, rng=GENERATOR)
 def bernoulli_mask(shape, keep_prob, rng):
     """Sample a mask of zeros and ones.
 
@@ -32,13 +33,6 @@ def bernoulli_mask(shape, keep_prob, rng):
     numpy.ndarray of int
         The mask.
 
-    Raises
-    ------
-    TypeError
-        If `keep_prob` is not a number or `rng` not a Generator.
-    ValueError
-        If `keep_prob` is outside (0, 1].
-
     References
     ----------
     Hinton et al. (2012), arXiv:1207.0580; Srivastava et al. (2014), section 4.
@@ -48,10 +42,10 @@ def bernoulli_mask(shape, keep_prob, rng):
     >>> bernoulli_mask(5, 0.5, np.random.default_rng(0))
     array([0, 1, 1, 1, 0])
     """
-    keep_prob = check_keep_prob(keep_prob)
-    return (check_generator(rng).random(shape) < keep_prob).astype(int)
+    return (rng.random(shape) < keep_prob).astype(int)
 
 
+@declared(shape=SHAPE, keep_prob=PROBABILITY, rng=GENERATOR)
 def inverted_mask(shape, keep_prob, rng):
     """Sample a mask of zeros and 1/keep_prob, whose mean is 1.
 
@@ -69,13 +63,6 @@ def inverted_mask(shape, keep_prob, rng):
     numpy.ndarray of float
         The mask: mean 1, variance (1 - keep_prob) / keep_prob.
 
-    Raises
-    ------
-    TypeError
-        If `keep_prob` is not a number or `rng` not a Generator.
-    ValueError
-        If `keep_prob` is outside (0, 1].
-
     References
     ----------
     Srivastava et al. (2014), section 10, "Multiplicative Gaussian noise".
@@ -88,6 +75,7 @@ def inverted_mask(shape, keep_prob, rng):
     return bernoulli_mask(shape, keep_prob, rng) / keep_prob
 
 
+@declared(shape=SHAPE, keep_prob=PROBABILITY, rng=GENERATOR)
 def gaussian_mask(shape, keep_prob, rng):
     """Sample a Gaussian mask, with the mean and variance of the inverted one.
 
@@ -107,13 +95,6 @@ def gaussian_mask(shape, keep_prob, rng):
     numpy.ndarray of float
         The mask: mean 1, variance (1 - keep_prob) / keep_prob.
 
-    Raises
-    ------
-    TypeError
-        If `keep_prob` is not a number or `rng` not a Generator.
-    ValueError
-        If `keep_prob` is outside (0, 1].
-
     References
     ----------
     Srivastava et al. (2014), section 10, "Multiplicative Gaussian noise".
@@ -123,11 +104,10 @@ def gaussian_mask(shape, keep_prob, rng):
     >>> gaussian_mask(4, 0.5, np.random.default_rng(0)).round(2)
     array([1.13, 0.87, 1.64, 1.1 ])
     """
-    keep_prob = check_keep_prob(keep_prob)
-    std = np.sqrt((1 - keep_prob) / keep_prob)
-    return check_generator(rng).normal(1, std, shape)
+    return rng.normal(1, np.sqrt((1 - keep_prob) / keep_prob), shape)
 
 
+@declared(n=Whole(1, LARGEST_ENUMERATION))
 def all_masks(n):
     """List every mask of `n` units.
 
@@ -141,13 +121,6 @@ def all_masks(n):
     numpy.ndarray of int, shape (2**n, n)
         One mask a row. Row k is k in binary, the first unit its leading digit.
 
-    Raises
-    ------
-    TypeError
-        If `n` is not a whole number.
-    ValueError
-        If `n` is outside 1 to 20: beyond that there are more than a million masks.
-
     Examples
     --------
     >>> all_masks(2)
@@ -156,10 +129,10 @@ def all_masks(n):
            [1, 0],
            [1, 1]])
     """
-    n = check_count(n, "n", at_most=LARGEST_ENUMERATION)
     return np.arange(2**n)[:, None] >> np.arange(n)[::-1] & 1
 
 
+@declared(masks=Numbers(), keep_prob=Numbers(PROBABILITY))
 def mask_probabilities(masks, keep_prob):
     """Probability of each mask, prod_i keep_prob^m_i (1 - keep_prob)^(1 - m_i).
 
@@ -177,27 +150,19 @@ def mask_probabilities(masks, keep_prob):
 
     Raises
     ------
-    TypeError
-        If `keep_prob` is not a number.
     ValueError
-        If an entry of `masks` is neither 0 nor 1, or a `keep_prob` is outside (0, 1],
-        or there is not one `keep_prob` a unit.
+        If an entry of `masks` is neither 0 nor 1, or there is not one `keep_prob` a unit.
 
     Examples
     --------
     >>> mask_probabilities([[0, 0], [0, 1], [1, 0], [1, 1]], 0.75)
     array([0.0625, 0.1875, 0.1875, 0.5625])
     """
-    masks = np.asarray(masks)
-    if not np.isin(masks, (0, 1)).all():
-        raise ValueError(f"masks must hold only 0 and 1, got values {np.unique(masks)}")
-    if np.ndim(keep_prob) == 0:
-        keep = np.full(masks.shape[-1], check_keep_prob(keep_prob))
-    else:
-        keep = np.array([check_keep_prob(value) for value in np.ravel(keep_prob).tolist()])
-        if np.shape(keep_prob) != masks.shape[-1:]:
-            raise ValueError(
-                f"keep_prob must be one number or have shape {masks.shape[-1:]}, "
-                f"one for each unit, got shape {np.shape(keep_prob)}"
-            )
-    return np.where(masks == 1, keep, 1 - keep).prod(axis=-1)
+    if masks.ndim == 0 or not np.isin(masks, (0, 1)).all():
+        raise ValueError(f"masks must be rows of 0 and 1, got values {np.unique(masks)}")
+    if keep_prob.shape not in ((), masks.shape[-1:]):
+        raise ValueError(
+            f"keep_prob must be one number or have shape {masks.shape[-1:]}, "
+            f"one for each unit, got shape {keep_prob.shape}"
+        )
+    return np.where(masks == 1, keep_prob, 1 - keep_prob).prod(axis=-1)

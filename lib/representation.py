@@ -2,7 +2,10 @@
 
 import numpy as np
 
+from lib.validation import Numbers, Whole, declared
 
+
+@declared(values=Numbers(), axis=Whole(-32, 31))
 def hoyer_sparsity(values, axis=-1):
     r"""How much of a vector is carried by few of its entries, whatever its scale.
 
@@ -36,10 +39,12 @@ def hoyer_sparsity(values, axis=-1):
     >>> hoyer_sparsity([[0, 0, 0, 5], [1, -1, 1, 1]])
     array([1., 0.])
     """
-    values = np.abs(np.array(values, dtype=float, ndmin=1))
+    values = np.abs(values)
+    if not -values.ndim <= axis < values.ndim or values.shape[axis] < 2:
+        raise ValueError(
+            f"values must have at least two entries along axis {axis}, got shape {values.shape}"
+        )
     n = values.shape[axis]
-    if n < 2:
-        raise ValueError(f"values must have at least two entries along axis {axis}, got {n}")
     largest = values.max(axis=axis, keepdims=True)
     with np.errstate(invalid="ignore"):  # zeros give NaN
         values = values / largest  # or the squares of tiny values would vanish
@@ -47,6 +52,7 @@ def hoyer_sparsity(values, axis=-1):
     return (np.sqrt(n) - ratio) / (np.sqrt(n) - 1)
 
 
+@declared(images=Numbers())
 def neighbour_correlation(images):
     r"""How alike neighbouring pixels of an image are.
 
@@ -81,7 +87,6 @@ def neighbour_correlation(images):
     >>> neighbour_correlation([chessboard, halves])
     array([-1.,  0.])
     """
-    images = np.asarray(images, dtype=float)
     if images.ndim < 2 or min(images.shape[-2:]) < 2:
         raise ValueError(
             f"images must have shape (..., height, width) of at least 2 x 2, got {images.shape}"
@@ -96,6 +101,7 @@ def neighbour_correlation(images):
         )
 
 
+@declared(activations=Numbers())
 def dead_units(activations):
     """Which units are zero for every example.
 
@@ -113,9 +119,14 @@ def dead_units(activations):
     >>> dead_units([[0.0, 1.0], [0.0, 0.0]])
     array([ True, False])
     """
-    return (np.asarray(activations) == 0).all(axis=-2)
+    if activations.ndim < 2:
+        raise ValueError(
+            f"activations must have shape (..., examples, units), got {activations.shape}"
+        )
+    return (activations == 0).all(axis=-2)
 
 
+@declared(activations=Numbers(ndim=2))
 def correlations(activations):
     """Correlation of each pair of units over the examples.
 
@@ -128,7 +139,7 @@ def correlations(activations):
     -------
     numpy.ndarray of float, shape (live units, live units)
         Pearson's coefficients. A unit with the same activation for every example, a dead one for
-        instance, has no correlation and is left out; one with a NaN has NaN.
+        instance, has no correlation and is left out.
 
     Raises
     ------
@@ -141,7 +152,7 @@ def correlations(activations):
     array([[1., 1.],
            [1., 1.]])
     """
-    activations = _examples(activations)
+    _check_examples(activations)
     spread = np.ptp(activations, axis=0)
     varies = spread != 0
     if varies.sum() < 2:
@@ -150,6 +161,7 @@ def correlations(activations):
     return np.corrcoef(scaled, rowvar=False)
 
 
+@declared(activations=Numbers(ndim=2))
 def mean_correlation(activations):
     r"""Average strength of the correlation between two different units.
 
@@ -170,7 +182,7 @@ def mean_correlation(activations):
     Raises
     ------
     ValueError
-        If there are fewer than two examples, or fewer than two units that vary.
+        As for `correlations`.
 
     Examples
     --------
@@ -182,6 +194,7 @@ def mean_correlation(activations):
     return float((strengths.sum() - np.trace(strengths)) / (n * (n - 1)))
 
 
+@declared(activations=Numbers(ndim=2))
 def effective_dimension(activations):
     r"""Over how many directions the activations of a layer spread.
 
@@ -211,7 +224,7 @@ def effective_dimension(activations):
     >>> effective_dimension([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
     2.0
     """
-    activations = _examples(activations)
+    _check_examples(activations)
     covariance = np.cov(activations, rowvar=False).reshape(2 * activations.shape[1:])
     total = np.trace(covariance)
     if total == 0:
@@ -219,11 +232,9 @@ def effective_dimension(activations):
     return float(total**2 / np.square(covariance).sum())
 
 
-def _examples(activations):
-    activations = np.asarray(activations, dtype=float)
-    if activations.ndim != 2 or len(activations) < 2:
+def _check_examples(activations):
+    if len(activations) < 2:
         raise ValueError(
             "activations must have shape (examples, units), with two examples or more, "
             f"got {activations.shape}"
         )
-    return activations

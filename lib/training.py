@@ -1,6 +1,5 @@
-"""Training, in a loop short enough to read, for one network or several side by side."""
+"""Training, in a loop short enough to read."""
 
-import copy
 import math
 import random
 from typing import NamedTuple
@@ -10,12 +9,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from lib.datasets import Split
-from lib.layers.base import modes_restored
+from lib.datasets.splits import SPLIT
+from lib.layers.base import MODULE, TENSOR, modes_restored
 from lib.progress import progress
-from lib.validation import check_count, check_positive
+from lib.validation import (
+    COUNT,
+    NOT_NEGATIVE,
+    POSITIVE,
+    Function,
+    Optional,
+    Real,
+    Whole,
+    declared,
+)
 
 
+@declared(seed=Whole(0, 2**32 - 1))
 def seed_everything(seed):
     """Seed Python's, NumPy's and torch's global generators.
 
@@ -23,13 +32,7 @@ def seed_everything(seed):
     ----------
     seed : int
         From 0 to 2**32 - 1.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `seed` is not a whole number in that range.
     """
-    seed = check_count(seed, "seed", at_least=0, at_most=2**32 - 1)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - the generator that other libraries draw from
     torch.manual_seed(seed)
@@ -52,6 +55,10 @@ class History(NamedTuple):
     test_error: Tensor
 
 
+NO_LABEL = -(2**62)  # torch leaves out labels of -100, unless another number is named
+
+
+@declared(logits=TENSOR, y=TENSOR)
 def classification_loss(logits, y):
     """Mean cross-entropy over a batch, in nats: one number, or one a network.
 
@@ -64,10 +71,17 @@ def classification_loss(logits, y):
     -------
     torch.Tensor, shape (...)
     """
-    losses = cross_entropy(logits.flatten(0, -2), y.flatten(), reduction="none")
+    if logits.shape[:-1] != y.shape or y.numel() == 0:
+        raise ValueError(
+            "logits and y must have shapes (..., n, classes) and (..., n), with examples, "
+            f"got {tuple(logits.shape)} and {tuple(y.shape)}"
+        )
+    settings = {"reduction": "none", "ignore_index": NO_LABEL}
+    losses = cross_entropy(logits.flatten(0, -2), y.flatten(), **settings)
     return losses.view(y.shape).mean(dim=-1)
 
 
+@declared(output=TENSOR, y=TENSOR)
 def squared_loss(output, y):
     """Mean squared error over a batch and its outputs: one number, or one a network.
 
@@ -92,6 +106,19 @@ def squared_loss(output, y):
     return (output - y).square().mean(dim=(-2, -1))
 
 
+@declared(
+    model=MODULE,
+    data=SPLIT,
+    epochs=COUNT,
+    batch_size=COUNT,
+    learning_rate=POSITIVE,
+    max_norm=Optional(POSITIVE),
+    weight_decay=NOT_NEGATIVE,
+    every=COUNT,
+    loss=Function(),
+    penalty=Optional(Function()),
+    optimizer=Optional(Function()),
+)
 def fit(
     model,
     data,
@@ -103,6 +130,7 @@ def fit(
     weight_decay=0.0,
     every=1,
     loss=classification_loss,
+    penalty=None,
     optimizer=None,
 ):
     """Train a network with Adam, or another optimizer, and leave it in training mode.
@@ -110,11 +138,11 @@ def fit(
     Parameters
     ----------
     model : torch.nn.Module
-        Maps inputs (batch, ...) to outputs (batch, outputs), logits for a classifier. A
-        `SideBySide` model maps (nets, batch, ...) to (nets, batch, outputs), each network on data
-        of its own.
+        Maps inputs (batch, ...) to outputs (batch, outputs), logits for a classifier. One that
+        holds several, as its attribute `n_nets` says (`lib.side_by_side`), maps (nets, batch, ...)
+        to (nets, batch, outputs), each network on data of its own.
     data : lib.datasets.Split
-        Training and test examples; for side-by-side training from `stack_splits`.
+        Training and test examples; with a first dimension of networks if there are several.
     epochs, batch_size : int
         Passes over the data, and examples a minibatch. Both at least 1.
     learning_rate : float
@@ -128,8 +156,9 @@ def fit(
         Measure after every so many epochs, at most `epochs`.
     loss : callable
         `classification_loss` for labels, `squared_loss` for targets (n, outputs), or one like them.
-        One that takes a penalty from the model's parameters can tell a training step from a
-        measurement by `torch.is_grad_enabled`; the model's mode is not a sign of it.
+    penalty : callable, optional
+        ``penalty(model, done)`` is added to the loss of each training step, and to nothing that is
+        measured; `done` says which share of the steps lies behind, from 0 to below 1.
     optimizer : callable, optional
         Takes the parameters and the number of steps, returns an optimizer and a scheduler of its
         rate, which moves on after every step: `one_cycle` for instance. Without it: Adam with a
@@ -141,22 +170,17 @@ def fit(
 
     Raises
     ------
-    TypeError, ValueError
-        If a number is of the wrong kind, or out of its range, or the shapes of `data` don't fit.
+    ValueError
+        If `every` is more than `epochs`, the shapes of `data` don't fit, or `learning_rate` or
+        `weight_decay` is given beside an optimizer.
 
     References
     ----------
     Srivastava et al. (2014), section 5.1, for the max-norm constraint.
     """
-    check_count(epochs, "epochs")
-    check_count(batch_size, "batch_size")
-    check_count(every, "every", at_most=epochs)
-    check_positive(learning_rate, "learning_rate")
-    if max_norm is not None:
-        check_positive(max_norm, "max_norm")
-    if weight_decay != 0:
-        check_positive(weight_decay, "weight_decay")
-    _check_data(model, data)
+    Whole(1, epochs).check(every, "every")
+    _check_data(data, n_nets=getattr(model, "n_nets", None))
+    steps = epochs * math.ceil(_one_an_example(data.y_train)[-1] / batch_size)
     settings = {"lr": learning_rate, "weight_decay": weight_decay, "fused": True}
     if optimizer is not None and (learning_rate, weight_decay) != (1e-3, 0.0):
         raise ValueError(
@@ -166,17 +190,20 @@ def fit(
     if optimizer is None:
         optimizer, scheduler = torch.optim.Adam(model.parameters(), **settings), None
     else:
-        steps = epochs * math.ceil(_one_an_example(data.y_train)[-1] / batch_size)
         optimizer, scheduler = optimizer(model.parameters(), steps)
-    rows = []
+    rows, step = [], 0
     for epoch in progress(range(1, epochs + 1), "epochs"):
         model.train()
         losses_masks_on = []
         for x, y in minibatches(data.x_train, data.y_train, batch_size):
             batch_loss = loss(model(x), y)
+            objective = batch_loss.sum()
+            if penalty is not None:
+                objective = objective + penalty(model, step / steps)
             optimizer.zero_grad()
-            batch_loss.sum().backward()
+            objective.backward()
             optimizer.step()
+            step += 1
             if scheduler is not None:
                 scheduler.step()
             if max_norm is not None:
@@ -191,6 +218,7 @@ def fit(
     return History(*(torch.stack(column) for column in zip(*rows, strict=True)))
 
 
+@declared(rate=POSITIVE, momentum=Real(0, 1, "[)"), weight_decay=NOT_NEGATIVE)
 def one_cycle(rate, *, momentum=0.9, weight_decay=0.0):
     """Stochastic gradient descent with momentum, its rate rising to a peak and falling to zero.
 
@@ -213,7 +241,6 @@ def one_cycle(rate, *, momentum=0.9, weight_decay=0.0):
     Smith and Topin (2017), *Super-convergence: very fast training of neural networks using large
     learning rates*, arXiv:1708.07120.
     """
-    rate = check_positive(rate, "rate")
 
     def build(parameters, steps):
         settings = {"momentum": momentum, "weight_decay": weight_decay, "fused": True}
@@ -230,9 +257,10 @@ def one_cycle(rate, *, momentum=0.9, weight_decay=0.0):
     return build
 
 
-def _check_data(model, data):
-    side_by_side = isinstance(model, SideBySide)
-    nets, in_words = ((model.n_nets,), f"{model.n_nets}, ") if side_by_side else ((), "")
+def _check_data(data, n_nets=None):
+    nets, in_words = ((), "") if n_nets is None else ((n_nets,), f"{n_nets}, ")
+    if data.y_train.numel() == 0:
+        raise ValueError(f"data.y_train must hold examples, got shape {tuple(data.y_train.shape)}")
     for part in ("train", "val", "test"):
         x, y = (getattr(data, f"{name}_{part}") for name in "xy")
         shape = _one_an_example(y)
@@ -253,6 +281,7 @@ def _one_an_example(y):
     return y.shape if _are_labels(y) else y.shape[:-1]
 
 
+@declared(x=TENSOR, y=TENSOR, batch_size=COUNT)
 def minibatches(x, y, batch_size):
     """Go through the examples once, in random order.
 
@@ -268,7 +297,12 @@ def minibatches(x, y, batch_size):
         `batch_size` examples and their labels; fewer at the end. Each network has an order of its
         own.
     """
-    order = torch.rand(_one_an_example(y)).argsort(dim=-1)
+    shape = _one_an_example(y)
+    if len(shape) == 0 or x.shape[: len(shape)] != shape:
+        raise ValueError(
+            f"x and y must hold as many examples, got shapes {tuple(x.shape)} and {tuple(y.shape)}"
+        )
+    order = torch.rand(shape).argsort(dim=-1)
     for rows in order.split(batch_size, dim=-1):
         if order.dim() == 1:
             yield x[rows], y[rows]
@@ -287,6 +321,7 @@ class Evaluation(NamedTuple):
     error: Tensor
 
 
+@declared(model=MODULE, x=TENSOR, y=TENSOR, loss=Function())
 @torch.no_grad()
 def evaluate(model, x, y, loss=classification_loss):
     """Measure a network in eval mode, and leave its mode as it was.
@@ -305,6 +340,8 @@ def evaluate(model, x, y, loss=classification_loss):
         Each of shape (...): numbers, or one a network side by side.
     """
     dim = len(_one_an_example(y)) - 1
+    if y.numel() == 0:
+        return Evaluation(*torch.full((2, *_one_an_example(y)[:-1]), torch.nan))
     if x.shape[dim] > AT_ONCE:
         parts = zip(x.split(AT_ONCE, dim), y.split(AT_ONCE, dim), strict=True)
         shares = [(x.shape[dim], evaluate(model, x, y, loss)) for x, y in parts]
@@ -315,9 +352,14 @@ def evaluate(model, x, y, loss=classification_loss):
     value = loss(output, y)
     if not _are_labels(y):
         return Evaluation(value, torch.full_like(value, torch.nan))
-    return Evaluation(value, (output.argmax(dim=-1) != y).float().mean(dim=-1))
+    is_wrong = (output.argmax(dim=-1) != y) | output.isnan().any(dim=-1)  # NaN is no answer
+    return Evaluation(value, is_wrong.float().mean(dim=-1))
 
 
+WEIGHT_DIMS = {nn.Linear: 2, nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5}
+
+
+@declared(model=MODULE, max_norm=POSITIVE)
 @torch.no_grad()
 def constrain_norms(model, max_norm):
     """Shrink the weights into each unit to a norm of at most `max_norm`.
@@ -329,140 +371,13 @@ def constrain_norms(model, max_norm):
     max_norm : float
         The largest norm allowed.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If `max_norm` is not a positive number.
-
     References
     ----------
     Srivastava et al. (2014), section 5.1: ||w||_2 <= c for the weights w into a hidden unit.
     """
-    check_positive(max_norm, "max_norm")
-    unit_dims = 2 if isinstance(model, SideBySide) else 1  # (nets, units, ...) or (units, ...)
     for module in model.modules():
-        if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-            units = module.weight.flatten(0, unit_dims - 1)
+        if isinstance(module, tuple(WEIGHT_DIMS)):
+            own = next(n for kind, n in WEIGHT_DIMS.items() if isinstance(module, kind))
+            units = module.weight.flatten(0, -own)  # of several networks: (nets, units, ...)
             units = torch.renorm(units, p=2, dim=0, maxnorm=max_norm)
             module.weight.copy_(units.view_as(module.weight))
-
-
-class SideBySide(nn.Module):
-    """Several networks of one architecture, computed together.
-
-    Small networks leave a processor idle. Stacking their weights, (nets, out, in), and adding the
-    dimension to every operation with `torch.vmap` trains them in the time of a few. They share
-    nothing: each has its own weights, masks, data and order of data.
-
-    Parameters
-    ----------
-    models : sequence of torch.nn.Module
-        Networks of the same architecture, settings and mode. They are copied.
-
-    Shape
-    -----
-    Input (nets, batch, ...), output (nets, batch, ...).
-
-    Raises
-    ------
-    ValueError
-        If there are no `models`, or they differ in architecture or settings; in `forward`, if
-        the input is not for that many networks.
-
-    Examples
-    --------
-    >>> nets = SideBySide([nn.Linear(4, 2), nn.Linear(4, 2), nn.Linear(4, 2)])
-    >>> nets(torch.zeros(3, 10, 4)).shape
-    torch.Size([3, 10, 2])
-    """
-
-    def __init__(self, models):
-        super().__init__()
-        models = list(models)
-        settings = sorted({repr(model) for model in models})
-        if len(settings) != 1:
-            raise ValueError(
-                "models must be networks of one architecture with the same settings, "
-                f"got {len(models)} of them" + "".join("\n" + each for each in settings)
-            )
-        parameters, buffers = torch.func.stack_module_state(models)
-        self.n_nets = len(models)
-        self.net = copy.deepcopy(models[0])  # the architecture; its weights become the stacks
-        _replace_state(self.net, parameters | buffers)
-
-    @classmethod
-    def from_seeds(cls, build, seeds):
-        """Build a network for each seed, with first weights of its own.
-
-        Parameters
-        ----------
-        build : callable
-            Takes nothing, returns a network.
-        seeds : iterable of int
-            For `seed_everything`, before each network is built.
-
-        Returns
-        -------
-        SideBySide
-        """
-        models = []
-        for seed in seeds:
-            seed_everything(seed)
-            models.append(build())
-        return cls(models)
-
-    def forward(self, x):
-        if x.shape[:1] != (self.n_nets,):
-            raise ValueError(
-                f"x must have shape ({self.n_nets}, batch, ...), a batch for each network, "
-                f"got {tuple(x.shape)}"
-            )
-
-        def one_net(state, x):
-            return torch.func.functional_call(self.net, state, (x,))
-
-        return torch.vmap(one_net, randomness="different")(_state(self.net), x)
-
-    @torch.no_grad()
-    def unstack(self):
-        """Return the networks one by one.
-
-        Returns
-        -------
-        list of torch.nn.Module
-            Copies, with no link to the stack.
-        """
-        nets = [copy.deepcopy(self.net) for _ in range(self.n_nets)]
-        for i, net in enumerate(nets):
-            stacks = _state(self.net).items()
-            _replace_state(net, {name: stack[i].clone() for name, stack in stacks})
-        return nets
-
-
-def _state(net):
-    return dict(net.named_parameters()) | dict(net.named_buffers())
-
-
-def _replace_state(net, tensors):
-    """Put tensors, of another shape perhaps, in the place of parameters and buffers."""
-    for name, tensor in tensors.items():
-        owner, _, leaf = name.rpartition(".")
-        module = net.get_submodule(owner)
-        if leaf in module._parameters:
-            tensor = nn.Parameter(tensor, requires_grad=getattr(module, leaf).requires_grad)
-        setattr(module, leaf, tensor)
-
-
-def stack_splits(splits):
-    """Put data sets of equal sizes side by side, one for each network.
-
-    Parameters
-    ----------
-    splits : iterable of lib.datasets.Split
-
-    Returns
-    -------
-    lib.datasets.Split
-        Each part with a first dimension of networks.
-    """
-    return Split(*(torch.stack(parts) for parts in zip(*splits, strict=True)))

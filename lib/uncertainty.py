@@ -12,9 +12,11 @@ import math
 
 import torch
 
-from lib.validation import check_count, check_keep_prob, check_positive, check_unit_interval
+from lib.layers.base import REAL_TENSOR
+from lib.validation import COUNT, POSITIVE, PROBABILITY, Optional, Real, declared
 
 
+@declared(samples=REAL_TENSOR, targets=REAL_TENSOR, tau=POSITIVE)
 def predictive_log_likelihood(samples, targets, tau):
     r"""Log-likelihood of targets under the average over the samples, in nats.
 
@@ -39,10 +41,8 @@ def predictive_log_likelihood(samples, targets, tau):
 
     Raises
     ------
-    TypeError
-        If `tau` is not a number.
     ValueError
-        If `tau` is not positive and finite, the shapes don't fit, or a value is not finite.
+        If the shapes don't fit, or a value is not finite.
 
     References
     ----------
@@ -54,14 +54,14 @@ def predictive_log_likelihood(samples, targets, tau):
     >>> predictive_log_likelihood(samples, torch.tensor([1.0]), tau=1.0)
     tensor([-1.4189])
     """
-    tau = check_positive(tau, "tau")
-    samples, targets = _checked(samples, targets)
+    _check(samples, targets)
     squares = (samples - targets).square()[..., None].flatten(2).sum(dim=-1)  # (T, n)
     n_outputs = math.prod(targets.shape[1:])
     log_densities = -tau / 2 * squares + n_outputs / 2 * math.log(tau / (2 * math.pi))
     return log_densities.logsumexp(dim=0) - math.log(len(samples))
 
 
+@declared(samples=REAL_TENSOR, targets=REAL_TENSOR, level=Real(0, 1), tau=Optional(POSITIVE))
 def interval_coverage(samples, targets, level=0.95, tau=None):
     r"""Share of targets that lie in the central interval of their predictive distribution.
 
@@ -87,11 +87,8 @@ def interval_coverage(samples, targets, level=0.95, tau=None):
 
     Raises
     ------
-    TypeError
-        If a number is not one.
     ValueError
-        If `level` is outside (0, 1), `tau` not positive and finite, the shapes don't fit, or a
-        value is not finite.
+        If the shapes don't fit, or a value is not finite.
 
     Examples
     --------
@@ -99,17 +96,17 @@ def interval_coverage(samples, targets, level=0.95, tau=None):
     >>> round(interval_coverage(samples, torch.tensor([0.0, 1.9, 2.1]), tau=1.0), 3)
     0.667
     """
-    level = check_unit_interval(level, "level")
-    samples, targets = _checked(samples, targets)
+    _check(samples, targets)
     if tau is None:
         below = (samples < targets).float() + (samples == targets).float() / 2
     else:
-        below = torch.special.ndtr((targets - samples) * math.sqrt(check_positive(tau, "tau")))
+        below = torch.special.ndtr((targets - samples) * math.sqrt(tau))
     tail = (1 - level) / 2
     quantile = below.mean(dim=0)
     return ((quantile >= tail) & (quantile <= 1 - tail)).float().mean().item()
 
 
+@declared(samples=REAL_TENSOR)
 def predictive_entropy(samples):
     r"""Entropy of the averaged class probabilities, in nats: how unsure the prediction is.
 
@@ -139,6 +136,7 @@ def predictive_entropy(samples):
     return _entropy(samples.mean(dim=0)).to(dtype)
 
 
+@declared(samples=REAL_TENSOR)
 def expected_entropy(samples):
     r"""Average entropy of the samples, in nats: how unsure each of them is by itself.
 
@@ -167,6 +165,7 @@ def expected_entropy(samples):
     return _entropy(samples).mean(dim=0).to(dtype)
 
 
+@declared(samples=REAL_TENSOR)
 def mutual_information(samples):
     r"""How much of the entropy comes from the samples' disagreement, in nats.
 
@@ -198,6 +197,7 @@ def mutual_information(samples):
     return information.clamp(min=0).to(dtype)  # not below zero by rounding
 
 
+@declared(keep_prob=PROBABILITY, length_scale=POSITIVE, n_train=COUNT, tau=POSITIVE)
 def gal_weight_decay(keep_prob, length_scale, n_train, tau):
     r"""Weight decay that belongs to a prior length-scale and an observation noise.
 
@@ -222,13 +222,6 @@ def gal_weight_decay(keep_prob, length_scale, n_train, tau):
     -------
     float
 
-    Raises
-    ------
-    TypeError
-        If an argument is not a number.
-    ValueError
-        If one is outside its range.
-
     References
     ----------
     Gal and Ghahramani (2016), *Dropout as a Bayesian approximation*, ICML, sections 3 and 4.
@@ -238,14 +231,10 @@ def gal_weight_decay(keep_prob, length_scale, n_train, tau):
     >>> gal_weight_decay(keep_prob=0.5, length_scale=2.0, n_train=100, tau=1.0)
     0.01
     """
-    keep_prob = check_keep_prob(keep_prob)
-    length_scale = check_positive(length_scale, "length_scale")
-    n_train = check_count(n_train, "n_train")
-    return length_scale**2 * keep_prob / (2 * n_train * check_positive(tau, "tau"))
+    return length_scale**2 * keep_prob / (2 * n_train * tau)
 
 
-def _checked(samples, targets):
-    samples, targets = torch.as_tensor(samples), torch.as_tensor(targets)
+def _check(samples, targets):
     if samples.dim() < 2 or samples.numel() == 0 or samples.shape[1:] != targets.shape:
         raise ValueError(
             "samples and targets must have shapes (n_samples, n, ...) and (n, ...), none empty, "
@@ -257,12 +246,10 @@ def _checked(samples, targets):
             raise ValueError(
                 f"{name} must be finite, got NaN or infinity in {bad} of {values.numel()} values"
             )
-    return samples, targets
 
 
 def _probabilities(samples):
     """Check class probabilities; return them in double precision, and the dtype to answer in."""
-    samples = torch.as_tensor(samples)
     if samples.dim() < 2 or samples.numel() == 0:
         raise ValueError(
             "samples must have shape (n_samples, ..., classes), none empty, "

@@ -17,7 +17,7 @@ SOURCES = [*ROOT.glob("*.py")] + [
 ]
 NOTEBOOKS = [*ROOT.glob("book/**/*.ipynb"), *ROOT.glob("exercises/*.ipynb")]
 # Modules with an `open` of their own, which reads and writes bytes.
-BINARY = {"tarfile", "wave", "Image", "zipfile"}
+BINARY = {"gzip", "tarfile", "wave", "Image", "zipfile"}
 
 
 def without_encoding(source):

@@ -43,7 +43,9 @@ def book(tmp_path):
     root.mkdir()
     settings = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     extensions = settings["sphinx"]["local_extensions"]
-    settings["sphinx"]["local_extensions"] = dict.fromkeys(extensions, str(ROOT / "tools"))
+    settings["sphinx"]["local_extensions"] = {
+        name: str(ROOT / folder) for name, folder in extensions.items()
+    }
     (root / "_config.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     (root / "_toc.yml").write_text("format: jb-book\nroot: book/page\n", encoding="utf-8")
     for name in ("_static", "_templates"):

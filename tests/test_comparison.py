@@ -4,7 +4,20 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lib.comparison import paired_difference
+from lib.comparison import mean_interval, paired_difference
+
+
+def test_the_interval_is_students_along_the_last_axis():
+    mean, low, high = mean_interval([[1, 2, 3, 4, 5], [0, 0, 0, 0, 0]])
+    half = 2.776445 * np.sqrt(2.5 / 5)  # t for 4 degrees of freedom
+    assert mean.tolist() == [3, 0]
+    assert low == pytest.approx([3 - half, 0])
+    assert high == pytest.approx([3 + half, 0])
+
+
+@pytest.mark.parametrize("values", [[1.0], [1.0, np.nan], [1.0, np.inf]])
+def test_one_seed_or_a_number_that_is_none_has_no_interval(values):
+    assert np.isnan(mean_interval(values)[1:]).all()
 
 
 def test_the_interval_is_students_for_the_mean_of_the_differences():
@@ -31,7 +44,7 @@ def test_exchanging_the_two_turns_the_signs():
 
 @pytest.mark.parametrize(
     ("ours", "baseline"),
-    [([1.0, 2.0], [1.0, 2.0, 3.0]), ([1.0], [2.0]), (1.0, 2.0), ([[1.0, 2.0]], [[1.0, 2.0]])],
+    [([1.0, 2.0], [1.0, 2.0, 3.0]), ([1.0], [2.0])],
 )
 def test_results_that_do_not_pair_are_refused(ours, baseline):
     with pytest.raises(ValueError, match="ours and baseline must hold one result for each"):

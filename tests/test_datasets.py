@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn import datasets
 
 from lib.datasets import autoencoding, load_digits
-from lib.training import stack_splits
+from lib.side_by_side import stack_splits
 
 ALL = 1797
 seeds = st.integers(0, 1000)
@@ -128,37 +128,16 @@ def test_loading_leaves_the_global_generators_alone():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"n_train": 0}, "n_train must be from 10 to 1787, got 0"),
-        ({"n_train": 9}, "n_train must be from 10 to 1787, got 9"),
-        ({"n_train": -300}, "n_train must be from 10 to 1787, got -300"),
-        ({"n_train": 1798}, "n_train must be from 10 to 1787, got 1798"),
-        ({"n_test": 0}, "n_test must be from 10 to 1787, got 0"),
-        ({"n_test": 5000}, "n_test must be from 10 to 1787, got 5000"),
-        ({"n_val": -1}, "n_val must be from 0 to 1777, got -1"),
         ({"n_val": 9}, "n_val must be 0 or at least 10, got 9"),
-        ({"n_val": 1778}, "n_val must be from 0 to 1777, got 1778"),
-        (
-            {"n_train": 1500},
-            r"n_train \+ n_val \+ n_test must be at most 1797, got 1500 \+ 0 \+ 497 = 1997",
-        ),
         (
             {"n_train": 1000, "n_val": 301},
             r"n_train \+ n_val \+ n_test must be at most 1797, got 1000 \+ 301 \+ 497 = 1798",
         ),
-        ({"seed": -1}, "seed must be at least 0, got -1"),
-        ({"test_seed": -1}, "test_seed must be at least 0, got -1"),
     ],
 )
-def test_a_size_that_cannot_be_is_a_value_error_with_name_value_and_range(wrong, message):
+def test_sizes_that_do_not_fit_together_are_an_error(wrong, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         load_digits(**wrong)
-
-
-@pytest.mark.parametrize("name", ["n_train", "n_val", "n_test", "seed"])
-@pytest.mark.parametrize("value", [300.0, "300", None])
-def test_a_size_that_is_no_whole_number_is_a_type_error(name, value):
-    with pytest.raises(TypeError, match=f"{name} must be a whole number .*, got {value!r} of type"):
-        load_digits(**{name: value})
 
 
 @pytest.mark.parametrize("n_val", [0, 20])

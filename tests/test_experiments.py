@@ -1,40 +1,29 @@
 """What holds for the runner of experiments: nothing finished is lost, nothing is counted twice."""
 
-import errno
+import csv
 import os
 import platform
+import resource
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+import toy_experiment
 from distributed import Client, LocalCluster
 from matplotlib.image import imread
-from toy_experiment import fatal_trial, toy
+from toy_experiment import fatal_trial, small, toy
 
-from lib.experiments import (
-    EXPERIMENTS,
-    Experiment,
-    ResultsTable,
-    compare,
-    cost,
-    intervals,
-    mean_interval,
-    read_results,
-    run,
-    run_trial,
-    runner,
-    select,
-)
+from lib.experiments import EXPERIMENTS, Experiment, ResultsTable, run, run_trial, runner
 from lib.experiments.__main__ import main
 
-TESTS = Path(__file__).parent
+TOY = Path(toy_experiment.__file__)
 
 
 @pytest.fixture
@@ -59,14 +48,6 @@ def wait_for(condition):
         time.sleep(0.02)
 
 
-def is_running(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 # --- trials -----------------------------------------------------------------------------------
 
 
@@ -89,7 +70,7 @@ def test_a_trial_runs_on_one_thread_and_puts_the_number_of_threads_back():
         seen.append(torch.get_num_threads())
         return {"value": 0.0}
 
-    experiment = Experiment("threads", "", "", [{"slope": 1}], ("value",), trial)
+    experiment = small("threads", trial)
     torch.set_num_threads(2)
     try:
         run_trial(experiment, experiment.trials()[0])
@@ -102,6 +83,7 @@ def test_a_trial_runs_on_one_thread_and_puts_the_number_of_threads_back():
 def test_a_row_says_how_it_was_made():
     row, _ = run_trial(toy(), toy().trials()[0])
     assert float(row["seconds"]) >= 0
+    assert row["code"] == toy().code
     assert f"torch-{torch.__version__}" in row["versions"]
     assert f"python-{platform.python_version()} " in row["versions"]
     assert "cores" in row["processor"]
@@ -110,20 +92,18 @@ def test_a_row_says_how_it_was_made():
 
 
 def test_a_trial_that_measures_something_else_is_an_error():
-    experiment = Experiment("x", "", "", [{"a": 1}], ("error",), lambda seed, a: {"loss": 1.0})
-    with pytest.raises(ValueError, match=r"must measure \['error'\], got \['loss'\]"):
+    experiment = small("x", lambda seed, slope: {"loss": 1.0})
+    with pytest.raises(ValueError, match=r"must measure \['value'\], got \['loss'\]"):
         run_trial(experiment, experiment.trials()[0])
 
 
 def test_configurations_with_different_settings_are_an_error():
     with pytest.raises(ValueError, match="must all have the settings"):
-        Experiment("x", "", "", [{"a": 1}, {"b": 1}], (), None)
+        Experiment("x", "", "", [{"a": 1}, {"b": 1}], ("value",), print)
 
 
 def test_trials_come_seed_by_seed():
     assert [trial.seed for trial in toy().trials(3)] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
-    with pytest.raises(ValueError, match="n_seeds must be at least 1, got 0"):
-        toy().trials(0)
 
 
 # --- running ----------------------------------------------------------------------------------
@@ -167,7 +147,7 @@ def test_a_trial_that_fails_is_reported_and_the_others_are_stored(tmp_path):
     failed = run(experiment, folder=tmp_path, n_jobs=2)
     assert sorted(trial.configuration[0][1] for trial in failed) == [1, 2, 3]
     assert set(failed.values()) == {"ValueError: a trial that fails"}
-    assert [row["seed"] for row in ResultsTable(experiment, tmp_path).rows()] == ["0", "0", "0"]
+    assert [row["seed"] for row in ResultsTable(experiment, tmp_path).rows()] == [0, 0, 0]
 
 
 @pytest.mark.slow
@@ -176,17 +156,14 @@ def test_killed_in_the_middle_it_keeps_what_was_finished_and_goes_on(tmp_path):
     marks.mkdir()
     experiment = toy(marks=str(marks))
     table = ResultsTable(experiment, tmp_path)
-    command = [sys.executable, str(TESTS / "toy_experiment.py"), str(tmp_path), str(marks)]
-    process = subprocess.Popen(command, start_new_session=True, env=os.environ)
+    process = subprocess.Popen([sys.executable, TOY, tmp_path, marks], stdout=subprocess.PIPE)
     try:
         wait_for(lambda: len(table.rows()) == 3 and len(list(marks.iterdir())) == 5)
     finally:
-        os.kill(process.pid, signal.SIGKILL)  # the runner alone: its workers are orphans
-        process.wait()
-    workers = {int(mark.name.split("-")[2]) for mark in marks.iterdir()}
-    wait_for(lambda: not any(map(is_running, workers)))  # nothing computes on for nobody
+        process.kill()  # the runner alone
+        process.communicate(timeout=600)  # its workers, which have its output too, end with it
     finished = table.rows()
-    assert [row["seed"] for row in finished] == ["0"] * 3
+    assert [row["seed"] for row in finished] == [0] * 3
     (marks / "go").touch()
     run(experiment, folder=tmp_path, n_jobs=2)
     assert table.rows()[:3] == finished
@@ -194,12 +171,20 @@ def test_killed_in_the_middle_it_keeps_what_was_finished_and_goes_on(tmp_path):
 
 
 @pytest.mark.slow
+def test_killed_at_start_up_it_leaves_no_worker_behind(tmp_path):
+    """It is killed when it sends the first trial; its workers have just been started."""
+    process = subprocess.run(
+        [sys.executable, TOY, tmp_path, "none"], capture_output=True, timeout=600
+    )
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_an_error_that_says_so_and_costs_nothing_finished(tmp_path):
-    settings = [{"folder": str(tmp_path)}]
-    dies = Experiment("dies", "", "", settings, ("value",), fatal_trial, n_seeds=2)
+    dies = small("dies", fatal_trial, n_seeds=2, folder=str(tmp_path))
     with pytest.raises(RuntimeError, match="a worker process of dies was killed"):
         run(dies, folder=tmp_path, n_jobs=2)
-    assert [row["seed"] for row in ResultsTable(dies, tmp_path).rows()] == ["0"]
+    assert [row["seed"] for row in ResultsTable(dies, tmp_path).rows()] == [0]
 
 
 def test_two_runs_at_once_don_t_add_to_one_table(tmp_path):
@@ -213,159 +198,87 @@ def test_two_runs_at_once_don_t_add_to_one_table(tmp_path):
 # --- the table --------------------------------------------------------------------------------
 
 
-class FullDisk:
-    """A file on a disk that takes a few bytes, and no more."""
-
-    def __init__(self, file, room):
-        self.file, self.room = file, room
-
-    def write(self, text):
-        self.file.write(text[: self.room])
-        self.room -= len(text)
-        if self.room < 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def __getattr__(self, name):
-        return getattr(self.file, name)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.file.close()
-
-
 @pytest.fixture
-def full_disk(monkeypatch):
-    def fill(room):
-        path_open = Path.open
-
-        def open_(self, mode="r", *args, **kwargs):
-            file = path_open(self, mode, *args, **kwargs)
-            return FullDisk(file, room) if "w" in mode else file
-
-        monkeypatch.setattr(Path, "open", open_)
-
-    return fill
+def table(tmp_path):
+    """A table with the rows of one seed."""
+    run(toy(), folder=tmp_path, n_jobs=1, n_seeds=1)
+    return ResultsTable(toy(), tmp_path)
 
 
-@pytest.mark.parametrize("room", [0, 30, 200])
-def test_a_full_disk_leaves_the_table_as_it_was_and_tells_the_row(tmp_path, full_disk, room):
-    experiment = toy()
-    run(experiment, folder=tmp_path, n_jobs=1, n_seeds=1)
-    table = ResultsTable(experiment, tmp_path)
+@contextmanager
+def room_for(path, n_bytes):
+    """A file that takes so many bytes, and no more, as on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + n_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("room", [0, 30])
+def test_a_full_disk_leaves_the_table_as_it_was_and_tells_the_row(table, room):
     before = table.path.read_bytes()
-    full_disk(room)
-    with pytest.raises(OSError, match="No space left on device") as error:
-        run(experiment, folder=tmp_path, n_jobs=1)
-    assert error.value.errno == errno.ENOSPC
-    assert "The row: 1,1," in str(error.value)
+    row, _ = run_trial(toy(), toy().trials()[3])
+    with room_for(table.path, room), pytest.raises(OSError, match="File too large") as error:
+        table.append(row)
     assert table.path.read_bytes() == before
-    assert not table.draft.exists()
+    told = next(csv.reader([str(error.value).partition("The row: ")[2]]))
+    assert told == [str(row[name]) for name in table.columns]  # ready to be pasted
 
 
-def test_a_draft_that_a_killed_process_left_is_cleared_away(tmp_path):
-    table = ResultsTable(toy(), tmp_path)
-    table.draft.write_text("slope,se", encoding="utf-8")
+def test_wherever_a_row_was_torn_the_others_are_read_and_it_is_added_anew(table):
+    rows, whole = table.rows(), table.path.read_bytes()
+    start = whole.rindex(b"\n", 0, -1) + 1
+    for end in (*range(start, len(whole)), 3, 0):  # in the last row, in the header, all
+        table.path.write_bytes(whole[:end])
+        kept = 2 if end >= start else 0
+        assert table.rows() == rows[:kept]
+        for row in rows[kept:]:
+            table.append(row)
+        assert table.rows() == rows
+
+
+def test_a_row_is_added_to_the_file_which_may_be_linked(table, tmp_path):
+    target = table.path.rename(tmp_path / "elsewhere.csv")
+    table.path.symlink_to(target)
+    before, inode = target.read_bytes(), target.stat().st_ino
     run(toy(), folder=tmp_path, n_jobs=1)
-    assert not table.draft.exists()
+    assert table.path.is_symlink()
+    assert target.stat().st_ino == inode
+    assert target.read_bytes().startswith(before)
     assert keys(table) == all_keys(toy())
 
 
-def test_a_row_is_never_added_twice(tmp_path):
-    table = ResultsTable(toy(), tmp_path)
-    row, _ = run_trial(toy(), toy().trials()[0])
-    table.append(row)
+def test_a_row_is_never_added_twice(table):
     with pytest.raises(ValueError, match="has a row of"):
-        table.append(row)
-    assert len(table.rows()) == 1
+        table.append(table.rows()[0])
+
+
+def test_trials_are_known_by_their_numbers_however_these_are_written(table, tmp_path):
+    header, *lines = table.path.read_text(encoding="utf-8").splitlines()
+    spreadsheet = [line.replace(",0,", ",0.0,", 1) for line in lines]
+    table.path.write_text("\r\n".join([header, *spreadsheet, ""]), encoding="utf-8-sig")
+    assert len(table.missing()) == 3
+    run(toy(), folder=tmp_path, n_jobs=1)
+    assert keys(table) == all_keys(toy())
 
 
 def test_a_table_of_other_columns_is_an_error_and_is_left_alone(tmp_path):
-    table = ResultsTable(toy(), tmp_path)
-    table.path.write_text("slope,seed\n1,0\n", encoding="utf-8")
+    path = ResultsTable(toy(), tmp_path).path
+    path.write_text("slope,seed,seconds\n1,0,1\n", encoding="utf-8")
     with pytest.raises(ValueError, match="move it away"):
         run(toy(), folder=tmp_path, n_jobs=1)
-    assert table.path.read_text(encoding="utf-8") == "slope,seed\n1,0\n"
-
-
-def test_a_row_that_was_cut_by_hand_is_an_error(tmp_path):
-    run(toy(), folder=tmp_path, n_jobs=1)
-    table = ResultsTable(toy(), tmp_path)
-    table.path.write_bytes(table.path.read_bytes()[:-60])
-    with pytest.raises(ValueError, match="row 7, must have"):
-        table.rows()
+    assert path.read_text(encoding="utf-8") == "slope,seed,seconds\n1,0,1\n"
 
 
 def test_a_picture_is_stored_beside_the_table(tmp_path):
     grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
-
-    def trial(seed, *, slope):
-        return {"value": 1.0, "picture": grey}
-
-    experiment = Experiment("drawn", "", "", [{"slope": 1}], ("value",), trial, n_seeds=1)
+    experiment = small("drawn", lambda seed, slope: {"value": 1.0, "picture": grey})
     run(experiment, folder=tmp_path, n_jobs=1)
     table = ResultsTable(experiment, tmp_path)
     picture = imread(table.picture_path(table.rows()[0]))
     np.testing.assert_array_equal((255 * picture).round(), grey)
-
-
-# --- summaries --------------------------------------------------------------------------------
-
-
-def test_results_are_read_with_their_types_and_in_the_order_of_the_configurations(tmp_path):
-    run(toy(), folder=tmp_path, n_jobs=1)
-    frame = read_results(toy(), tmp_path)
-    assert frame["slope"].tolist() == [1, 1, 2, 2, 3, 3]
-    assert frame["seed"].tolist() == [0, 1] * 3
-    assert frame["value"].dtype == float
-    assert len(select(frame, slope=2, seed=1)) == 1
-
-
-def test_rows_of_former_configurations_are_kept_but_not_shown(tmp_path):
-    run(toy(fails=True), folder=tmp_path, n_jobs=1, n_seeds=1)
-    run(toy(fails=False), folder=tmp_path, n_jobs=1)
-    assert len(ResultsTable(toy(fails=False), tmp_path).rows()) == 3 + 6
-    assert read_results(toy(fails=False), tmp_path)["fails"].tolist() == [False] * 6
-
-
-def test_a_comparison_is_paired_by_the_seeds_that_both_have(tmp_path):
-    run(toy(), folder=tmp_path, n_jobs=1, n_seeds=3)
-    frame = read_results(toy(), tmp_path)
-    frame = frame.drop(select(frame, slope=1, seed=1).index)
-    found = compare(frame, "value", {"slope": 2}, {"slope": 1})
-    values = [
-        select(frame, slope=2, seed=s).value.item() - select(frame, slope=1, seed=s).value.item()
-        for s in (0, 2)
-    ]
-    assert found.n_seeds == 2
-    assert found.mean == pytest.approx(np.mean(values))
-    with pytest.raises(ValueError, match="one row a seed"):
-        compare(frame, "value", {}, {"slope": 1})
-
-
-def test_the_interval_is_student_s():
-    mean, low, high = mean_interval([1, 2, 3, 4, 5])
-    assert mean == 3
-    assert high - mean == pytest.approx(mean - low)
-    assert high - mean == pytest.approx(2.776445 * np.sqrt(2.5 / 5))  # t for 4 degrees of freedom
-    assert all(np.isnan(mean_interval([1.0])[1:]))
-
-
-def test_a_table_of_intervals_has_a_row_for_each_setting_in_the_readers_unit():
-    frame = pd.DataFrame(
-        {
-            **{"net": list("aabb"), "masks": ["off", "on"] * 2, "seed": [0, 0, 0, 0]},
-            **{"error": [0.1, 0.2, 0.3, 0.4], "seconds": [30.0, 30.0, 60.0, 120.0]},
-        }
-    )
-    table = intervals(frame, ["net", "masks"], "error", scale=100, digits=1)
-    assert table["mean"].tolist() == ["10.0", "20.0", "30.0", "40.0"]
-    assert table["seeds"].tolist() == ["1"] * 4
-    assert table.index.names == ["net", "masks"]
-    with pytest.raises(ValueError, match="by must tell the rows of a seed apart, got 'net'"):
-        intervals(frame, "net", "error")
-    assert cost(frame) == "4 trials, 4 minutes of one core"
 
 
 # --- the command line -------------------------------------------------------------------------
@@ -382,6 +295,30 @@ def test_the_command_line_lists_runs_and_tells(tmp_path, capsys, one_experiment)
     assert main([*options, "list"]) == 0
     listed = capsys.readouterr().out
     assert "A line" in listed
+    assert all(name in listed for name in EXPERIMENTS)
+
+
+def test_the_command_line_tells_rows_of_other_code_and_of_other_configurations(
+    tmp_path, capsys, one_experiment
+):
+    table = ResultsTable(toy(), tmp_path)
+    row, _ = run_trial(toy(), toy().trials()[0])
+    for seed, change in enumerate(({}, {"code": "unknown"}, {"code": "0" * 12}, {"slope": 4})):
+        table.append(row | {"seed": seed} | change)
+    assert main(["--results", str(tmp_path), "status", "toy"]) == 0
+    assert capsys.readouterr().out.splitlines()[:4] == [
+        "2 of 6 trials are done",
+        "1 rows do not say which code made them",
+        "1 rows were made by other code",
+        "1 rows are of other configurations",
+    ]
+
+
+def test_a_damaged_table_does_not_end_the_list(tmp_path, capsys):
+    (tmp_path / "mnist-depth.csv").write_bytes(b"\xff\n")
+    assert main(["--results", str(tmp_path), "list"]) == 1
+    listed = capsys.readouterr().out
+    assert "mnist-depth.csv, row 1: must be text in UTF-8" in listed
     assert all(name in listed for name in EXPERIMENTS)
 
 
@@ -418,37 +355,38 @@ def test_a_scheduler_that_is_not_there_is_an_error(tmp_path, capsys, one_experim
 
 
 @pytest.fixture
-def cluster():
-    """A scheduler in this process, and two workers of one thread each in processes of their own."""
-    path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-    with LocalCluster(n_workers=0, dashboard_address=":0") as local:
-        address = local.scheduler_address
-        command = [sys.executable, "-m", "distributed.cli.dask_worker", address]
+def cluster(monkeypatch):
+    """A scheduler in this process, and workers of one thread each in processes of their own."""
+    monkeypatch.setattr(runner, "SECONDS_TO_ANSWER", 600)
+    workers = []
+
+    def start(n_workers, path=TOY.parent):
+        path = os.pathsep.join([str(path), os.environ.get("PYTHONPATH", "")])
+        command = [sys.executable, "-m", "distributed.cli.dask_worker", local.scheduler_address]
         options = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1"]
-        workers = [
-            subprocess.Popen(
+        for _ in range(n_workers):
+            worker = subprocess.Popen(
                 [*command, *options],
                 env=os.environ | {"PYTHONPATH": path},
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                start_new_session=True,
             )
-            for _ in range(2)
-        ]
-        with Client(address, timeout=600, set_as_default=False) as client:
-            client.wait_for_workers(2, timeout=600)
-        yield address, workers
+            workers.append(worker)
+        with Client(local.scheduler_address, timeout=600, set_as_default=False) as client:
+            client.wait_for_workers(n_workers, timeout=600)
+        return workers
+
+    with LocalCluster(n_workers=0, dashboard_address=":0") as local:
+        local.start = start
+        yield local
         for process in workers:
             process.kill()
             process.wait()
 
 
 @pytest.mark.slow
-def test_on_a_cluster_that_loses_a_worker_every_trial_is_stored_once(
-    tmp_path, cluster, monkeypatch
-):
-    monkeypatch.setattr(runner, "SECONDS_TO_ANSWER", 600)
-    address, workers = cluster
+def test_on_a_cluster_that_loses_a_worker_every_trial_is_stored_once(tmp_path, cluster):
+    workers = cluster.start(2)
     marks = tmp_path / "marks"
     marks.mkdir()
     experiment = toy(marks=str(marks))
@@ -461,11 +399,49 @@ def test_on_a_cluster_that_loses_a_worker_every_trial_is_stored_once(
 
     with ThreadPoolExecutor(1) as pool:
         losing = pool.submit(lose_a_worker)
-        assert run(experiment, folder=tmp_path, dask=address) == {}
+        assert run(experiment, folder=tmp_path, dask=cluster.scheduler_address) == {}
         losing.result()
     assert keys(ResultsTable(experiment, tmp_path)) == all_keys(experiment)
     assert len(list(marks.glob("*-*"))) > 6  # the trial that was lost ran again
-    local = tmp_path / "local"
-    run(toy(), folder=local, n_jobs=1)
-    on_cluster, here = read_results(experiment, tmp_path), read_results(toy(), local)
-    assert on_cluster["value"].tolist() == here["value"].tolist()
+    rows, _ = zip(*(run_trial(toy(), trial) for trial in toy().trials()), strict=True)
+    values = {tuple(map(float, (row["slope"], row["seed"], row["value"]))) for row in rows}
+    on_cluster = ResultsTable(experiment, tmp_path).rows()
+    assert {(row["slope"], row["seed"], row["value"]) for row in on_cluster} == values
+
+
+@pytest.mark.slow
+def test_a_cluster_that_loses_its_scheduler_is_an_error_in_a_line(tmp_path, cluster):
+    cluster.start(1)
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    experiment = toy(marks=str(marks))
+    table = ResultsTable(experiment, tmp_path)
+
+    def lose_the_scheduler():
+        wait_for(lambda: len(table.rows()) == 3 and len(list(marks.iterdir())) == 4)
+        cluster.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        losing = pool.submit(lose_the_scheduler)
+        with pytest.raises(RuntimeError, match="lost its scheduler.*what was finished is stored"):
+            run(experiment, folder=tmp_path, dask=cluster.scheduler_address)
+        losing.result()
+    assert [row["seed"] for row in table.rows()] == [0] * 3
+
+
+@pytest.mark.slow
+def test_a_cluster_to_which_no_worker_comes_is_an_error(tmp_path, cluster, monkeypatch):
+    monkeypatch.setattr(runner, "SECONDS_TO_COME", 0.1)
+    with pytest.raises(RuntimeError, match="no worker came to tcp.* in 0.1 seconds: start them"):
+        run(toy(), folder=tmp_path, dask=cluster.scheduler_address)
+
+
+@pytest.mark.slow
+def test_a_cluster_without_the_trials_code_is_an_error(tmp_path, cluster):
+    cluster.start(1, path="")
+    with pytest.raises(RuntimeError, match="a worker at tcp.* must have this library, got: No mod"):
+        run(toy(), folder=tmp_path, dask=cluster.scheduler_address)
+    elsewhere = small("elsewhere", lambda seed, slope: {})
+    elsewhere.trial.__module__ = "nowhere"
+    with pytest.raises(RuntimeError, match="the scheduler at tcp.* must have this library"):
+        run(elsewhere, folder=tmp_path, dask=cluster.scheduler_address)

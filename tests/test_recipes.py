@@ -1,33 +1,15 @@
-"""What holds for the networks of the experiments, and for what is read off their training."""
+"""What holds for what the experiments share, and for what is read off their training."""
 
 import pytest
 import torch
-from torch import nn
 
 from lib.experiments.recipes import (
     TrainedInBfloat16,
     after_last_epoch,
     at_best_epoch,
-    multilayer_perceptron,
 )
-from lib.layers import Dropout, GaussianDropout
+from lib.networks import multilayer_perceptron
 from lib.training import History, seed_everything
-
-
-def test_a_network_has_its_masks_on_the_inputs_and_behind_each_hidden_layer():
-    net = multilayer_perceptron([7, 5, 4, 3], keep_input=0.8, keep_hidden=0.5)
-    kinds = [type(layer) for layer in net]
-    hidden = [nn.Linear, nn.ReLU, Dropout]
-    assert kinds == [Dropout, *hidden, *hidden, nn.Linear]
-    keep_probs = [layer.keep_prob for layer in net if isinstance(layer, Dropout)]
-    assert keep_probs == [0.8, 0.5, 0.5]
-    assert net(torch.ones(2, 7)).shape == (2, 3)
-
-
-def test_without_masks_it_has_no_layer_for_them_and_another_mask_takes_their_place():
-    assert len(multilayer_perceptron([7, 5, 3])) == 3
-    net = multilayer_perceptron([7, 5, 3], keep_hidden=0.5, mask=GaussianDropout)
-    assert isinstance(net[2], GaussianDropout)
 
 
 def test_bfloat16_is_for_training_only_and_leaves_weights_and_gradients_in_float32():

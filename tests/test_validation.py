@@ -1,161 +1,202 @@
-"""What holds for the checks of arguments: they pass what is right, and name what is wrong."""
+"""What holds for declared arguments: what is right passes, and what is wrong is named."""
 
+import inspect
 import re
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from chance import NOT_A_NUMBER, NOT_IN_RANGE, few_examples
+import torch
+from chance import few_examples
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.validation import (
-    check_choice,
-    check_count,
-    check_finite,
-    check_generator,
-    check_keep_prob,
-    check_positive,
-    check_unit_interval,
+    COUNT,
+    FINITE,
+    GENERATOR,
+    NOT_NEGATIVE,
+    PATH,
+    POSITIVE,
+    PROBABILITY,
+    SHAPE,
+    SHARE,
+    Flag,
+    Function,
+    Many,
+    Numbers,
+    OneOf,
+    Optional,
+    Pair,
+    Real,
+    Text,
+    Whole,
+    declared,
 )
 
-
-@few_examples
-@given(keep_prob=st.floats(min_value=0, max_value=1, exclude_min=True))
-def test_every_keep_prob_above_zero_and_up_to_one_passes_unchanged(keep_prob):
-    assert check_keep_prob(keep_prob) == keep_prob
-
-
-@pytest.mark.parametrize("keep_prob", [1, 0.5, np.float32(0.5), np.float64(0.5), Fraction(1, 2)])
-def test_a_keep_prob_of_any_kind_of_real_number_comes_back_as_a_float(keep_prob):
-    assert type(check_keep_prob(keep_prob)) is float
+KINDS = [
+    *(PROBABILITY, SHARE, POSITIVE, NOT_NEGATIVE, FINITE, Real(0, 1, "()"), Real(-1, ends="[]")),
+    *(COUNT, Whole(0, 3), OneOf("red", "blue"), OneOf(1, 2), Flag(), GENERATOR, Function(), SHAPE),
+    *(Numbers(), Numbers(POSITIVE, ndim=2), Numbers(SHARE, empty=False), Numbers(ndim=0)),
+    *(Numbers(SHARE, nan=True), Text(), Text(1), Text(40), PATH),
+    *(Optional(COUNT), Optional(PROBABILITY), Pair(COUNT), Many(COUNT), Many(FINITE, at_least=2)),
+]
+CASES = [(kind, value) for kind in KINDS for value in kind.bad]
 
 
-@pytest.mark.parametrize("keep_prob", NOT_IN_RANGE)
-def test_a_keep_prob_out_of_range_is_a_value_error(keep_prob):
-    with pytest.raises(ValueError, match=re.escape(f"rate must lie in (0, 1], got {keep_prob!r}")):
-        check_keep_prob(keep_prob, name="rate")
-
-
-@pytest.mark.parametrize("keep_prob", [*NOT_A_NUMBER, np.array(0.5), np.True_])
-def test_a_keep_prob_of_another_type_is_a_type_error(keep_prob):
-    message = f"rate must be a real number in (0, 1], got {keep_prob!r} of type "
-    with pytest.raises(TypeError, match=re.escape(message)):
-        check_keep_prob(keep_prob, name="rate")
-
-
-@pytest.mark.parametrize("value", [1, 7, np.int64(3), np.uint8(3)])
-def test_a_whole_number_in_range_comes_back_as_an_int(value):
-    checked = check_count(value, "n", at_least=1, at_most=7)
-    assert type(checked) is int
-    assert checked == value
-
-
-@pytest.mark.parametrize("value", [0, 8, -1, 10**30])
-def test_a_whole_number_out_of_range_is_a_value_error(value):
-    with pytest.raises(ValueError, match=f"n must be from 1 to 7, got {value}"):
-        check_count(value, "n", at_least=1, at_most=7)
-
-
-def test_a_range_without_end_says_where_it_begins():
-    assert check_count(10**30, "n") == 10**30
-    with pytest.raises(ValueError, match="n must be at least 1, got 0"):
-        check_count(0, "n")
-
-
-@pytest.mark.parametrize("value", [1.0, "1", None, True, float("nan"), np.float64(2), np.True_])
-def test_no_whole_number_is_a_type_error(value):
-    message = f"n must be a whole number at least 1, got {value!r} of type "
-    with pytest.raises(TypeError, match=re.escape(message)):
-        check_count(value, "n")
-
-
-@few_examples
-@given(value=st.floats(min_value=0, exclude_min=True, allow_infinity=False))
-def test_every_positive_finite_number_passes_unchanged(value):
-    assert check_positive(value, "step") == value
-
-
-@pytest.mark.parametrize("value", [0, -1.0, float("inf"), float("nan")])
-def test_a_number_that_is_not_positive_and_finite_is_a_value_error(value):
-    with pytest.raises(ValueError, match=f"step must be positive and finite, got {value!r}"):
-        check_positive(value, "step")
-
-
-@pytest.mark.parametrize("value", ["1", None, True, 1j])
-def test_a_positive_number_of_another_type_is_a_type_error(value):
-    message = f"step must be a positive number, got {value!r} of type "
-    with pytest.raises(TypeError, match=re.escape(message)):
-        check_positive(value, "step")
-
-
-@few_examples
-@given(value=st.floats(min_value=0, max_value=1, exclude_min=True, exclude_max=True))
-def test_every_number_strictly_between_zero_and_one_passes_unchanged(value):
-    assert check_unit_interval(value, "share") == value
-
-
-@pytest.mark.parametrize("value", [np.float32(0.5), np.float64(0.5), Fraction(1, 2)])
-def test_a_share_of_any_kind_of_real_number_comes_back_as_a_float(value):
-    assert type(check_unit_interval(value, "share")) is float
-
-
-@pytest.mark.parametrize("value", [*NOT_IN_RANGE, 1, 1.0, 95])
-def test_a_number_that_is_not_strictly_between_zero_and_one_is_a_value_error(value):
-    with pytest.raises(ValueError, match=re.escape(f"share must lie in (0, 1), got {value!r}")):
-        check_unit_interval(value, "share")
-
-
-@pytest.mark.parametrize("value", [*NOT_A_NUMBER, np.array(0.5), np.True_])
-def test_a_share_of_another_type_is_a_type_error(value):
-    message = f"share must be a number in (0, 1), got {value!r} of type {type(value).__name__}"
-    with pytest.raises(TypeError, match=re.escape(message)):
-        check_unit_interval(value, "share")
-
-
-def test_a_choice_passes_and_anything_else_is_a_value_error_with_the_choices():
-    assert check_choice("red", "colour", ("red", "blue")) == "red"
-    for value in ("Red", "", None, 1, ["red"]):
-        message = f"colour must be one of 'red', 'blue', got {value!r}"
-        with pytest.raises(ValueError, match=re.escape(message)):
-            check_choice(value, "colour", ("red", "blue"))
-
-
-@pytest.mark.parametrize("bits", [np.random.PCG64, np.random.Philox])
-def test_a_generator_passes_as_it_is_and_draws_nothing(bits):
-    rng, same = (np.random.Generator(bits(0)) for _ in range(2))
-    assert check_generator(rng) is rng
-    assert rng.random() == same.random()
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.allowed)
+def test_what_is_good_passes(kind):
+    kind.check(kind.good, "x")
 
 
 @pytest.mark.parametrize(
-    "rng",
-    [None, 0, "0", np.random, np.random.RandomState(0), np.random.PCG64(0)],  # noqa: NPY002
+    ("kind", "value"), CASES, ids=lambda x: getattr(x, "allowed", repr(x)[:20])
 )
-def test_no_generator_is_a_type_error_that_says_how_to_make_one(rng):
-    message = (
-        f"rng must be a numpy.random.Generator, such as numpy.random.default_rng(0), got {rng!r}"
-    )
-    with pytest.raises(TypeError, match=re.escape(message)):
-        check_generator(rng)
+def test_what_is_bad_is_an_error_of_one_form(kind, value):
+    with pytest.raises((TypeError, ValueError), match=re.escape(f"x must be {kind.allowed}, got ")):
+        kind.check(value, "x")
 
 
-def test_finite_numbers_come_back_as_an_array_of_floats():
-    got = check_finite([[1, 2], [3, 4]], "mean")
+@pytest.mark.parametrize(
+    ("kind", "value", "message"),
+    [
+        (PROBABILITY, 1.5, "x must be a number in (0, 1], got 1.5"),
+        (PROBABILITY, "0.5", "x must be a number in (0, 1], got '0.5' of type str"),
+        (POSITIVE, 0, "x must be a finite number above 0, got 0"),
+        (NOT_NEGATIVE, float("inf"), "x must be a finite number of at least 0, got inf"),
+        (FINITE, float("nan"), "x must be a finite number, got nan"),
+        (COUNT, 0, "x must be a whole number of at least 1, got 0"),
+        (Whole(1, 20), 21, "x must be a whole number from 1 to 20, got 21"),
+        (Whole(1, 20), True, "x must be a whole number from 1 to 20, got True of type bool"),
+        (OneOf("red", "blue"), "Red", "x must be one of 'red', 'blue', got 'Red'"),
+        (OneOf(1, 2), True, "x must be one of 1, 2, got True"),
+        (Optional(COUNT), 0, "x must be a whole number of at least 1, or None, got 0"),
+        (
+            Pair(COUNT),
+            (2, 0),
+            "x must be a whole number of at least 1, or a pair of them, got (2, 0)",
+        ),
+        (
+            Numbers(POSITIVE),
+            [1, -2],
+            "x must be an array, each entry a finite number above 0, got -2.0",
+        ),
+    ],
+)
+def test_messages(kind, value, message):
+    with pytest.raises((TypeError, ValueError), match=f"^{re.escape(message)}$"):
+        kind.check(value, "x")
+
+
+def test_a_large_value_is_named_by_its_shape():
+    with pytest.raises(TypeError, match=r"got ndarray of shape \(50, 60\) and <U1"):
+        Numbers().check(np.full((50, 60), "a"), "x")
+    with pytest.raises(TypeError, match=r"got Tensor of shape \(50, 60\) and torch.float32"):
+        PROBABILITY.check(torch.ones(50, 60), "x")
+
+
+@few_examples
+@given(value=st.floats(min_value=0, max_value=1, exclude_min=True))
+def test_a_number_in_the_interval_passes_unchanged(value):
+    assert PROBABILITY.check(value, "x") == value
+
+
+@pytest.mark.parametrize("value", [1, 0.5, np.float32(0.5), np.float64(0.5), Fraction(1, 2)])
+def test_any_kind_of_real_number_comes_back_as_a_float(value):
+    assert type(PROBABILITY.check(value, "x")) is float
+
+
+@pytest.mark.parametrize("value", [1, 7, np.int64(3), np.uint8(3)])
+def test_any_kind_of_whole_number_comes_back_as_an_int(value):
+    assert type(COUNT.check(value, "x")) is int
+
+
+@pytest.mark.parametrize("value", [[1, 2], (1.5,), np.float32(2), torch.ones(2, 3), [[True]], 3])
+def test_numbers_come_back_as_an_array_of_floats(value):
+    got = Numbers().check(value, "x")
     assert got.dtype == float
-    np.testing.assert_array_equal(got, [[1, 2], [3, 4]])
-    assert check_finite([], "mean").shape == (0,)
-    assert check_finite(0, "variance", at_least=0) == 0
+    assert got.shape == np.shape(value)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_number_that_is_not_finite_is_a_value_error(bad):
-    for values in (bad, [1.0, bad]):
-        with pytest.raises(ValueError, match=re.escape(f"mean must be finite, got {bad!r}")):
-            check_finite(values, "mean")
+def test_the_array_that_comes_back_is_not_the_callers_own():
+    given_array = np.ones(3)
+    Numbers().check(given_array, "x")[0] = 5
+    assert given_array[0] == 1
 
 
-@pytest.mark.parametrize("bad", [-1e-9, np.nan, np.inf])
-def test_a_number_below_the_smallest_allowed_is_a_value_error(bad):
-    with pytest.raises(ValueError, match=f"variance must be at least 0 and finite, got {bad}"):
-        check_finite([1.0, bad], "variance", at_least=0)
+def test_a_generator_passes_as_it_is_and_draws_nothing():
+    rng, same = (np.random.default_rng(0) for _ in range(2))
+    assert GENERATOR.check(rng, "rng") is rng
+    assert rng.random() == same.random()
+
+
+# The decorator
+
+
+@declared(keep_prob=PROBABILITY, n=Optional(COUNT))
+def example(x, keep_prob=0.5, *, n=None):
+    """Do something.
+
+    Parameters
+    ----------
+    x : object
+    keep_prob : float
+    n : int, optional
+
+    References
+    ----------
+    Nobody.
+    """
+    return x, keep_prob, n
+
+
+@declared(keep_prob=PROBABILITY)
+class Example:
+    """Be something.
+
+    Raises
+    ------
+    RuntimeError
+        If it rains.
+    """
+
+    def __init__(self, keep_prob=0.5):
+        self.keep_prob = keep_prob
+
+
+def test_the_body_gets_the_converted_values():
+    assert example("x", np.float32(0.5), n=np.int8(3)) == ("x", 0.5, 3)
+    assert type(example("x", np.float32(0.5))[1]) is float
+    assert example("x") == ("x", 0.5, None)
+    assert Example(1).keep_prob == 1.0
+
+
+@pytest.mark.parametrize(
+    "call", [lambda: example(1, 2), lambda: example(1, keep_prob=2), lambda: Example(2)]
+)
+def test_a_bad_value_never_reaches_the_body(call):
+    with pytest.raises(ValueError, match=r"keep_prob must be a number in \(0, 1\], got 2"):
+        call()
+
+
+def test_the_signature_stays():
+    assert str(inspect.signature(example)) == "(x, keep_prob=0.5, *, n=None)"
+    assert str(inspect.signature(Example)) == "(keep_prob=0.5)"
+    with pytest.raises(TypeError, match="missing a required argument: 'x'"):
+        example()
+
+
+def test_the_docstring_says_what_is_refused_before_the_references():
+    doc = inspect.getdoc(example)
+    assert doc.index(
+        "Raises\n------\nTypeError, ValueError\n    If `keep_prob` is not a number"
+    ) < doc.index("References")
+    assert "If `n` is not a whole number of at least 1, or None." in doc
+    doc = inspect.getdoc(Example)
+    assert doc.count("Raises") == 1
+    assert doc.index("keep_prob") < doc.index("RuntimeError")
+
+
+def test_a_declaration_of_no_argument_is_an_error_at_once():
+    with pytest.raises(TypeError, match="has no argument keepprob"):
+        declared(keepprob=PROBABILITY)(lambda keep_prob: None)

@@ -18,13 +18,24 @@ from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvision
 
 # Several kernels run at once: one thread each, and no progress bars in the outputs.
 # The kernel is that of the environment, not another one on the machine.
-ENVIRONMENT = {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
+ENVIRONMENT = {
+    "TQDM_DISABLE": "1",
+    "OMP_NUM_THREADS": "1",
+    "JUPYTER_PREFER_ENV_PATH": "1",
+    "DROPOUT_STRICT_CLAIMS": "1",
+}
 
 # No start-up files, settings or history of the user's own; no log lines between the results.
 CONFIG = """\
 c.IPKernelApp.log_level = "ERROR"
 c.HistoryManager.hist_file = ":memory:"
 """
+
+
+def setup(app):
+    """Register the settings with Sphinx: for the kernels that a build starts."""
+    set_up()
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
 def set_up():

@@ -6,10 +6,19 @@ import numpy as np
 import torch
 from sklearn import datasets
 
-from lib.datasets.splits import Split, check_together, stratified_order
-from lib.validation import check_count
+from lib.datasets.splits import SEED, Split, check_together, stratified_order
+from lib.validation import Optional, Whole, declared
+
+N_IMAGES, N_CLASSES = 1797, 10
 
 
+@declared(
+    n_train=Whole(N_CLASSES, N_IMAGES - N_CLASSES),
+    n_val=Whole(0, N_IMAGES - 2 * N_CLASSES),
+    n_test=Whole(N_CLASSES, N_IMAGES - N_CLASSES),
+    seed=SEED,
+    test_seed=Optional(SEED),
+)
 def load_digits(n_train=1000, n_val=0, n_test=497, seed=0, *, test_seed=None):
     """Scikit-learn's 8x8 handwritten digits, split at random with the classes in proportion.
 
@@ -20,7 +29,7 @@ def load_digits(n_train=1000, n_val=0, n_test=497, seed=0, *, test_seed=None):
     n_train, n_val, n_test : int
         Numbers of examples: at least 10 (one a digit), or 0 for `n_val`; at most 1,797 together.
     seed : int
-        Which split, at least 0. For one seed, training sets of different sizes are nested, and
+        Which split. For one seed, training sets of different sizes are nested, and
         the test set does not depend on `n_train` or `n_val`.
     test_seed : int, optional
         The split whose test set is taken in place of this one's. With one for all seeds, no
@@ -34,10 +43,8 @@ def load_digits(n_train=1000, n_val=0, n_test=497, seed=0, *, test_seed=None):
 
     Raises
     ------
-    TypeError
-        If a number is not whole.
     ValueError
-        If a number is out of its range, or together they ask for more images than there are.
+        If `n_val` has no room for every digit, or the numbers are more than 1,797 together.
 
     References
     ----------
@@ -50,24 +57,18 @@ def load_digits(n_train=1000, n_val=0, n_test=497, seed=0, *, test_seed=None):
     >>> digits.x_train.shape, digits.x_test.shape
     (torch.Size([300, 64]), torch.Size([497, 64]))
     """
+    check_together(N_IMAGES, N_CLASSES, n_train=n_train, n_val=n_val, n_test=n_test)
     pixels, labels = _all_digits()
-    n_classes, n_images = 10, len(labels)
-    check_count(n_train, "n_train", at_least=n_classes, at_most=n_images - n_classes)
-    check_count(n_test, "n_test", at_least=n_classes, at_most=n_images - n_classes)
-    check_count(n_val, "n_val", at_least=0, at_most=n_images - 2 * n_classes)
-    check_together(n_images, n_classes, n_train=n_train, n_val=n_val, n_test=n_test)
-
-    check_count(seed, "seed", at_least=0)
     if test_seed is None:
         order = stratified_order(labels, seed)
     else:
-        order = stratified_order(labels, check_count(test_seed, "test_seed", at_least=0))
-        rng, rest = np.random.default_rng(seed), order[: n_images - n_test]
-        for label in range(n_classes):  # exchange images of one class: the shares stay
+        order = stratified_order(labels, test_seed)
+        rng, rest = np.random.default_rng(seed), order[: N_IMAGES - n_test]
+        for label in range(N_CLASSES):  # exchange images of one class: the shares stay
             places = np.flatnonzero(labels[rest] == label)
             rest[places] = rng.permutation(rest[places])
     parts = []
-    for rows in (order[:n_train], order[n_train : n_train + n_val], order[n_images - n_test :]):
+    for rows in (order[:n_train], order[n_train : n_train + n_val], order[N_IMAGES - n_test :]):
         parts.append(torch.tensor(pixels[rows], dtype=torch.float32) / 16)
         parts.append(torch.tensor(labels[rows]))
     return Split(*parts)

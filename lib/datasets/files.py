@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import io
 import os
+import shutil
 import tarfile
 import tempfile
 import zlib
@@ -17,42 +18,37 @@ import pooch
 from tqdm import tqdm
 
 SECONDS_WITHOUT_ANSWER = 30
+LARGEST = 50_000_000  # bytes: no file has more, as it is or decompressed
 
 
 class CorruptedFileError(OSError):
     """A file does not have the content that it should."""
 
 
-def _read_digests():
-    """The SHA-256 of each file's content, by its path in the data folder.
+class _Limited(io.BytesIO):
+    """Takes no more bytes than a file here can have."""
 
-    The text is that of ``sha256sum``. What counts is the content: for ``.gz`` the decompressed
-    bytes, and for ``.tar.gz`` the members that are read (`digest`).
-    """
-    text = Path(__file__).with_name("sha256.txt").read_text(encoding="ascii")
-    return {path: digest for digest, path in map(str.split, text.splitlines())}
+    def write(self, data):
+        if self.tell() + len(data) > LARGEST:
+            raise ValueError(f"it has more than {LARGEST:,} bytes")
+        return super().write(data)
 
 
-DIGESTS = _read_digests()
+# The SHA-256 of each content, by its path in the data folder: for ``.gz`` of the decompressed
+# bytes, for ``.tar.gz`` of the members that are read (`digest`).
+DIGESTS = {
+    path: digest
+    for line in Path(__file__).with_name("sha256.txt").read_text(encoding="ascii").splitlines()
+    for digest, path in [line.split()]
+}
 
 
 def data_folder():
-    """The folder that ``DROPOUT_DATA_DIR`` names.
-
-    Returns
-    -------
-    pathlib.Path or None
-        None if the variable is empty or not set.
-
-    Raises
-    ------
-    NotADirectoryError
-        If there is no such folder.
-    """
+    """The folder that ``DROPOUT_DATA_DIR`` names; None if the variable is empty or not set."""
     name = os.environ.get("DROPOUT_DATA_DIR")
     if not name:
         return None
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     if not folder.is_dir():
         raise NotADirectoryError(
             f"DROPOUT_DATA_DIR must name a folder with data, got {name!r}: there is no such folder"
@@ -61,28 +57,12 @@ def data_folder():
 
 
 def cache_folder():
-    """The user's folder for what is downloaded; it need not exist.
-
-    Returns
-    -------
-    pathlib.Path
-    """
+    """The user's folder for what is downloaded; it need not exist."""
     return Path(pooch.os_cache("dropout-book"))
 
 
 def locate(path):
-    """Look for a file, without downloading it.
-
-    Parameters
-    ----------
-    path : str
-        The file's path in the data folder, such as ``"mnist/t10k-labels-idx1-ubyte.gz"``.
-
-    Returns
-    -------
-    pathlib.Path or None
-        Where it is; None if it is neither in ``DROPOUT_DATA_DIR`` nor in the cache.
-    """
+    """Where a file is, by its path in the data folder; None if it would have to be downloaded."""
     for folder in (data_folder(), cache_folder()):
         if folder is not None and (folder / path).is_file():
             return folder / path
@@ -90,25 +70,10 @@ def locate(path):
 
 
 def find(path, addresses, members=None):
-    """Look for a file, and download it if it is not there.
+    """Where a file is; it is downloaded from the first of the addresses that has the right content.
 
-    Parameters
-    ----------
-    path : str
-        The file's path in the data folder.
-    addresses : sequence of str
-        Where it can be downloaded: tried in this order.
-    members : str, optional
-        Which members of an archive count, as in `read`.
-
-    Returns
-    -------
-    pathlib.Path
-
-    Raises
-    ------
-    FileNotFoundError
-        If it is nowhere, and no address gives it.
+    It is known by its path in the data folder. `members` says which members of a ``.tar.gz``
+    archive count, such as ``"*.sgm"``.
     """
     found = locate(path)
     if found is not None:
@@ -119,7 +84,7 @@ def find(path, addresses, members=None):
         try:
             data = _download(address)
             _verified(data, path, members)
-        except OSError as error:  # no network, no such page, a broken connection, wrong content
+        except Exception as error:  # whatever is wrong with one, the next is asked
             reasons.append(f"{address}: {error}")
         else:
             return _store(data, cache_folder() / path)
@@ -132,27 +97,7 @@ def find(path, addresses, members=None):
 
 
 def read(file, path, members=None):
-    """Read a file and verify its content.
-
-    Parameters
-    ----------
-    file : pathlib.Path
-        Where the file is.
-    path : str
-        The file's path in the data folder, by which its SHA-256 is known.
-    members : str, optional
-        Which members of a ``.tar.gz`` archive count, such as ``"*.sgm"``.
-
-    Returns
-    -------
-    bytes or dict of str to bytes
-        The content; of an archive, its members by their names without folders.
-
-    Raises
-    ------
-    CorruptedFileError
-        If the content is not what it should be, or a member's path leaves the archive's folder.
-    """
+    """The verified content of a file; of an archive, its members by their names without folders."""
     data = file.read_bytes()
     try:
         return _verified(data, path, members)
@@ -163,18 +108,10 @@ def read(file, path, members=None):
 
 
 def digest(content):
-    """The SHA-256 of a content.
+    """The SHA-256 of a content, as `read` returns it.
 
-    Parameters
-    ----------
-    content : bytes or dict of str to bytes
-        As `read` returns it.
-
-    Returns
-    -------
-    str
-        Of the members of an archive, what ``sha256sum * | sha256sum`` prints in their folder, in
-        the order of their bytes (``LC_ALL=C``).
+    Of the members of an archive it is what ``sha256sum * | sha256sum`` prints in their folder, in
+    the order of their bytes (``LC_ALL=C``).
     """
     if isinstance(content, dict):
         lines = (f"{digest(content[name])}  {name}\n" for name in sorted(content))
@@ -194,23 +131,25 @@ def _verified(data, path, members):
 
 
 def _content(data, path, members):
-    if path.endswith(".tar.gz"):
-        return _members(gzip.decompress(data), members)
-    if path.endswith(".gz"):
-        return gzip.decompress(data)
-    return data
+    if not path.endswith(".gz"):
+        return data
+    content = _Limited()
+    with gzip.open(io.BytesIO(data)) as zipped:
+        shutil.copyfileobj(zipped, content)
+    return _members(content, members) if path.endswith(".tar.gz") else content.getvalue()
 
 
-def _members(data, pattern):
+def _members(file, pattern):
     """Read an archive's members that match, in memory: nothing is written to the disk."""
+    file.seek(0)
     content = {}
-    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+    with tarfile.open(fileobj=file, mode="r:") as archive:
         for member in archive:
             path = PurePosixPath(member.name)
             if path.is_absolute() or ".." in path.parts:
                 raise ValueError(f"its member {member.name!r} leaves the archive's folder")
-            if not (member.isfile() or member.isdir()):
-                raise ValueError(f"its member {member.name!r} is a link or a device")
+            if not (member.isfile() or member.isdir()) or member.issparse():
+                raise ValueError(f"its member {member.name!r} is a link, a device, or sparse")
             if member.isfile() and path.match(pattern):
                 content[path.name] = archive.extractfile(member).read()
     return content
@@ -220,7 +159,7 @@ def _download(address):
     """The bytes at an address."""
     name = address.rpartition("/")[2]
     bar = tqdm(desc=f"Downloading {name}", total=1, unit="B", unit_scale=True, delay=2, leave=False)
-    data = io.BytesIO()
+    data = _Limited()
     with bar:
         fetch = pooch.HTTPDownloader(
             progressbar=bar, chunk_size=2**16, timeout=SECONDS_WITHOUT_ANSWER

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from lib.datasets import files
-from lib.datasets.splits import Split, check_together, stratified_order
-from lib.validation import check_count
+from lib.datasets.splits import SEED, Split, check_together, stratified_order
+from lib.validation import Optional, Whole, declared
 
 MIRRORS = {
     "mnist": (
@@ -19,9 +19,15 @@ MIRRORS = {
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
     ),
 }
-N_CLASSES = 10
+N_IMAGES, N_CLASSES = 60_000, 10  # to train on
+SIZES = {
+    "n_train": Optional(Whole(N_CLASSES, N_IMAGES)),
+    "n_val": Whole(0, N_IMAGES - N_CLASSES),
+    "seed": SEED,
+}
 
 
+@declared(**SIZES)
 def load_mnist(n_train=None, n_val=0, seed=0):
     """Handwritten digits, 28x28: training and validation images at random, the usual test set.
 
@@ -35,8 +41,8 @@ def load_mnist(n_train=None, n_val=0, seed=0):
     n_val : int
         Number of validation images: 0, or at least 10. Together at most 60,000.
     seed : int
-        Which split, at least 0. For one seed, training sets of different sizes are nested, and
-        the validation set does not depend on `n_train`.
+        Which split. For one seed, training sets of different sizes are nested, and the validation
+        set does not depend on `n_train`.
 
     Returns
     -------
@@ -46,10 +52,8 @@ def load_mnist(n_train=None, n_val=0, seed=0):
 
     Raises
     ------
-    TypeError
-        If a number is not whole.
     ValueError
-        If a number is out of its range, or together they ask for more images than there are.
+        If `n_val` has no room for every class, or the numbers are more than 60,000 together.
     OSError
         If the files are nowhere and cannot be downloaded (`FileNotFoundError`), or are corrupted.
 
@@ -61,37 +65,20 @@ def load_mnist(n_train=None, n_val=0, seed=0):
     return _load("mnist", n_train, n_val, seed)
 
 
+@declared(**SIZES)
 def load_fashion_mnist(n_train=None, n_val=0, seed=0):
-    """Pictures of clothes, 28x28: training and validation images at random, the usual test set.
-
-    Training and validation images come from the 60,000 training images, with the classes in
-    proportion. The test set is always the whole 10,000, in their order.
+    """Pictures of clothes, in all else like the digits of `load_mnist`.
 
     Parameters
     ----------
-    n_train : int, optional
-        Number of training images, at least 10 (one a class); by default all that `n_val` leaves.
-    n_val : int
-        Number of validation images: 0, or at least 10. Together at most 60,000.
-    seed : int
-        Which split, at least 0. For one seed, training sets of different sizes are nested, and
-        the validation set does not depend on `n_train`.
+    n_train, n_val, seed : int
+        As for `load_mnist`.
 
     Returns
     -------
     Split
-        Inputs (n, 784), float32: brightness in [0, 1], row by row, 0 is the background. Labels
-        (n,), int64: 0 T-shirt or top, 1 trousers, 2 pullover, 3 dress, 4 coat, 5 sandal, 6 shirt,
-        7 sneaker, 8 bag, 9 ankle boot.
-
-    Raises
-    ------
-    TypeError
-        If a number is not whole.
-    ValueError
-        If a number is out of its range, or together they ask for more images than there are.
-    OSError
-        If the files are nowhere and cannot be downloaded (`FileNotFoundError`), or are corrupted.
+        As from `load_mnist`. Labels: 0 T-shirt or top, 1 trousers, 2 pullover, 3 dress, 4 coat,
+        5 sandal, 6 shirt, 7 sneaker, 8 bag, 9 ankle boot.
 
     References
     ----------
@@ -102,17 +89,12 @@ def load_fashion_mnist(n_train=None, n_val=0, seed=0):
 
 
 def _load(name, n_train, n_val, seed):
+    n_train = N_IMAGES - n_val if n_train is None else n_train
+    check_together(N_IMAGES, N_CLASSES, n_train=n_train, n_val=n_val)
     images, labels = _images(name, "train"), _images(name, "train", labels=True)
-    n_images = len(labels)
-    check_count(n_val, "n_val", at_least=0, at_most=n_images - N_CLASSES)
-    if n_train is None:
-        n_train = n_images - n_val
-    check_count(n_train, "n_train", at_least=N_CLASSES, at_most=n_images)
-    check_together(n_images, N_CLASSES, n_train=n_train, n_val=n_val)
-
-    order = stratified_order(labels, check_count(seed, "seed", at_least=0))
+    order = stratified_order(labels, seed)
     parts = []
-    for rows in (order[:n_train], order[n_images - n_val :]):
+    for rows in (order[:n_train], order[N_IMAGES - n_val :]):
         parts += [_brightness(images[rows]), _whole(labels[rows])]
     test = _brightness(_images(name, "t10k")), _whole(_images(name, "t10k", labels=True))
     return Split(*parts, *test)

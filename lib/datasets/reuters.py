@@ -9,8 +9,8 @@ import torch
 from sklearn.feature_extraction.text import CountVectorizer
 
 from lib.datasets import files
-from lib.datasets.splits import Split, stratified_order
-from lib.validation import check_count
+from lib.datasets.splits import SEED, Split, stratified_order
+from lib.validation import Whole, declared
 
 PATH = "reuters21578/reuters21578.tar.gz"
 MIRRORS = (
@@ -20,11 +20,13 @@ MIRRORS = (
     "http://www.daviddlewis.com/resources/testcollections/reuters21578/reuters21578.tar.gz",
 )
 MEMBERS = "*.sgm"
+N_TRAIN, N_TOPICS, N_WORDS = 6532, 52, 23_477
 STORY = re.compile(r"<REUTERS ([^>]*)>(.*?)</REUTERS>", re.DOTALL)
 ATTRIBUTE = re.compile(r'(\w+)="(.*?)"')
 TOPIC = re.compile(r"<D>(.*?)</D>")
 
 
+@declared(n_val=Whole(0, N_TRAIN - N_TOPICS), n_words=Whole(1, N_WORDS), seed=SEED)
 def load_reuters(n_val=0, n_words=2000, seed=0):
     """Newswire stories of 1987 as counts of words, each with its one topic of 52.
 
@@ -48,7 +50,7 @@ def load_reuters(n_val=0, n_words=2000, seed=0):
         Number of words: the most frequent ones. Of equally frequent words the first in the
         alphabet are taken.
     seed : int
-        Which validation stories, at least 0.
+        Which validation stories.
 
     Returns
     -------
@@ -58,10 +60,6 @@ def load_reuters(n_val=0, n_words=2000, seed=0):
 
     Raises
     ------
-    TypeError
-        If a number is not whole.
-    ValueError
-        If a number is out of its range.
     OSError
         If the file is nowhere and cannot be downloaded (`FileNotFoundError`), or is corrupted.
 
@@ -72,15 +70,12 @@ def load_reuters(n_val=0, n_words=2000, seed=0):
     A. Cardoso-Cachopo, *Improving methods for single-label text categorization*, PhD thesis,
     Universidade Técnica de Lisboa (2007): R52.
     """
-    topics, counts, labels, n_train = _counts(files.find(PATH, MIRRORS, MEMBERS))
-    check_count(n_val, "n_val", at_least=0, at_most=n_train - len(topics))
-    check_count(n_words, "n_words", at_most=counts.shape[1])
-
-    order = stratified_order(labels[:n_train], check_count(seed, "seed", at_least=0))
+    _, counts, labels = _counts(files.find(PATH, MIRRORS, MEMBERS))
+    order = stratified_order(labels[:N_TRAIN], seed)
     _, first = np.unique(labels[order], return_index=True)
     order = np.concatenate([order[first], np.delete(order, first)])
     parts = []
-    for rows in (order[: n_train - n_val], order[n_train - n_val :], slice(n_train, None)):
+    for rows in (order[: N_TRAIN - n_val], order[N_TRAIN - n_val :], slice(N_TRAIN, None)):
         words = torch.tensor(counts[rows, :n_words].toarray(), dtype=torch.float32)
         parts += [words.log1p_(), torch.tensor(labels[rows])]
     return Split(*parts)
@@ -104,7 +99,7 @@ def reuters_topics():
 
 @cache
 def _counts(file):
-    """The topics; counts of all words (sparse) and labels, training stories first; their number."""
+    """The topics; counts of all words (sparse) and labels, training stories first."""
     train, test = _stories(file)
     topics = tuple(sorted({topic for topic, _ in train} & {topic for topic, _ in test}))
     train, test = ([story for story in part if story[0] in topics] for part in (train, test))
@@ -115,7 +110,7 @@ def _counts(file):
     totals = counts[: len(train)].sum(axis=0).A1
     counts = counts[:, np.argsort(-totals, kind="stable")]  # the columns are in alphabetical order
     labels = np.array([topics.index(topic) for topic, _ in train + test])
-    return topics, counts, labels, len(train)
+    return topics, counts, labels
 
 
 def _stories(file):

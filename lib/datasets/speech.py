@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lib.datasets import files
 from lib.datasets.splits import Split
-from lib.validation import check_choice, check_count
+from lib.validation import OneOf, Optional, Whole, declared
 
 PATH = "fsdd/free-spoken-digit-dataset-1.0.10.tar.gz"
 MIRRORS = (
@@ -40,6 +40,7 @@ class SpokenDigits(NamedTuple):
     recording_test: Tensor
 
 
+@declared(left_out=Optional(OneOf(*SPEAKERS)), n_mels=Whole(1, 80), context=Whole(0))
 def load_spoken_digits(left_out=None, n_mels=40, context=7):
     """Frames of 3,000 recordings of spoken digits: ten digits, six speakers, 50 takes of each.
 
@@ -56,9 +57,9 @@ def load_spoken_digits(left_out=None, n_mels=40, context=7):
         speaker is in every part: takes 0 to 4 are the test set, as its authors say, takes 5 to 9
         the validation set, and the rest is for training.
     n_mels : int
-        Number of bands, from 1 to 80: triangles from 0 to 4,000 Hz, equally wide on the mel scale.
+        Number of bands: triangles from 0 to 4,000 Hz, equally wide on the mel scale.
     context : int
-        Number of neighbouring frames on each side, at least 0.
+        Number of neighbouring frames on each side.
 
     Returns
     -------
@@ -69,10 +70,6 @@ def load_spoken_digits(left_out=None, n_mels=40, context=7):
 
     Raises
     ------
-    TypeError
-        If a number is not whole.
-    ValueError
-        If the speaker is unknown, or a number is out of its range.
     OSError
         If the file is nowhere and cannot be downloaded (`FileNotFoundError`), or is corrupted.
 
@@ -80,9 +77,6 @@ def load_spoken_digits(left_out=None, n_mels=40, context=7):
     ----------
     Z. Jackson et al., *Free Spoken Digit Dataset*, version 1.0.10 (2020). CC BY-SA 4.0.
     """
-    check_choice(left_out, "left_out", (None, *SPEAKERS))
-    check_count(n_mels, "n_mels", at_least=1, at_most=80)
-    check_count(context, "context", at_least=0)
     frames, recordings = _log_mel_frames(files.find(PATH, MIRRORS, MEMBERS), n_mels)
 
     part = _part_of_each_recording(left_out)[recordings]

@@ -3,7 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
+
+from lib.validation import Instance, Whole, declared
 
 
 class Split(NamedTuple):
@@ -19,6 +22,10 @@ class Split(NamedTuple):
     y_val: Tensor
     x_test: Tensor
     y_test: Tensor
+
+
+SPLIT = Instance(Split, "a lib.datasets.Split", lambda: Split(*torch.zeros(6, 4, 3)))
+SEED = Whole(0)
 
 
 def stratified_order(labels, seed):
@@ -60,6 +67,7 @@ def check_together(n_examples, n_classes, **sizes):
         )
 
 
+@declared(split=SPLIT)
 def autoencoding(split):
     """Ask for the inputs back: every target is the input itself.
 

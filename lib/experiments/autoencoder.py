@@ -41,20 +41,7 @@ def autoencoder_trial(seed, *, keep_prob, epochs, n_train=None):
 
 
 def tile(filters, gap=2):
-    """Lay filters out as grey pictures in rows of ten, each on its own symmetric scale.
-
-    Parameters
-    ----------
-    filters : numpy.ndarray, shape (n, 784)
-        n a multiple of ten.
-    gap : int
-        White pixels between two.
-
-    Returns
-    -------
-    numpy.ndarray of uint8, shape (height, width)
-        Grey is zero.
-    """
+    """Lay filters (n, 784) out as pictures in rows of ten, each on its own scale: grey is zero."""
     largest = np.abs(filters).max(axis=1, keepdims=True)
     grey = 127.5 * (1 + filters / np.where(largest == 0, 1, largest))
     images = grey.reshape(-1, 10, 28, 28)
@@ -63,7 +50,7 @@ def tile(filters, gap=2):
     return sheet[:-gap, :-gap].round().astype(np.uint8)
 
 
-MNIST_AUTOENCODER = Experiment(
+AUTOENCODER = Experiment(
     name="mnist-autoencoder",
     title="Hidden activations and filters of an MNIST autoencoder of 256 ReLU units",
     paper="Srivastava et al. (2014), sections 7.1 and 7.2, figures 7 and 8",

@@ -51,7 +51,7 @@ def dropconnect_trial(seed, *, masks, hidden, n_train, epochs, n_samples=1000):
     return metrics
 
 
-MNIST_DROPCONNECT = Experiment(
+DROPCONNECT = Experiment(
     name="mnist-dropconnect",
     title="MNIST: no masks, dropout, and DropConnect with Gaussian and with mean inference",
     paper="Wan et al. (2013)",

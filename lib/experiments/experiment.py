@@ -14,11 +14,25 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from lib.experiments.fingerprint import fingerprint
+from lib.experiments.results import as_value
 from lib.progress import silent
 from lib.training import seed_everything
-from lib.validation import check_count
+from lib.validation import COUNT, TEXT, Function, Instance, Many, Optional, declared
+
+CONFIGURATION = Instance(Mapping, "a mapping of settings", dict)
 
 
+@declared(
+    name=TEXT,
+    title=TEXT,
+    paper=TEXT,
+    configurations=Many(CONFIGURATION),
+    metrics=Many(TEXT),
+    trial=Function(),
+    smallest=CONFIGURATION,
+    n_seeds=COUNT,
+)
 @dataclass(frozen=True)
 class Experiment:
     """A question to be answered by training networks.
@@ -43,6 +57,11 @@ class Experiment:
         A configuration that takes seconds: with less data, fewer epochs.
     n_seeds : int
         Seeds 0, 1, ... of each configuration, if no other number is asked for.
+
+    Raises
+    ------
+    ValueError
+        If the configurations have different settings.
     """
 
     name: str
@@ -67,22 +86,26 @@ class Experiment:
         """Names of what a configuration says."""
         return list(self.configurations[0])
 
+    @property
+    def code(self):
+        """Fingerprint of the code that a trial reaches."""
+        return fingerprint(self.trial, _measured)
+
+    @declared(n_seeds=Optional(COUNT))
     def trials(self, n_seeds=None):
         """List the trials, seed by seed, so that a run that is cut short has whole comparisons.
 
         Parameters
         ----------
         n_seeds : int, optional
-            At least 1.
 
         Returns
         -------
         list of Trial
         """
-        n_seeds = self.n_seeds if n_seeds is None else check_count(n_seeds, "n_seeds")
         return [
             Trial(self.name, tuple(configuration.items()), seed)
-            for seed in range(n_seeds)
+            for seed in range(n_seeds or self.n_seeds)
             for configuration in self.configurations
         ]
 
@@ -97,13 +120,22 @@ class Trial(NamedTuple):
     @property
     def key(self):
         """The trial as its row in the table says it."""
-        return tuple(str(value) for _, value in self.configuration) + (str(self.seed),)
+        return (*(as_value(str(value)) for _, value in self.configuration), self.seed)
 
     def __str__(self):
         settings = ", ".join(f"{name}={value}" for name, value in self.configuration)
         return f"{self.experiment} ({settings}, seed={self.seed})"
 
 
+EXPERIMENT = Instance(
+    Experiment,
+    "a lib.experiments.Experiment",
+    lambda: Experiment("name", "title", "paper", [{"setting": 1}], ["metric"], print),
+)
+TRIAL = Instance(Trial, "a lib.experiments.Trial", lambda: Trial("name", (("setting", 1),), 0))
+
+
+@declared(experiment=EXPERIMENT, trial=TRIAL)
 def run_trial(experiment, trial):
     """Run a trial on one thread.
 
@@ -123,10 +155,10 @@ def run_trial(experiment, trial):
     ValueError
         If the trial does not return the metrics that the experiment names.
     """
+    code = experiment.code
     start = time.perf_counter()
-    with _one_thread(), silent():
-        seed_everything(trial.seed)
-        metrics = experiment.trial(trial.seed, **dict(trial.configuration))
+    metrics = _measured(experiment, trial)
+    seconds = time.perf_counter() - start
     picture = metrics.pop("picture", None)
     if set(metrics) != set(experiment.metrics):
         raise ValueError(
@@ -136,34 +168,20 @@ def run_trial(experiment, trial):
         **dict(trial.configuration),
         "seed": trial.seed,
         **{name: f"{float(metrics[name]):.6g}" for name in experiment.metrics},
-        **circumstances(time.perf_counter() - start),
-    }
-    return row, picture
-
-
-CIRCUMSTANCES = ("seconds", "versions", "processor", "date")
-
-
-def circumstances(seconds):
-    """Say how a trial was run.
-
-    Parameters
-    ----------
-    seconds : float
-        What it took.
-
-    Returns
-    -------
-    dict
-        Seconds, versions of Python, torch and NumPy, the processor, and the date (UTC).
-    """
-    return {
         "seconds": f"{seconds:.1f}",
         "versions": f"python-{platform.python_version()} torch-{torch.__version__} "
         f"numpy-{np.__version__}",
         "processor": _processor(),
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "code": code,
     }
+    return row, picture
+
+
+def _measured(experiment, trial):
+    with _one_thread(), silent():
+        seed_everything(trial.seed)
+        return experiment.trial(trial.seed, **dict(trial.configuration))
 
 
 @cache

@@ -6,22 +6,16 @@ from torch import nn
 
 from lib.datasets import load_fashion_mnist
 from lib.experiments.experiment import Experiment
-from lib.experiments.recipes import after_last_epoch, fit_one_cycle
-from lib.layers import (
-    Dropout,
-    MaxPoolDropout2d,
-    SpatialDropout,
-    StochasticDepth,
-    linear_survival,
-)
+from lib.experiments.recipes import AFTER_LAST_EPOCH, after_last_epoch, fit_one_cycle
+from lib.layers import Dropout, MaxPoolDropout2d, SpatialDropout, linear_survival
+from lib.networks import residual_net
 
-METRICS = ("test_error", "test_loss", "train_loss", "train_loss_masks_on", "val_loss")
+METRICS = (*AFTER_LAST_EPOCH, "val_loss")
 
 
 def train(data, model, epochs):
     """Train with a one-cycle rate; measure after the last epoch."""
-    history = fit_one_cycle(model, data, epochs, batch_size=64)
-    return {**after_last_epoch(history), "val_loss": history.val_loss[-1]}
+    return after_last_epoch(fit_one_cycle(model, data, epochs, batch_size=64), "val_loss")
 
 
 def placed_net(place, keep_prob, maps=(12, 24)):
@@ -52,7 +46,7 @@ def placement_trial(seed, *, place, keep_prob, n_train, epochs, n_val=5000, maps
     return train(data, placed_net(place, keep_prob, maps), epochs)
 
 
-FASHION_PLACEMENT = Experiment(
+PLACEMENT = Experiment(
     name="fashion-placement",
     title="One small convolutional net on Fashion-MNIST, with masks in six places",
     paper="Tompson et al. (2015), Wu and Gu (2015), Cai et al. (2019)",
@@ -77,26 +71,6 @@ FASHION_PLACEMENT = Experiment(
 )
 
 
-def residual_net(survival_probs, maps):
-    """A stem that quarters the image's sides, residual blocks, and mean pooling."""
-
-    def branch():
-        return nn.Sequential(
-            *(nn.Conv2d(maps, maps, 3, padding=1, bias=False), nn.BatchNorm2d(maps), nn.ReLU()),
-            *(nn.Conv2d(maps, maps, 3, padding=1, bias=False), nn.BatchNorm2d(maps)),
-        )
-
-    blocks = []
-    for survival_prob in survival_probs:
-        blocks += [StochasticDepth(branch(), survival_prob), nn.ReLU()]
-    return nn.Sequential(
-        nn.Unflatten(-1, (1, 28, 28)),
-        *(nn.Conv2d(1, maps, 4, stride=4, bias=False), nn.BatchNorm2d(maps), nn.ReLU()),
-        *blocks,
-        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(maps, 10)),
-    )
-
-
 def depth_trial(seed, *, last_survival, n_blocks, n_train, epochs, maps=16, n_val=5000):
     data = load_fashion_mnist(n_train=n_train, n_val=n_val, seed=seed)
     model = residual_net(linear_survival(n_blocks, last_survival), maps)
@@ -105,7 +79,7 @@ def depth_trial(seed, *, last_survival, n_blocks, n_train, epochs, maps=16, n_va
     return {**metrics, "seconds_training": time.perf_counter() - start}
 
 
-FASHION_DEPTH = Experiment(
+DEPTH = Experiment(
     name="fashion-depth",
     title="A residual net of 26 layers on Fashion-MNIST, its blocks skipped at random or not",
     paper="Huang et al. (2016), section 4",

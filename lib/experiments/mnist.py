@@ -7,17 +7,16 @@ import torch
 from lib.datasets import load_mnist
 from lib.experiments.experiment import Experiment
 from lib.experiments.recipes import (
+    AFTER_LAST_EPOCH,
     KEEP_PROBS,
     TrainedInBfloat16,
     after_last_epoch,
     fit_one_cycle,
-    multilayer_perceptron,
 )
 from lib.inference import mc_samples
 from lib.layers import Dropout, GaussianDropout
+from lib.networks import multilayer_perceptron
 from lib.training import evaluate
-
-AFTER_LAST_EPOCH = ("test_error", "test_loss", "train_loss", "train_loss_masks_on")
 
 
 def train(data, model, epochs, max_norm=None):
@@ -31,7 +30,7 @@ def error_trial(seed, *, hidden, layers, masks, max_norm, epochs, n_train=None):
     return train(data, TrainedInBfloat16(model), epochs, max_norm=max_norm)
 
 
-MNIST_ERROR = Experiment(
+ERROR = Experiment(
     name="mnist-error",
     title="MNIST errors: no masks, hidden units masked, input masked too",
     paper="Hinton et al. (2012), figure 1",
@@ -49,7 +48,7 @@ MNIST_ERROR = Experiment(
     n_seeds=3,
 )
 
-MNIST_DEPTH = Experiment(
+DEPTH = Experiment(
     name="mnist-depth",
     title="MNIST, three hidden layers of 1,024 units with max-norm",
     paper="Srivastava et al. (2014), table 2",
@@ -74,7 +73,7 @@ def rate_trial(seed, *, held, keep_prob, hidden, n_train, epochs):
     return train(data, model, epochs)
 
 
-MNIST_RATE = Experiment(
+RATE = Experiment(
     name="mnist-rate",
     title="MNIST error against the keep probability of hidden units",
     paper="Srivastava et al. (2014), section 7.3, figure 9",
@@ -113,7 +112,7 @@ def size_trial(seed, *, n_train, masks, epochs, hidden=512):
     return train(data, model, epochs)
 
 
-MNIST_SIZE = Experiment(
+SIZE = Experiment(
     name="mnist-size",
     title="MNIST error against the number of training images, with and without dropout",
     paper="Srivastava et al. (2014), section 7.4, figure 10",
@@ -156,7 +155,7 @@ def averaging_trial(seed, *, hidden, n_train, epochs, n_test=None, repeats=10):
     return metrics
 
 
-MNIST_AVERAGING = Experiment(
+AVERAGING = Experiment(
     name="mnist-averaging",
     title="MNIST error of Monte Carlo averages of k samples, beside weight scaling",
     paper="Srivastava et al. (2014), section 7.5, figure 11",
@@ -178,7 +177,7 @@ def noise_trial(seed, *, noise, n_train, epochs, hidden=512):
     return train(data, model, epochs, max_norm=3.5)
 
 
-MNIST_GAUSSIAN = Experiment(
+GAUSSIAN = Experiment(
     name="mnist-gaussian",
     title="MNIST error with Gaussian and with Bernoulli noise of equal variance",
     paper="Srivastava et al. (2014), section 10, table 10",

@@ -1,33 +1,9 @@
-"""What the experiments share: networks with their masks, and how to read a training history."""
+"""What the experiments share: how to train, and how to read a training history."""
 
 import torch
 from torch import nn
 
-from lib.layers import Dropout
 from lib.training import fit, one_cycle
-
-
-def multilayer_perceptron(sizes, keep_input=1.0, keep_hidden=1.0, mask=Dropout):
-    """Build a network of fully connected ReLU layers, with masks on its inputs and hidden units.
-
-    Parameters
-    ----------
-    sizes : sequence of int
-        Numbers of inputs, of units in each hidden layer, and of outputs.
-    keep_input, keep_hidden : float
-        Probabilities to KEEP an input and a hidden unit, in (0, 1]; with 1 there is no mask.
-    mask : callable
-        Makes a dropout layer from a keep probability.
-
-    Returns
-    -------
-    torch.nn.Sequential
-    """
-    layers = [mask(keep_input)] if keep_input < 1 else []
-    for n_in, n_out in zip(sizes[:-2], sizes[1:-1], strict=True):
-        layers += [nn.Linear(n_in, n_out), nn.ReLU()]
-        layers += [mask(keep_hidden)] if keep_hidden < 1 else []
-    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
 
 
 class TrainedInBfloat16(nn.Module):
@@ -35,10 +11,6 @@ class TrainedInBfloat16(nn.Module):
 
     Weights, gradients and steps stay in float32, and so does prediction. On a processor without
     instructions for bfloat16 this is slower, not faster.
-
-    Parameters
-    ----------
-    net : torch.nn.Module
     """
 
     def __init__(self, net):
@@ -60,20 +32,7 @@ KEEP_PROBS = {
 
 
 def fit_one_cycle(model, data, epochs, *, rate=0.1, batch_size=128, max_norm=None):
-    """Train with momentum and a one-cycle rate; measure after the last epoch only.
-
-    Parameters
-    ----------
-    model, data, epochs, batch_size, max_norm
-        As in `fit`.
-    rate : float
-        The peak of the rate.
-
-    Returns
-    -------
-    lib.training.History
-        Of one row.
-    """
+    """Train with momentum and a one-cycle rate, of which `rate` is the peak; measure at the end."""
     return fit(
         model,
         data,
@@ -85,46 +44,18 @@ def fit_one_cycle(model, data, epochs, *, rate=0.1, batch_size=128, max_norm=Non
     )
 
 
-def after_last_epoch(history):
-    """Read the metrics after the last epoch: nothing is chosen.
+AFTER_LAST_EPOCH = ("test_error", "test_loss", "train_loss", "train_loss_masks_on")
 
-    Parameters
-    ----------
-    history : lib.training.History
 
-    Returns
-    -------
-    dict
-        Test error and test loss, and the training loss with masks on and off.
-    """
-    return {
-        "test_error": history.test_error[-1],
-        "test_loss": history.test_loss[-1],
-        "train_loss": history.train_loss[-1],
-        "train_loss_masks_on": history.train_loss_masks_on[-1],
-    }
+def after_last_epoch(history, *others):
+    """Read the metrics after the last epoch, and others of the history: nothing is chosen."""
+    return {name: getattr(history, name)[-1] for name in (*AFTER_LAST_EPOCH, *others)}
 
 
 def at_best_epoch(history, every=1):
-    """Read the metrics at the epoch with the lowest validation loss.
-
-    Parameters
-    ----------
-    history : lib.training.History
-        With validation data.
-    every : int
-        That of `fit`.
-
-    Returns
-    -------
-    dict
-        Test error and test loss at that epoch, the validation loss it was chosen by, and its
-        number.
-    """
+    """Read the metrics at the epoch with the lowest validation loss; `every` is that of `fit`."""
     best = int(history.val_loss.argmin())
-    return {
-        "test_error": history.test_error[best],
-        "test_loss": history.test_loss[best],
-        "val_loss": history.val_loss[best],
-        "best_epoch": every * (best + 1),
+    metrics = {
+        name: getattr(history, name)[best] for name in ("test_error", "test_loss", "val_loss")
     }
+    return metrics | {"best_epoch": every * (best + 1)}

@@ -2,7 +2,8 @@
 
 from lib.datasets import load_reuters
 from lib.experiments.experiment import Experiment
-from lib.experiments.recipes import KEEP_PROBS, at_best_epoch, multilayer_perceptron
+from lib.experiments.recipes import KEEP_PROBS, at_best_epoch
+from lib.networks import multilayer_perceptron
 from lib.training import fit
 
 

@@ -1,22 +1,34 @@
 """Run what is missing of an experiment: here with joblib, or on a Dask cluster."""
 
+import ctypes
+import logging
 import os
-import threading
-import time
+import signal
+import sys
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from functools import cache
+from importlib import import_module
 
 from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
-from lib.experiments.experiment import run_trial
-from lib.experiments.table import RESULTS, ResultsTable
-from lib.validation import check_count
+from lib.experiments.experiment import EXPERIMENT, run_trial
+from lib.experiments.results import RESULTS
+from lib.experiments.table import ResultsTable
+from lib.validation import COUNT, PATH, TEXT, Optional, declared
 
 SECONDS_TO_ANSWER = 10  # a scheduler that is there answers at once
+SECONDS_TO_COME = 60  # so long may the first worker take
 
 
+@declared(
+    experiment=EXPERIMENT,
+    folder=PATH,
+    n_seeds=Optional(COUNT),
+    n_jobs=COUNT,
+    dask=Optional(TEXT),
+)
 def run(experiment, *, folder=RESULTS, n_seeds=None, n_jobs=2, dask=None):
     """Run the trials of an experiment that have no row yet, and store each when it is done.
 
@@ -31,27 +43,31 @@ def run(experiment, *, folder=RESULTS, n_seeds=None, n_jobs=2, dask=None):
         Trials at a time, each on one thread.
     dask : str, optional
         Address of a Dask scheduler, ``tcp://host:port``, to run the trials in place of this
-        machine. Its workers need this library, the data, and one thread each.
+        machine. The scheduler needs this library; its workers need the library, the data, and one
+        thread each.
 
     Returns
     -------
-    dict of lib.experiments.experiment.Trial to str
+    dict of lib.experiments.Trial to str
         The trials that failed, and why. The others are in the table.
 
     Raises
     ------
     RuntimeError
-        If another process is adding to the same table, or a worker process died.
+        If another process is adding to the same table, a worker process died, or the cluster has
+        no workers, lacks the library, or was lost.
     OSError
         If a row cannot be written: the message holds the row.
     """
-    n_jobs = check_count(n_jobs, "n_jobs")
     failed = {}
     with ResultsTable(experiment, folder).locked() as table:
         missing = table.missing(n_seeds)
-        execute = _on_this_machine(n_jobs) if dask is None else _on_cluster(dask)
+        if dask is None:
+            execution = _on_this_machine(experiment, missing, n_jobs)
+        else:
+            execution = _on_cluster(experiment, missing, dask)
         with (
-            execute(experiment, missing) as outcomes,
+            execution as outcomes,
             tqdm(outcomes, desc=experiment.name, total=len(missing), unit="trial") as bar,
         ):
             for trial, result, error in bar:
@@ -62,24 +78,6 @@ def run(experiment, *, folder=RESULTS, n_seeds=None, n_jobs=2, dask=None):
     return failed
 
 
-def _outcome_in_worker(experiment, trial, runner):
-    if os.getpid() != runner:
-        _end_with(runner)
-    return _outcome(experiment, trial)
-
-
-@cache
-def _end_with(runner):
-    """End this process when the one that started it is gone: else it would compute for nobody."""
-
-    def watch():
-        while os.getppid() == runner:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def _outcome(experiment, trial):
     """Run a trial: its result, or what went wrong; one failure does not stop the others."""
     try:
@@ -88,41 +86,80 @@ def _outcome(experiment, trial):
         return trial, None, f"{type(error).__name__}: {error}"
 
 
-def _on_this_machine(n_jobs):
-    @contextmanager
-    def execute(experiment, trials):
-        parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered", pre_dispatch=n_jobs)
-        run_one = delayed(_outcome_in_worker)
-        outcomes = parallel(run_one(experiment, trial, os.getpid()) for trial in trials)
+@contextmanager
+def _on_this_machine(experiment, trials, n_jobs):
+    parallel = Parallel(
+        n_jobs=n_jobs,
+        return_as="generator_unordered",
+        pre_dispatch=n_jobs,
+        initializer=_end_with,
+        initargs=(os.getpid(),),
+    )
+    outcomes = parallel(delayed(_outcome)(experiment, trial) for trial in trials)
+    try:
+        yield outcomes
+    except TerminatedWorkerError as error:
+        raise RuntimeError(
+            f"a worker process of {experiment.name} was killed, for want of memory perhaps; "
+            "what was finished is stored: run it again, or with fewer jobs"
+        ) from error
+    finally:
+        outcomes.close()
+
+
+def _end_with(runner):
+    """End this worker process with the one that started it: else it would compute for nobody.
+
+    On Linux the kernel sees to it. Elsewhere a worker ends some minutes after its trial.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != runner:  # it ended before that
+        os._exit(1)
+
+
+@contextmanager
+def _on_cluster(experiment, trials, address):
+    from distributed import Client, KilledWorker, as_completed  # not everybody has a cluster
+    from distributed.comm import CommClosedError
+    from distributed.utils import silence_logging_cmgr
+
+    module = experiment.trial.__module__
+
+    def load():  # sent with its code: it must arrive where this library is not
+        import_module(module)
+
+    with (
+        silence_logging_cmgr(logging.CRITICAL),
+        Client(address, timeout=SECONDS_TO_ANSWER, set_as_default=False) as client,
+    ):
         try:
-            yield outcomes
-        except TerminatedWorkerError as error:
+            client.wait_for_workers(1, timeout=SECONDS_TO_COME)
+        except TimeoutError:
             raise RuntimeError(
-                f"a worker process of {experiment.name} was killed, for want of memory perhaps; "
-                "what was finished is stored: run it again, or with fewer jobs"
-            ) from error
-        finally:
-            outcomes.close()
-
-    return execute
-
-
-def _on_cluster(address):
-    from distributed import Client, as_completed  # not everybody has a cluster
-
-    @contextmanager
-    def execute(experiment, trials):
-        with Client(address, timeout=SECONDS_TO_ANSWER, set_as_default=False) as client:
-            threads = client.nthreads()
-            if set(threads.values()) - {1}:
-                raise ValueError(
-                    "every worker must have one thread, as trials seed torch's global generator: "
-                    f"start them with --nthreads 1; got {threads}"
-                )
-            futures = [
-                client.submit(_outcome, experiment, trial, pure=False, retries=3)
-                for trial in trials
-            ]
+                f"no worker came to {address} in {SECONDS_TO_COME} seconds: start them with "
+                f"dask worker {address} --nthreads 1"
+            ) from None
+        for place, call in (("the scheduler", client.run_on_scheduler), ("a worker", client.run)):
+            try:
+                call(load)
+            except ImportError as error:
+                raise RuntimeError(
+                    f"{place} at {address} must have this library, got: {error}"
+                ) from None
+        threads = client.nthreads()
+        if set(threads.values()) - {1}:
+            raise ValueError(
+                "every worker must have one thread, as trials seed torch's global generator: "
+                f"start them with --nthreads 1; got {threads}"
+            )
+        futures = [
+            client.submit(_outcome, experiment, trial, pure=False, retries=3) for trial in trials
+        ]
+        try:
             yield (future.result() for future in as_completed(futures, loop=client.loop))
-
-    return execute
+        except (CancelledError, CommClosedError, KilledWorker) as error:
+            raise RuntimeError(
+                f"the cluster at {address} lost its scheduler, or a trial ended its workers "
+                f"({type(error).__name__}); what was finished is stored: run it again"
+            ) from None

@@ -6,54 +6,36 @@ from torch import nn
 from lib.datasets import load_mnist
 from lib.experiments.experiment import Experiment
 from lib.layers import VariationalLinear
-from lib.training import classification_loss, fit
+from lib.training import fit
 
 SIZES = (784, 300, 100, 10)
-
-
-class Bound:
-    """Cross-entropy, and in training the KL a training example, its weight rising from 0 to 1."""
-
-    def __init__(self, model, n_train, warm_up):
-        self.layers = [each for each in model if isinstance(each, VariationalLinear)]
-        self.n_train, self.warm_up, self.step = n_train, warm_up, 0
-
-    def __call__(self, logits, y):
-        loss = classification_loss(logits, y)
-        if not torch.is_grad_enabled() or not self.layers:
-            return loss
-        self.step += 1
-        weight = min(1.0, self.step / self.warm_up)
-        return loss + weight * sum(layer.kl() for layer in self.layers) / self.n_train
 
 
 def sparse_trial(seed, *, method, epochs, n_train=None):
     """Train the plain network, or one whose weights have noise of their own."""
     data = load_mnist(n_train=n_train)
     linear = VariationalLinear if method == "variational" else nn.Linear
-    layers = [
-        part
-        for shape in zip(SIZES, SIZES[1:], strict=False)
-        for part in (linear(*shape), nn.ReLU())
-    ]
-    model = nn.Sequential(*layers[:-1])
-    n = len(data.x_train)
-    steps = epochs * n / 100
+    layers = [linear(*shape) for shape in zip(SIZES, SIZES[1:], strict=False)]
+    model = nn.Sequential(*(part for layer in layers for part in (layer, nn.ReLU())))[:-1]
+
+    def penalty(_, done):
+        """The KL a training example, its weight rising from 0 to 1 in the first half."""
+        kl = sum(layer.kl() for layer in layers) if method == "variational" else 0.0
+        return min(1.0, 2 * done) * kl / len(data.x_train)
+
     history = fit(
         model,
         data,
         epochs=epochs,
         batch_size=100,
         every=epochs,
-        loss=Bound(model, n, warm_up=steps / 2),
+        penalty=penalty,
         optimizer=adam_to_zero,
     )
-    weights = sum(layer.weight.numel() for layer in model if hasattr(layer, "weight"))
-    kept = sum(
-        int((~layer.pruned).sum()) if method == "variational" else layer.weight.numel()
-        for layer in model
-        if hasattr(layer, "weight")
-    )
+    weights = sum(layer.weight.numel() for layer in layers)
+    kept = weights
+    if method == "variational":
+        kept = sum(int((~layer.pruned).sum()) for layer in layers)
     return {
         "test_error": history.test_error[-1],
         "test_loss": history.test_loss[-1],
@@ -68,7 +50,7 @@ def adam_to_zero(parameters, steps):
     return optimizer, torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
 
 
-MNIST_SPARSE_VARIATIONAL = Experiment(
+SPARSE_VARIATIONAL = Experiment(
     name="mnist-sparse-variational",
     title="LeNet-300-100 on MNIST, with the noise of every weight learned",
     paper="Molchanov et al. (2017)",

@@ -5,12 +5,13 @@ import torch
 from lib.datasets import SPEAKERS, load_spoken_digits
 from lib.experiments.experiment import Experiment
 from lib.experiments.recipes import (
+    AFTER_LAST_EPOCH,
     KEEP_PROBS,
     after_last_epoch,
     fit_one_cycle,
-    multilayer_perceptron,
 )
 from lib.layers.base import modes_restored
+from lib.networks import multilayer_perceptron
 
 
 def speech_trial(seed, *, test, masks, epochs, hidden=512, layers=3, n_train=None):
@@ -29,8 +30,7 @@ def speech_trial(seed, *, test, masks, epochs, hidden=512, layers=3, n_train=Non
     model = multilayer_perceptron(sizes, **KEEP_PROBS[masks])
     history = fit_one_cycle(model, data, epochs, rate=0.03, max_norm=3.5)
     return {
-        **after_last_epoch(history),
-        "val_loss": history.val_loss[-1],
+        **after_last_epoch(history, "val_loss"),
         "recording_error": recording_error(model, data.x_test, data.y_test, spoken.recording_test),
     }
 
@@ -56,14 +56,7 @@ SPOKEN_DIGITS = Experiment(
         for test in ("recordings", "speaker")
         for masks in ("none", "hidden+input")
     ],
-    metrics=(
-        "test_error",
-        "test_loss",
-        "train_loss",
-        "train_loss_masks_on",
-        "val_loss",
-        "recording_error",
-    ),
+    metrics=(*AFTER_LAST_EPOCH, "val_loss", "recording_error"),
     trial=speech_trial,
     smallest={
         **{"test": "recordings", "masks": "hidden+input", "epochs": 4},

@@ -1,6 +1,7 @@
 """A table of results on disk: rows are added one by one, and never lost or doubled."""
 
 import csv
+import io
 import os
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,34 +9,29 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from PIL import Image
 
-from lib.experiments.experiment import CIRCUMSTANCES
+from lib.experiments.experiment import EXPERIMENT
+from lib.experiments.results import CIRCUMSTANCES, RESULTS, as_value, read_rows
+from lib.validation import PATH, declared
 
-RESULTS = Path(__file__).parents[2] / "book" / "reproductions" / "results"
 
-
+@declared(experiment=EXPERIMENT, folder=PATH)
 class ResultsTable:
     """The finished trials of an experiment, in ``<folder>/<name>.csv``.
 
-    A new row is written with the old ones to a second file, which then takes the place of the
-    first in one step. So the table is whole at every moment: a process killed half-way, or a full
-    disk, leaves it as it was.
+    The file only grows: a row is added by one write of one line. A process that is killed
+    meanwhile, or a full disk, leaves a line without its end, which does not count as a row and is
+    cut off before the next one is added.
 
     Parameters
     ----------
     experiment : lib.experiments.Experiment
-    folder : path, optional
+    folder : path
         Where the tables are: the book's, if no other is named.
-
-    Raises
-    ------
-    ValueError
-        In `rows`, if the file is not a table of this experiment.
     """
 
     def __init__(self, experiment, folder=RESULTS):
         self.experiment = experiment
         self.path = Path(folder) / f"{experiment.name}.csv"
-        self.draft = self.path.with_suffix(".part")
         self.columns = [*experiment.settings, "seed", *experiment.metrics, *CIRCUMSTANCES]
 
     def rows(self):
@@ -44,36 +40,25 @@ class ResultsTable:
         Returns
         -------
         list of dict
-            Column to text, in the order in which they were finished.
+            Column to value, in the order in which they were finished.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, or not a table of this experiment.
         """
-        if not self.path.exists():
-            return []
-        with self.path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if reader.fieldnames != self.columns:
-                raise ValueError(
-                    f"{self.path} must have the columns {', '.join(self.columns)}, "
-                    f"got {', '.join(reader.fieldnames or ['none'])}: "
-                    "it is of another version of the experiment; move it away"
-                )
-            rows = list(reader)
-        for number, row in enumerate(rows, start=2):
-            if None in row or None in row.values():
-                raise ValueError(f"{self.path}, row {number}, must have {len(self.columns)} fields")
+        columns, rows = read_rows(self.path)
+        if columns and columns != self.columns:
+            raise ValueError(
+                f"{self.path} must have the columns {', '.join(self.columns)}, "
+                f"got {', '.join(columns)}: "
+                "it is of another version of the experiment; move it away"
+            )
         return rows
 
     def key(self, row):
-        """Which trial a row is of: its configuration and seed.
-
-        Parameters
-        ----------
-        row : dict
-
-        Returns
-        -------
-        tuple of str
-        """
-        return tuple(str(row[name]) for name in (*self.experiment.settings, "seed"))
+        """Which trial a row is of: its configuration and seed, a tuple."""
+        return tuple(as_value(str(row[name])) for name in (*self.experiment.settings, "seed"))
 
     def missing(self, n_seeds=None):
         """List the trials that have no row yet.
@@ -85,23 +70,15 @@ class ResultsTable:
 
         Returns
         -------
-        list of lib.experiments.experiment.Trial
+        list of lib.experiments.Trial
         """
-        done = {self.key(row) for row in self.rows()}
+        done = set(map(self.key, self.rows()))
         return [trial for trial in self.experiment.trials(n_seeds) if trial.key not in done]
 
     def picture_path(self, row):
-        """Where the picture of a trial is.
-
-        Parameters
-        ----------
-        row : dict
-
-        Returns
-        -------
-        pathlib.Path
-        """
-        return self.path.with_name("-".join([self.path.stem, *self.key(row)]) + ".png")
+        """Where the picture of a row's trial is."""
+        key = "-".join(map(str, self.key(row)))
+        return self.path.with_name(f"{self.path.stem}-{key}.png")
 
     def append(self, row, picture=None):
         """Add a row, or leave the table as it was.
@@ -119,39 +96,34 @@ class ResultsTable:
         OSError
             If the row cannot be written. The message holds it, so that it is not lost.
         """
-        rows = self.rows()
-        if self.key(row) in map(self.key, rows):
+        if self.key(row) in map(self.key, self.rows()):
             raise ValueError(f"{self.path} has a row of {self.key(row)} already")
+        line = _line(row[name] for name in self.columns)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if picture is not None:
-                with self._in_place_of(self.picture_path(row)) as draft:
-                    Image.fromarray(picture).save(draft, "PNG")
-            with (
-                self._in_place_of(self.path) as draft,
-                draft.open("w", newline="", encoding="utf-8") as file,
-            ):
-                writer = csv.DictWriter(file, self.columns, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows([*rows, row])
-                file.flush()
-                os.fsync(file.fileno())
+                Image.fromarray(picture).save(self.picture_path(row))
+            self._add(line)
         except OSError as error:
-            line = ",".join(str(row[name]) for name in self.columns)
+            reason = error.strerror or error
             raise OSError(
                 error.errno,
-                f"{self.path} could not take a row ({error.strerror}); it is as it was before. "
-                f"The row: {line}",
+                f"{self.path} could not take a row ({reason}); it is as it was before. "
+                f"The row: {line.rstrip()}",
             ) from error
 
-    @contextmanager
-    def _in_place_of(self, path):
-        """Write a draft, which takes the place of a file when it is whole, or vanishes."""
-        try:
-            yield self.draft
-            os.replace(self.draft, path)
-        finally:
-            self.draft.unlink(missing_ok=True)
+    def _add(self, line):
+        with self.path.open("ab", buffering=0) as file:
+            whole = self.path.read_bytes().rfind(b"\n") + 1
+            file.truncate(whole)
+            data = (line if whole else _line(self.columns) + line).encode()
+            try:
+                while data:  # a write takes less than all where the disk is full; the next says so
+                    data = data[file.write(data) :]
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(whole)
+                raise
 
     @contextmanager
     def locked(self):
@@ -167,15 +139,16 @@ class ResultsTable:
             If another process has it.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path.with_suffix(".lock"))
         try:
-            lock.acquire(timeout=0)
+            with FileLock(self.path.with_suffix(".lock"), timeout=0):
+                yield self
         except Timeout:
             raise RuntimeError(
                 f"another process is adding to {self.path}: wait for it, or stop it"
             ) from None
-        try:
-            self.draft.unlink(missing_ok=True)  # of a process that was killed
-            yield self
-        finally:
-            lock.release()
+
+
+def _line(fields):
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(fields)
+    return line.getvalue()

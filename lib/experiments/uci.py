@@ -121,7 +121,7 @@ def uci_trial(seed, *, name, epochs, n_samples=10_000, n_val_samples=1000):
     }
 
 
-UCI_MC_DROPOUT = Experiment(
+MC_DROPOUT = Experiment(
     name="uci-mc-dropout",
     title="Monte Carlo dropout for regression: error and log-likelihood on 20 splits",
     paper="Gal and Ghahramani (2016), table 1",

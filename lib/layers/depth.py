@@ -1,12 +1,13 @@
 """Stochastic depth: y = x + b * f(x) with one b ~ Bernoulli(survival_prob) for a whole branch."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from lib.layers.base import StochasticLayer
-from lib.layers.bernoulli import keep_mask
-from lib.validation import check_choice, check_count, check_keep_prob
+from lib.layers.base import GATE, MODULE, TENSOR, StochasticLayer
+from lib.layers.draw import keep_mask
+from lib.validation import COUNT, PROBABILITY, SCALING, declared
 
 
+@declared(branch=MODULE, survival_prob=PROBABILITY, gate=GATE, scaling=SCALING)
 class StochasticDepth(StochasticLayer):
     r"""A residual block whose branch is dropped whole, and then not computed at all.
 
@@ -43,12 +44,10 @@ class StochasticDepth(StochasticLayer):
     Raises
     ------
     TypeError
-        If `survival_prob` is not a number, or `branch` not a module; in training, if the input is
-        not of a floating-point dtype.
+        In training, if the input is not of a floating-point dtype.
     ValueError
-        If `survival_prob` is outside (0, 1], or `gate` or `scaling` is not one of its two; in
-        `forward`, if `branch` changes the shape, or there is no first dimension for the gates of
-        the examples.
+        In `forward`, if `branch` changes the shape, or there is no first dimension for the gates of
+        examples.
 
     Notes
     -----
@@ -69,9 +68,6 @@ class StochasticDepth(StochasticLayer):
     The block ends with the sum. A ReLU that comes after it, as in the authors' blocks, is another
     layer.
 
-    On a CPU the gate is drawn with `survival_prob` rounded to a multiple of 2**-16, and the
-    inverted scale divides by that rounded probability.
-
     References
     ----------
     Huang et al. (2016), *Deep networks with stochastic depth*, ECCV: section 3. Their code scales
@@ -80,34 +76,30 @@ class StochasticDepth(StochasticLayer):
     Examples
     --------
     >>> import torch
+    >>> from torch import nn
     >>> _ = torch.manual_seed(0)
     >>> layer = StochasticDepth(nn.Identity(), survival_prob=0.5, gate="example")
     >>> layer(torch.ones(4, 1)).flatten()  # 1, or 1 + 1 / 0.5
-    tensor([3., 3., 1., 1.])
+    tensor([3., 1., 3., 1.])
     >>> layer.eval()(torch.ones(4, 1)).flatten()
     tensor([2., 2., 2., 2.])
     """
 
     def __init__(self, branch, survival_prob=0.5, gate="batch", scaling="inverted"):
         super().__init__()
-        if not isinstance(branch, nn.Module):
-            raise TypeError(
-                f"branch must be a torch.nn.Module, got {branch!r} of type {type(branch).__name__}"
-            )
         self.branch = branch
-        self.survival_prob = check_keep_prob(survival_prob, name="survival_prob")
-        self.gate = check_choice(gate, "gate", ("batch", "example"))
-        self.scaling = check_choice(scaling, "scaling", ("inverted", "weight"))
+        self.survival_prob = survival_prob
+        self.gate = gate
+        self.scaling = scaling
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.gate == "example" and x.dim() == 0:
+        if self.gate == "example" and TENSOR.check(x, "x").dim() == 0:
             raise ValueError('x must have a first dimension of examples with gate="example"')
         p = self.survival_prob
         if p == 1 or not self.training:
             return x + self._scaled_branch(x, p if self.scaling == "weight" else 1)
-        gates = x.new_empty(x.shape[:1] if self.gate == "example" else ())
-        gates, drawn_prob = keep_mask(gates, p)  # (batch,) or ()
-        scale = 1 / drawn_prob if self.scaling == "inverted" else 1
+        gates = keep_mask(x, p, shape=x.shape[:1] if self.gate == "example" else ())
+        scale = 1 / p if self.scaling == "inverted" else 1
         try:
             survivors = gates.nonzero()  # (survivors, 1); of a single gate (1 or 0, 0)
         except RuntimeError:  # under vmap, where each model has its own
@@ -133,6 +125,7 @@ class StochasticDepth(StochasticLayer):
         return f"survival_prob={self.survival_prob:g}, gate={self.gate!r}, scaling={self.scaling!r}"
 
 
+@declared(n_blocks=COUNT, last=PROBABILITY)
 def linear_survival(n_blocks, last=0.5):
     r"""Survival probabilities that fall linearly with depth.
 
@@ -154,13 +147,6 @@ def linear_survival(n_blocks, last=0.5):
         One probability a block, from the first to the last. Their sum is the expected number of
         blocks that survive, (3L - 1) / 4 for the default.
 
-    Raises
-    ------
-    TypeError
-        If a number is of the wrong kind.
-    ValueError
-        If a number is out of its range.
-
     References
     ----------
     Huang et al. (2016), section 3, "linear decay".
@@ -170,7 +156,5 @@ def linear_survival(n_blocks, last=0.5):
     >>> linear_survival(4)
     [0.875, 0.75, 0.625, 0.5]
     """
-    n_blocks = check_count(n_blocks, "n_blocks")
-    last = check_keep_prob(last, name="last")
     depths = [block / n_blocks for block in range(1, n_blocks + 1)]  # in (0, 1]
     return [(1 - depth) + depth * last for depth in depths]

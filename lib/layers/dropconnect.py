@@ -4,11 +4,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from lib.layers.base import StochasticLayer, check_floating_point
-from lib.layers.bernoulli import keep_mask
-from lib.validation import check_choice, check_count, check_keep_prob
+from lib.layers.base import TENSOR, StochasticLayer, check_floating_point
+from lib.layers.draw import keep_mask
+from lib.validation import COUNT, PROBABILITY, SCALING, Flag, Function, declared
 
 
+@declared(
+    in_features=COUNT,
+    out_features=COUNT,
+    keep_prob=PROBABILITY,
+    bias=Flag(),
+    scaling=SCALING,
+)
 class DropConnectLinear(StochasticLayer, nn.Linear):
     r"""Linear layer that keeps each weight and each bias with probability `keep_prob`.
 
@@ -47,10 +54,9 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
     Raises
     ------
     TypeError
-        If `keep_prob` is not a number; if the input is not of a floating-point dtype.
+        If the input is not of a floating-point dtype.
     ValueError
-        If `keep_prob` is outside (0, 1], `scaling` is not one of the two, or the input has not
-        `in_features` features.
+        If the input has not `in_features` features.
 
     Notes
     -----
@@ -59,9 +65,6 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
     weights in single precision, 2.5 GB for 50 examples and 2048 x 2048. Give
     `lib.inference.mc_samples` a small `max_rows` with this layer. Eval and `gaussian_inference`
     need no mask.
-
-    `keep_prob` is rounded as in `lib.layers.Dropout`; the inverted scale divides by the rounded
-    probability.
 
     References
     ----------
@@ -74,8 +77,8 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
     >>> layer = DropConnectLinear(4, 3, keep_prob=0.5, bias=False).requires_grad_(False)
     >>> _ = layer.weight.fill_(1.0)
     >>> layer(torch.ones(2, 4))  # twice the number of weights kept
-    tensor([[4., 2., 4.],
-            [2., 2., 4.]])
+    tensor([[2., 2., 2.],
+            [2., 6., 4.]])
     >>> layer.eval()(torch.ones(2, 4))
     tensor([[4., 4., 4.],
             [4., 4., 4.]])
@@ -95,19 +98,19 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
         dtype=None,
     ):
         super().__init__(in_features, out_features, bias, device=device, dtype=dtype)
-        self.keep_prob = check_keep_prob(keep_prob)
-        self.scaling = check_choice(scaling, "scaling", ("inverted", "weight"))
+        self.keep_prob = keep_prob
+        self.scaling = scaling
 
     def forward(self, x: Tensor) -> Tensor:
         self._check_input(x)
         if self.keep_prob == 1 or not self.training:
             return self._mean(x)
-        one_an_example = self.weight.expand(*x.shape[:-1], -1, -1)  # (..., out, in), no memory
-        mask, drawn_prob = keep_mask(one_an_example, self.keep_prob)
+        one_an_example = (*x.shape[:-1], *self.weight.shape)  # (..., out, in)
+        mask = keep_mask(self.weight, self.keep_prob, one_an_example)
         y = (mask * self.weight * x.unsqueeze(-2)).sum(dim=-1)  # (..., out)
         if self.bias is not None:
-            y = y + keep_mask(y, self.keep_prob)[0] * self.bias
-        return y / drawn_prob if self.scaling == "inverted" else y
+            y = y + keep_mask(y, self.keep_prob) * self.bias
+        return y / self.keep_prob if self.scaling == "inverted" else y
 
     def moments(self, x):
         r"""Mean and variance of the pre-activation over all masks, exactly.
@@ -140,6 +143,7 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
         squares = linear(x.square(), self.weight.square(), bias_squared)
         return self._mean(x), spread * squares
 
+    @declared(x=TENSOR, activation=Function(), n_samples=COUNT)
     @torch.no_grad()
     def gaussian_inference(self, x, activation, n_samples):
         r"""Mean activation if the pre-activation were Gaussian, by sampling: the paper's inference.
@@ -165,13 +169,6 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
         torch.Tensor
             Of the activation's shape, without gradient. The same in every mode.
 
-        Raises
-        ------
-        TypeError
-            If `activation` is not callable, or `n_samples` not a whole number.
-        ValueError
-            If `n_samples` is less than 1.
-
         References
         ----------
         Wan et al. (2013), section 3.2 and algorithm 2.
@@ -186,12 +183,6 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
         >>> layer.gaussian_inference(torch.ones(2), torch.relu, 10_000).round(decimals=1)
         tensor([0.6000])
         """
-        if not callable(activation):
-            raise TypeError(
-                "activation must be callable, torch.relu for instance, "
-                f"got {activation!r} of type {type(activation).__name__}"
-            )
-        n_samples = check_count(n_samples, "n_samples")
         mean, variance = self.moments(x)
         std, total = variance.sqrt(), 0
         for _ in range(n_samples):

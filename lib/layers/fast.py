@@ -6,10 +6,59 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from lib.layers.base import check_floating_point
-from lib.validation import check_choice, check_keep_prob
+from lib.layers.base import TENSOR
+from lib.validation import COUNT, PROBABILITY, Flag, Kind, OneOf, declared
 
 
+class Moments(Kind):
+    """A tensor of numbers, or their means and variances."""
+
+    allowed = (
+        "a tensor of a floating-point dtype, or a pair of them of one shape: means, and variances "
+        "of at least 0"
+    )
+    good = property(lambda self: (torch.ones(2, 3), torch.ones(2, 3)))
+    bad = (
+        *(None, "ab", torch.ones(2, 3).long(), 1j * torch.ones(2, 3), torch.ones(2, 3).numpy()),
+        *((torch.ones(2, 3),), (torch.ones(2, 3),) * 3, (torch.ones(2, 3), 1.0)),
+        *((torch.ones(2, 3), torch.ones(3)), (torch.ones(2, 3), -torch.ones(2, 3))),
+    )
+
+    def check(self, value, name):
+        """Return means and variances; None for the variances of a tensor."""
+        parts = (value,) if isinstance(value, Tensor) else value
+        if not isinstance(parts, tuple | list) or not all(isinstance(x, Tensor) for x in parts):
+            self.refuse(value, name, TypeError)
+        if not all(x.is_floating_point() for x in parts):
+            self.refuse(value, name, TypeError)
+        if isinstance(value, Tensor):
+            return value, None
+        if len(parts) != 2 or parts[0].shape != parts[1].shape or _is_negative(parts[1]):
+            self.refuse(value, name)
+        return parts
+
+
+def _is_negative(variance):
+    """Whether an entry is; not asked where a graph is traced, or a value stands for many."""
+    if torch.compiler.is_compiling():
+        return False
+    try:
+        return bool((variance < 0).any())
+    except RuntimeError:  # under vmap, and on the device meta
+        return False
+
+
+MOMENTS = Moments()
+
+
+@declared(
+    in_features=COUNT,
+    out_features=COUNT,
+    keep_prob=PROBABILITY,
+    activation=OneOf("relu", "sigmoid", None),
+    bias=Flag(),
+    passes=OneOf("moments", "mean"),
+)
 class FastDropoutLinear(nn.Linear):
     r"""Linear layer behind dropout, and its activation: mean and variance instead of masks.
 
@@ -58,11 +107,9 @@ class FastDropoutLinear(nn.Linear):
 
     Raises
     ------
-    TypeError
-        If `keep_prob` is not a number; if the input is not of a floating-point dtype.
-    ValueError
-        If `keep_prob` is outside (0, 1], `activation` or `passes` is not one of those above, or
-        the two tensors of a pair differ in shape.
+    TypeError, ValueError
+        If the input is not of a floating-point dtype, the two tensors of a pair differ in shape, or
+        a variance is negative (of which ``torch.vmap`` and ``torch.compile`` are not asked).
 
     References
     ----------
@@ -92,12 +139,12 @@ class FastDropoutLinear(nn.Linear):
         dtype=None,
     ):
         super().__init__(in_features, out_features, bias, device=device, dtype=dtype)
-        self.keep_prob = check_keep_prob(keep_prob)
-        self.activation = check_choice(activation, "activation", tuple(ACTIVATIONS))
-        self.passes = check_choice(passes, "passes", ("moments", "mean"))
+        self.keep_prob = keep_prob
+        self.activation = activation
+        self.passes = passes
 
     def forward(self, x):
-        mean, variance = _pair(x)
+        mean, variance = MOMENTS.check(x, "x")
         plain, moments = ACTIVATIONS[self.activation]
         if not self.training:
             return plain(linear(mean, self.weight, self.bias))
@@ -138,15 +185,19 @@ class Sums(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, by_mean, by_variance):
         x, v, weight = ctx.saved_tensors
         x, v = x.reshape(-1, x.shape[-1]), v.reshape(-1, v.shape[-1])  # (examples, in)
         rows, noise_rows = (by.reshape(-1, len(weight)) for by in (by_mean, 2 * by_variance))
-        by_weight = (noise_rows.mT @ v).mul_(weight).add_(rows.mT @ x)
+        by_noise, by_rows = noise_rows.mT @ v, rows.mT @ x
+        if torch.is_grad_enabled():  # a second derivative may be asked for
+            by_weight = by_noise * weight + by_rows
+        else:
+            by_weight = by_noise.mul_(weight).add_(by_rows)
         return by_mean @ weight, by_variance @ weight.square(), by_weight
 
 
+@declared(mean=TENSOR, variance=TENSOR)
 def relu_moments(mean, variance):
     """Mean and variance of max(0, z), z Gaussian: `lib.theory.moments.relu_moments` in torch.
 
@@ -176,12 +227,18 @@ class ReluMoments(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(mean, variance):
+    def slopes(mean, variance):
+        """Return s, a, Phi(a) and phi(a)."""
         # The floor and the clamp keep what is multiplied by zero from being infinite.
         std = variance.clamp(min=math.sqrt(torch.finfo(variance.dtype).tiny)).sqrt_()
         a = (mean / std).clamp(-30, 30)
-        active = torch.erfc(a * -math.sqrt(0.5)).mul_(0.5)  # Phi(a) = P(z > 0)
-        density = a.square().mul_(-0.5).exp_().mul_(1 / math.sqrt(2 * math.pi))  # phi(a)
+        active = torch.erfc(a * -math.sqrt(0.5)).mul_(0.5)  # P(z > 0)
+        density = a.square().mul_(-0.5).sub_(math.log(2 * math.pi) / 2).exp_()
+        return std, a, active, density
+
+    @staticmethod
+    def forward(mean, variance):
+        std, a, active, density = ReluMoments.slopes(mean, variance)
         above = torch.addcmul(density, a, active)  # E[max(0, z)] / s
         below = above - a  # E[max(0, -z)] / s
         relu_mean = torch.addcmul(mean * active, std, density)
@@ -192,12 +249,14 @@ class ReluMoments(torch.autograd.Function):
     def setup_context(ctx, inputs, output):
         relu_mean, _, active, h = output
         ctx.mark_non_differentiable(active, h)
-        ctx.save_for_backward(relu_mean, active, h)
+        ctx.save_for_backward(*inputs, relu_mean, active, h)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, by_mean, by_variance, *_):
-        relu_mean, active, h = ctx.saved_tensors
+        mean, variance, relu_mean, active, h = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative may be asked for
+            std, _, active, density = ReluMoments.slopes(mean, variance)
+            h = density / (2 * std)
         pull = 2 * by_variance * relu_mean
         by_active = by_mean - pull
         return torch.addcmul(pull, by_active, active), torch.addcmul(
@@ -205,6 +264,7 @@ class ReluMoments(torch.autograd.Function):
         )
 
 
+@declared(mean=TENSOR, variance=TENSOR)
 def sigmoid_moments(mean, variance):
     """Mean and variance of sigma(z), z Gaussian: `lib.theory.moments.sigmoid_moments` in torch.
 
@@ -230,6 +290,7 @@ ACTIVATIONS = {
 }
 
 
+@declared(output=MOMENTS, labels=TENSOR)
 def expected_cross_entropy(output, labels) -> Tensor:
     r"""Cross-entropy averaged over the noise of the logits: an upper bound, close for small noise.
 
@@ -273,7 +334,7 @@ def expected_cross_entropy(output, labels) -> Tensor:
     >>> expected_cross_entropy((mean, torch.ones(1, 2)), labels)
     tensor(0.9431)
     """
-    mean, variance = _pair(output)
+    mean, variance = output
     chosen = mean.gather(-1, labels[..., None])[..., 0]  # (..., n)
     if variance is None:
         return (mean.logsumexp(dim=-1) - chosen).mean(dim=-1)
@@ -281,16 +342,3 @@ def expected_cross_entropy(output, labels) -> Tensor:
     bound = (mean + (0.5 - a) * variance).logsumexp(dim=-1)
     bound = bound + (a.square() * variance).sum(dim=-1) / 2
     return (bound - chosen).mean(dim=-1)
-
-
-def _pair(x):
-    """Means and variances; no variances, None, for a tensor."""
-    if isinstance(x, Tensor):
-        return check_floating_point(x), None
-    mean, variance = x
-    if mean.shape != variance.shape:
-        raise ValueError(
-            "x must be a tensor, or means and variances of one shape, "
-            f"got shapes {tuple(mean.shape)} and {tuple(variance.shape)}"
-        )
-    return check_floating_point(mean), check_floating_point(variance)

@@ -1,15 +1,16 @@
 """Drop-path: a join takes the mean of those of its paths that survive, and one always does."""
 
-import numbers
-
 import torch
 from torch import Tensor, nn
 
-from lib.layers.base import StochasticLayer
-from lib.layers.bernoulli import keep_mask
-from lib.validation import check_choice, check_count, check_keep_prob
+from lib.layers.base import GATE, TENSOR, StochasticLayer
+from lib.layers.draw import keep_mask
+from lib.validation import PROBABILITY, SHARE, Function, Many, Whole, declared
+
+PATHS = Many(TENSOR)
 
 
+@declared(keep_prob=PROBABILITY, gate=GATE)
 class FractalJoin(StochasticLayer):
     r"""Join parallel paths by their mean; in training, by the mean of those that survive.
 
@@ -41,12 +42,10 @@ class FractalJoin(StochasticLayer):
     Raises
     ------
     TypeError
-        If `keep_prob` is not a number; in training, if the paths are not of a floating-point
-        dtype.
+        In training, if the paths are not of a floating-point dtype.
     ValueError
-        If `keep_prob` is outside (0, 1], or `gate` not one of the two; in `forward`, if there is
-        no path, or the paths differ in shape, or have no first dimension for the gates of the
-        examples.
+        In `forward`, if there is no path, or the paths differ in shape, or have no first dimension
+        for the gates of the examples.
 
     Notes
     -----
@@ -62,15 +61,15 @@ class FractalJoin(StochasticLayer):
     >>> _ = torch.manual_seed(0)
     >>> join, paths = FractalJoin(0.5, gate="example"), (torch.zeros(6), torch.ones(6))
     >>> join(paths)
-    tensor([0.5000, 0.0000, 1.0000, 1.0000, 0.5000, 0.0000])
+    tensor([0.5000, 0.0000, 0.5000, 1.0000, 0.0000, 1.0000])
     >>> join.eval()(paths)
     tensor([0.5000, 0.5000, 0.5000, 0.5000, 0.5000, 0.5000])
     """
 
     def __init__(self, keep_prob=0.85, gate="batch"):
         super().__init__()
-        self.keep_prob = check_keep_prob(keep_prob)
-        self.gate = check_choice(gate, "gate", ("batch", "example"))
+        self.keep_prob = keep_prob
+        self.gate = gate
 
     def forward(self, paths) -> Tensor:
         paths = self._checked(paths)
@@ -85,16 +84,16 @@ class FractalJoin(StochasticLayer):
         """Gates of 0 and 1, never all 0."""
         k, x = len(paths), paths[0]
         shape = (k, *_gate_shape(self.gate, x))
-        gates, _ = keep_mask(x.new_empty(shape), self.keep_prob)
+        gates = keep_mask(x, self.keep_prob, shape)
         lucky = torch.randint(k, shape[1:], device=x.device)
         places = torch.arange(k, device=x.device).view(k, *(1 for _ in shape[1:]))
         return torch.where(gates.sum(dim=0) > 0, gates, (places == lucky).to(gates.dtype))
 
     def _checked(self, paths):
-        paths = list(paths)
+        paths = PATHS.check(paths, "paths")
         shapes = [tuple(path.shape) for path in paths]
         if len(set(shapes)) != 1:
-            raise ValueError(f"paths must be one or more tensors of one shape, got {shapes}")
+            raise ValueError(f"paths must be tensors of one shape, got {shapes}")
         if self.gate == "example" and len(shapes[0]) == 0:
             raise ValueError('paths must have a first dimension of examples with gate="example"')
         return paths
@@ -103,6 +102,26 @@ class FractalJoin(StochasticLayer):
         return f"keep_prob={self.keep_prob:g}, gate={self.gate!r}"
 
 
+class Maker(Function):
+    """What makes layers: a class or a function, not a layer."""
+
+    allowed = "a callable that returns a new module"
+    good = staticmethod(nn.Identity)
+    bad = (*Function.bad, nn.Identity())
+
+    def check(self, value, name):
+        if isinstance(value, nn.Module):
+            self.refuse(value, name, TypeError)
+        return super().check(value, name)
+
+
+@declared(
+    make_layer=Maker(),
+    columns=Whole(1, 10),
+    keep_prob=PROBABILITY,
+    global_share=SHARE,
+    gate=GATE,
+)
 class FractalBlock(StochasticLayer):
     r"""A fractal block: columns of 1, 2, 4, ... layers that are joined wherever they meet.
 
@@ -142,12 +161,9 @@ class FractalBlock(StochasticLayer):
 
     Raises
     ------
-    TypeError
-        If a number is of the wrong kind, `make_layer` not callable, or what it returns no module;
-        in training, if the input is not of a floating-point dtype.
-    ValueError
-        If an argument is out of its range, `make_layer` returns a module a second time, or
-        columns differ in shape where they are joined.
+    TypeError, ValueError
+        If `make_layer` does not return a module, a new one at each call; in `forward`, if columns
+        differ in shape where they are joined.
 
     Notes
     -----
@@ -179,8 +195,7 @@ class FractalBlock(StochasticLayer):
 
     def __init__(self, make_layer, columns, keep_prob=0.85, global_share=0.5, gate="batch"):
         super().__init__()
-        columns = check_count(columns, "columns", at_most=10)
-        self.global_share = _check_share(global_share)
+        self.global_share = global_share
         self.join = FractalJoin(keep_prob, gate)  # without weights: one serves all places
         make = _fresh(make_layer)
         self.columns = nn.ModuleList(
@@ -200,9 +215,10 @@ class FractalBlock(StochasticLayer):
         torch.nn.Sequential
             Its 2**(c - 1) layers.
         """
-        return self.columns[check_count(c, "column", at_most=len(self.columns)) - 1]
+        return self.columns[Whole(1, len(self.columns)).check(c, "column") - 1]
 
     def forward(self, x: Tensor, column=None) -> Tensor:
+        TENSOR.check(x, "x")
         if column is not None:
             return self.column(column)(x)
         if not self.training or self.global_share == 0:
@@ -238,7 +254,7 @@ class FractalBlock(StochasticLayer):
 
     def _draw_columns(self, x):
         shape = _gate_shape(self.join.gate, x)
-        is_global, _ = keep_mask(x.new_empty(shape), self.global_share)
+        is_global = keep_mask(x, self.global_share, shape)
         columns = torch.randint(1, len(self.columns) + 1, shape, device=x.device)
         return torch.where(is_global > 0, columns, 0).view(shape[:1])
 
@@ -257,11 +273,6 @@ def _gate_shape(gate, x):
 
 def _fresh(make_layer):
     """Call make_layer, and see that it returns modules, each a new one."""
-    if not callable(make_layer) or isinstance(make_layer, nn.Module):
-        raise TypeError(
-            "make_layer must be a callable that returns a new module, "
-            f"got {make_layer!r} of type {type(make_layer).__name__}"
-        )
     seen = []
 
     def make():
@@ -279,14 +290,3 @@ def _fresh(make_layer):
         return layer
 
     return make
-
-
-def _check_share(share):
-    if isinstance(share, bool) or not isinstance(share, numbers.Real):
-        raise TypeError(
-            "global_share must be a real number in [0, 1], "
-            f"got {share!r} of type {type(share).__name__}"
-        )
-    if not 0 <= share <= 1:  # NaN is not
-        raise ValueError(f"global_share must lie in [0, 1], got {share!r}")
-    return float(share)

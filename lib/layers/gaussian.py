@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from lib.layers.base import StochasticLayer, check_floating_point
-from lib.validation import check_keep_prob
+from lib.validation import PROBABILITY, declared
 
 
+@declared(keep_prob=PROBABILITY)
 class GaussianDropout(StochasticLayer):
     r"""Gaussian dropout: multiply each unit by Gaussian noise of mean 1.
 
@@ -36,9 +37,7 @@ class GaussianDropout(StochasticLayer):
     Raises
     ------
     TypeError
-        If `keep_prob` is not a number; in training, if the input is not of a floating-point dtype.
-    ValueError
-        If `keep_prob` is outside (0, 1].
+        In training, if the input is not of a floating-point dtype.
 
     References
     ----------
@@ -58,7 +57,7 @@ class GaussianDropout(StochasticLayer):
 
     def __init__(self, keep_prob=0.5):
         super().__init__()
-        self.keep_prob = check_keep_prob(keep_prob)
+        self.keep_prob = keep_prob
 
     def forward(self, x: Tensor) -> Tensor:
         if self.keep_prob == 1 or not self.training:

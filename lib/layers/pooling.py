@@ -4,11 +4,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.layers.base import StochasticLayer, check_floating_point
-from lib.layers.bernoulli import keep_mask
-from lib.validation import check_count, check_keep_prob
+from lib.layers.base import TENSOR, StochasticLayer, check_floating_point
+from lib.layers.draw import keep_mask
+from lib.validation import COUNT, PROBABILITY, Optional, Pair, Whole, declared
 
 
+@declared(
+    kernel_size=Pair(COUNT),
+    keep_prob=PROBABILITY,
+    stride=Optional(Pair(COUNT)),
+    padding=Pair(Whole(0)),
+)
 class MaxPoolDropout2d(StochasticLayer):
     r"""Max pooling of activations that are dropped, and its mean at prediction.
 
@@ -48,19 +54,15 @@ class MaxPoolDropout2d(StochasticLayer):
     Raises
     ------
     TypeError
-        If a number is of the wrong kind; in `forward`, if the input is not of a floating-point
-        dtype.
+        In `forward`, if the input is not of a floating-point dtype.
     ValueError
-        If a number is out of its range; in `forward`, if the input has not three or four
-        dimensions, or has no pixels, or is, with its padding, smaller than a window.
+        If `padding` is more than half of `kernel_size`; in `forward`, if the input has not three or
+        four dimensions, or has no pixels, or is, with its padding, smaller than a window.
 
     Notes
     -----
     In training the gradient goes to the one activation that came out. In eval each positive
     activation gets its weight; an activation of exactly 0 gets none.
-
-    On a CPU masks are drawn with `keep_prob` rounded to a multiple of 2**-16, while eval takes it
-    as it is.
 
     References
     ----------
@@ -74,17 +76,17 @@ class MaxPoolDropout2d(StochasticLayer):
     >>> layer = MaxPoolDropout2d(2, keep_prob=0.5)
     >>> window = torch.tensor([[[1.0, 0.0], [4.0, 2.0]]])
     >>> [layer(window).item() for _ in range(6)]
-    [1.0, 4.0, 4.0, 4.0, 4.0, 0.0]
+    [4.0, 4.0, 0.0, 4.0, 4.0, 2.0]
     >>> layer.eval()(window)  # 0.5 * 4 + 0.25 * 2 + 0.125 * 1
     tensor([[[2.6250]]])
     """
 
-    def __init__(self, kernel_size, keep_prob=0.5, stride=None, padding=0):
+    def __init__(self, kernel_size, keep_prob=0.5, stride=None, padding=(0, 0)):
         super().__init__()
-        self.keep_prob = check_keep_prob(keep_prob)
-        self.kernel_size = _pair(kernel_size, "kernel_size")
-        self.stride = self.kernel_size if stride is None else _pair(stride, "stride")
-        self.padding = _pair(padding, "padding", at_least=0)
+        self.keep_prob = keep_prob
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.padding = padding
         if any(2 * pad > size for pad, size in zip(self.padding, self.kernel_size, strict=True)):
             raise ValueError(
                 f"padding must be at most half of kernel_size {self.kernel_size}, got {padding!r}"
@@ -95,8 +97,7 @@ class MaxPoolDropout2d(StochasticLayer):
         if self.keep_prob == 1:
             return self._max_pool(x)
         if self.training:
-            mask, _ = keep_mask(x, self.keep_prob)
-            return self._max_pool(x * mask)
+            return self._max_pool(x * keep_mask(x, self.keep_prob))
         return self._mean_pool(check_floating_point(x))
 
     def _max_pool(self, x):
@@ -122,7 +123,7 @@ class MaxPoolDropout2d(StochasticLayer):
         return self._windows(ones)[0].sum(dim=-1)
 
     def _check_shape(self, x):
-        if x.dim() not in (3, 4):
+        if TENSOR.check(x, "x").dim() not in (3, 4):
             raise ValueError(
                 "x must have shape (batch, channels, height, width) or (channels, height, width), "
                 f"got {tuple(x.shape)}"
@@ -139,12 +140,3 @@ class MaxPoolDropout2d(StochasticLayer):
             f"kernel_size={self.kernel_size}, keep_prob={self.keep_prob:g}, "
             f"stride={self.stride}, padding={self.padding}"
         )
-
-
-def _pair(value, name, *, at_least=1):
-    """An int, or a height and a width, as a pair."""
-    if not isinstance(value, (tuple, list)):
-        value = (value, value)
-    if len(value) != 2:
-        raise ValueError(f"{name} must be one whole number or a pair of them, got {value!r}")
-    return tuple(check_count(each, name, at_least=at_least) for each in value)

@@ -7,10 +7,20 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from lib.layers.base import StochasticLayer, check_floating_point
-from lib.layers.bernoulli import keep_mask
-from lib.validation import check_choice, check_count, check_keep_prob
+from lib.layers.draw import keep_mask
+from lib.validation import COUNT, PROBABILITY, Flag, OneOf, Optional, declared
 
 
+@declared(
+    input_size=COUNT,
+    hidden_size=COUNT,
+    keep_prob=PROBABILITY,
+    recurrent_keep_prob=Optional(PROBABILITY),
+    masks=OneOf("sequence", "step"),
+    recurrent=OneOf("state", "update", "cell", "weights"),
+    bias=Flag(),
+    batch_first=Flag(),
+)
 class RecurrentDropoutLSTM(StochasticLayer):
     r"""LSTM with masks on its inputs and in its recurrence, by default the same at every step.
 
@@ -62,11 +72,9 @@ class RecurrentDropoutLSTM(StochasticLayer):
     Raises
     ------
     TypeError
-        If a size is not a whole number or a keep probability not a number; if an input is not of
-        a floating-point dtype.
+        If an input is not of a floating-point dtype.
     ValueError
-        If an argument is out of its range, or a tensor has not one of the shapes above, with at
-        least one step.
+        If a tensor has not one of the shapes above, with at least one step.
 
     References
     ----------
@@ -102,16 +110,14 @@ class RecurrentDropoutLSTM(StochasticLayer):
         dtype=None,
     ):
         super().__init__()
-        self.input_size = check_count(input_size, "input_size")
-        self.hidden_size = check_count(hidden_size, "hidden_size")
-        self.keep_prob = check_keep_prob(keep_prob)
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.keep_prob = keep_prob
         if recurrent_keep_prob is None:
             recurrent_keep_prob = keep_prob
-        self.recurrent_keep_prob = check_keep_prob(recurrent_keep_prob, name="recurrent_keep_prob")
-        self.masks = check_choice(masks, "masks", ("sequence", "step"))
-        self.recurrent = check_choice(
-            recurrent, "recurrent", ("state", "update", "cell", "weights")
-        )
+        self.recurrent_keep_prob = recurrent_keep_prob
+        self.masks = masks
+        self.recurrent = recurrent
         self.bias, self.batch_first = bias, batch_first
         shapes = {
             "weight_ih_l0": (4 * hidden_size, input_size),
@@ -204,5 +210,4 @@ class RecurrentDropoutLSTM(StochasticLayer):
 
 def _draw(x, keep_prob):
     """Mask for x, divided by the probability it was drawn with."""
-    mask, drawn_prob = keep_mask(x, keep_prob)
-    return mask / drawn_prob
+    return keep_mask(x, keep_prob).div_(keep_prob)

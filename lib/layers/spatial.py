@@ -2,11 +2,12 @@
 
 from torch import Tensor
 
-from lib.layers.base import StochasticLayer
-from lib.layers.bernoulli import keep_mask
-from lib.validation import check_count, check_keep_prob
+from lib.layers.base import TENSOR, StochasticLayer
+from lib.layers.draw import keep_mask
+from lib.validation import COUNT, PROBABILITY, Optional, declared
 
 
+@declared(keep_prob=PROBABILITY, spatial_dims=Optional(COUNT))
 class SpatialDropout(StochasticLayer):
     r"""Spatial dropout: keep each feature map whole, or drop it whole.
 
@@ -38,11 +39,9 @@ class SpatialDropout(StochasticLayer):
     Raises
     ------
     TypeError
-        If a number is of the wrong kind; in training, if the input is not of a floating-point
-        dtype.
+        In training, if the input is not of a floating-point dtype.
     ValueError
-        If a number is out of its range; in `forward`, in every mode, if the input has a wrong
-        number of dimensions.
+        In `forward`, in every mode, if the input has a wrong number of dimensions.
 
     Notes
     -----
@@ -50,9 +49,6 @@ class SpatialDropout(StochasticLayer):
     (channels, height, width). The shape does not tell which. ``torch.nn.Dropout2d`` takes it for
     the first, and so drops *rows* of the image (pytorch issue #69801). Here it is a batch, unless
     ``spatial_dims=2`` says that it is an image.
-
-    On a CPU the mask is drawn with `keep_prob` rounded to a multiple of 2**-16, and the scale
-    divides by that rounded probability.
 
     References
     ----------
@@ -67,9 +63,9 @@ class SpatialDropout(StochasticLayer):
     >>> layer(torch.ones(1, 4, 1, 3))  # four maps of 1x3
     tensor([[[[2., 2., 2.]],
     <BLANKLINE>
-             [[2., 2., 2.]],
-    <BLANKLINE>
              [[0., 0., 0.]],
+    <BLANKLINE>
+             [[2., 2., 2.]],
     <BLANKLINE>
              [[0., 0., 0.]]]])
     >>> layer(torch.ones(4, 3))
@@ -80,22 +76,20 @@ class SpatialDropout(StochasticLayer):
 
     def __init__(self, keep_prob=0.5, spatial_dims=None):
         super().__init__()
-        self.keep_prob = check_keep_prob(keep_prob)
-        self.spatial_dims = (
-            None if spatial_dims is None else check_count(spatial_dims, "spatial_dims")
-        )
+        self.keep_prob = keep_prob
+        self.spatial_dims = spatial_dims
 
     def forward(self, x: Tensor) -> Tensor:
         first_spatial = self._first_spatial_dim(x)
         if self.keep_prob == 1 or not self.training:
             return x
-        maps = x.shape[:first_spatial]  # (batch, channels) or (channels,)
-        one_a_map = x.new_empty((*maps, *(1 for _ in x.shape[first_spatial:])))
-        mask, drawn_prob = keep_mask(one_a_map, self.keep_prob)
-        return x * mask.div_(drawn_prob)
+        maps, places = x.shape[:first_spatial], x.shape[first_spatial:]
+        mask = keep_mask(x, self.keep_prob, shape=(*maps, *(1 for _ in places)))
+        return x * mask.div_(self.keep_prob)
 
     def _first_spatial_dim(self, x):
         """2 for a batch, 1 for an example alone."""
+        TENSOR.check(x, "x")
         k = self.spatial_dims
         if k is None:
             if x.dim() < 3:

@@ -1,19 +1,24 @@
 """Variational dropout: y ~ N(x theta + b, x^2 sigma^2), with the noise of each weight learned."""
 
-import math
-import numbers
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
 
 from lib.layers.base import StochasticLayer, check_floating_point
 from lib.theory.variational import MOLCHANOV
+from lib.validation import COUNT, FINITE, Flag, Optional, Real, declared
 
 # Larger variances would overflow. The gradient by `log_sigma2` is zero above.
 LARGEST_LOG_SIGMA2 = 20.0
 
 
+@declared(
+    in_features=COUNT,
+    out_features=COUNT,
+    bias=Flag(),
+    log_sigma2=FINITE,
+    threshold=Real(ends="[]"),
+)
 class VariationalLinear(StochasticLayer, nn.Linear):
     r"""Linear layer whose weights are Gaussian, with a mean and a variance to learn for each.
 
@@ -62,10 +67,7 @@ class VariationalLinear(StochasticLayer, nn.Linear):
     Raises
     ------
     TypeError
-        If `log_sigma2` or `threshold` is not a number; if the input is not of a floating-point
-        dtype.
-    ValueError
-        If `log_sigma2` or `threshold` is NaN.
+        If the input is not of a floating-point dtype.
 
     References
     ----------
@@ -100,9 +102,8 @@ class VariationalLinear(StochasticLayer, nn.Linear):
         dtype=None,
     ):
         super().__init__(in_features, out_features, bias, device=device, dtype=dtype)
-        log_sigma2 = _check_number(log_sigma2, "log_sigma2")
         self.log_sigma2 = nn.Parameter(torch.full_like(self.weight, log_sigma2))
-        self.threshold = _check_number(threshold, "threshold")
+        self.threshold = threshold
 
     @property
     def sigma2(self) -> Tensor:
@@ -142,18 +143,11 @@ class VariationalLinear(StochasticLayer, nn.Linear):
         log_alpha = self.log_alpha
         return (k1 * torch.sigmoid(-k2 - k3 * log_alpha) + softplus(-log_alpha) / 2).sum()
 
+    @declared(threshold=Optional(Real(ends="[]")))
     def sparsity(self, threshold=None):
         """Fraction of the weights with log alpha >= `threshold`; by default the layer's."""
-        threshold = self.threshold if threshold is None else _check_number(threshold, "threshold")
+        threshold = self.threshold if threshold is None else threshold
         return (self.log_alpha >= threshold).float().mean().item()
 
     def extra_repr(self):
         return f"{super().extra_repr()}, threshold={self.threshold:g}"
-
-
-def _check_number(value, name):
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
-    if math.isnan(value):
-        raise ValueError(f"{name} must be a number, got {value!r}")
-    return float(value)

@@ -1,11 +1,27 @@
 """Lines with intervals, single seeds as faint dots, labels at the lines."""
 
 import numpy as np
-from scipy import stats
 
-from lib.plotting.style import ROLES
+from lib.comparison import mean_interval
+from lib.plotting.style import AXES, ROLE, ROLES
+from lib.validation import (
+    FINITE,
+    NOT_NEGATIVE,
+    TEXT,
+    Flag,
+    Numbers,
+    OneOf,
+    Optional,
+    Real,
+    declared,
+)
+
+PLACE = Numbers(ndim=0)
+POINTS = Numbers(ndim=1)
+RUNS = Numbers(Real(-np.inf, np.inf, "[]"), ndim=2, empty=False, nan=True)
 
 
+@declared(ax=AXES, x=POINTS, runs=RUNS, role=ROLE, text=Optional(TEXT), markers=Flag())
 def interval_band(ax, x, runs, role, text=None, *, markers=True):
     """Draw the mean of several runs with its 95 % interval.
 
@@ -22,17 +38,16 @@ def interval_band(ax, x, runs, role, text=None, *, markers=True):
     markers : bool
         Mark the points.
     """
-    runs = np.asarray(runs, dtype=float)
+    mean, low, high = mean_interval(runs)
     look = ROLES[role]
-    mean, n_seeds = runs.mean(axis=1), runs.shape[1]
-    half = stats.t.ppf(0.975, n_seeds - 1) * runs.std(axis=1, ddof=1) / np.sqrt(n_seeds)
-    ax.fill_between(x, mean - half, mean + half, color=look.color, alpha=0.18, linewidth=0)
+    ax.fill_between(x, low, high, color=look.color, alpha=0.18, linewidth=0)
     marker = look.marker if markers else None
     ax.plot(x, mean, color=look.color, linestyle=look.linestyle, marker=marker)
     if text:
         label(ax, x[-1], mean[-1], text, role)
 
 
+@declared(ax=AXES, x=POINTS, runs=RUNS, role=ROLE, spread=NOT_NEGATIVE)
 def seed_dots(ax, x, runs, role, *, spread=0.0):
     """Draw every single run as a faint dot.
 
@@ -46,11 +61,10 @@ def seed_dots(ax, x, runs, role, *, spread=0.0):
     spread : float
         Width over which the dots of one point are spread, so that they don't hide one another.
     """
-    runs = np.asarray(runs, dtype=float)
     offsets = np.linspace(-spread / 2, spread / 2, runs.shape[1])
     look = ROLES[role]
     ax.scatter(
-        np.asarray(x, dtype=float)[:, None] + offsets,
+        x[:, None] + offsets,
         runs,
         s=12,
         color=look.color,
@@ -60,6 +74,16 @@ def seed_dots(ax, x, runs, role, *, spread=0.0):
     )
 
 
+@declared(
+    ax=AXES,
+    x=PLACE,
+    y=PLACE,
+    text=TEXT,
+    role=ROLE,
+    dx=FINITE,
+    dy=FINITE,
+    ha=OneOf("left", "center", "right"),
+)
 def label(ax, x, y, text, role, *, dx=6, dy=0, ha="left"):
     """Write a label beside a point of a line, in the line's colour.
 

@@ -9,7 +9,7 @@ import json
 import matplotlib.pyplot as plt
 from PIL import Image
 
-from lib.validation import check_count
+from lib.validation import COUNT, POSITIVE, TEXT, Function, Pair, Text, Whole, declared
 
 MIN_ALT = 40
 COLORS = 64
@@ -44,6 +44,14 @@ PAGE = """\
 </div>"""
 
 
+@declared(
+    draw=Function(),
+    label=TEXT,
+    alt=Text(MIN_ALT),
+    text=Function(),
+    figsize=Pair(POSITIVE),
+    dpi=COUNT,
+)
 class MovingFigure:
     """A figure that the reader can change: a slider shows one of its frames.
 
@@ -73,10 +81,8 @@ class MovingFigure:
 
     Raises
     ------
-    TypeError
-        If `start` or `dpi` is not a whole number.
-    ValueError
-        If there are fewer than two values, `start` is none of their places, or `alt` is too short.
+    TypeError, ValueError
+        If there are fewer than two values, or `start` is none of their places.
 
     Examples
     --------
@@ -92,12 +98,10 @@ class MovingFigure:
         if len(values) < 2:
             raise ValueError(f"values must be at least two, got {len(values)}")
         last = len(values) - 1
-        start = check_count(start, "start", at_least=-len(values), at_most=last) % len(values)
-        if len(alt) < MIN_ALT:
-            raise ValueError(f"alt must say what one sees in {MIN_ALT} characters, got {alt!r}")
-        self.label, self.alt, self.start = label, alt, start
+        start = Whole(-len(values), last).check(start, "start")
+        self.label, self.alt, self.start = label, alt, start % len(values)
         self.values = [text(value) for value in values]
-        self.dpi, self.width = check_count(dpi, "dpi"), round(100 * figsize[0])
+        self.dpi, self.width = dpi, round(100 * figsize[0])
         self.frames = [self._frame(draw, value, figsize) for value in values]
 
     def _frame(self, draw, value, figsize):

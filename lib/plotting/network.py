@@ -2,9 +2,11 @@
 
 import numpy as np
 
-from lib.plotting.style import FAINT, INK, PAPER, ROLES
+from lib.plotting.style import AXES, FAINT, INK, PAPER, ROLES
+from lib.validation import COUNT, TEXT, Many, Optional, declared
 
 
+@declared(ax=AXES, sizes=Many(COUNT), title=Optional(TEXT))
 def draw_network(ax, sizes, kept=None, names=None, title=None):
     """Draw a fully connected network; a dropped unit is crossed out and loses its connections.
 

@@ -4,6 +4,10 @@ from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lib.validation import Instance, OneOf
 
 PAPER = "#fcfcfa"  # opaque, so that a figure reads on a dark page too
 INK = "#222222"
@@ -26,6 +30,8 @@ ROLES = {
     "exact": Role(INK, "D", ":"),  # by enumeration of all masks
     "other": Role("#8f3f71", "v", (0, (5, 1, 1, 1))),
 }
+ROLE = OneOf(*ROLES)
+AXES = Instance(Axes, "a matplotlib.axes.Axes", lambda: Figure().subplots())
 
 
 def use_style():

@@ -3,9 +3,17 @@
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from lib.plotting.style import PAPER, ROLES
+from lib.plotting.style import AXES, PAPER, ROLES
+from lib.validation import POSITIVE, SHARE, TEXT, Many, Numbers, Optional, declared
 
 
+@declared(
+    ax=AXES,
+    mask=Numbers(SHARE, ndim=2),
+    title=Optional(TEXT),
+    xlabel=Optional(TEXT),
+    ylabel=Optional(TEXT),
+)
 def draw_mask(ax, mask, *, title=None, xlabel="hidden unit", ylabel="example"):
     """Draw a mask as a table: a filled tile is kept, a crossed empty one dropped.
 
@@ -15,7 +23,6 @@ def draw_mask(ax, mask, *, title=None, xlabel="hidden unit", ylabel="example"):
     mask : array_like of 0 and 1, shape (rows, units)
     title, xlabel, ylabel : str, optional
     """
-    mask = np.asarray(mask)
     for (row, unit), is_kept in np.ndenumerate(mask):
         color = ROLES["dropout"].color if is_kept else PAPER
         corner = (unit - 0.45, row - 0.45)
@@ -36,6 +43,12 @@ def draw_mask(ax, mask, *, title=None, xlabel="hidden unit", ylabel="example"):
         ax.set_title(title)
 
 
+@declared(
+    axes=Many(AXES),
+    images=Numbers(ndim=3, empty=False),
+    titles=Optional(Many(TEXT)),
+    limit=Optional(POSITIVE),
+)
 def draw_images(axes, images, titles=None, *, limit=None):
     """Draw small grey images, one an axes; negative values in another colour.
 
@@ -47,7 +60,6 @@ def draw_images(axes, images, titles=None, *, limit=None):
     limit : float, optional
         Value of the darkest shade; the largest absolute value by default.
     """
-    images = np.asarray(images)
     limit = limit or np.abs(images).max()
     signed = images.min() < 0
     for i, (ax, image) in enumerate(zip(axes, images, strict=False)):

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from lib.masks import LARGEST_ENUMERATION, all_masks
-from lib.validation import check_count
+from lib.validation import COUNT, FINITE, NOT_NEGATIVE, NUMBERS, Function, Numbers, Whole, declared
 
 
+@declared(forward=Function(), n_units=Whole(1, LARGEST_ENUMERATION), chunk=COUNT)
 def subnetwork_outputs(forward, n_units, *, chunk=4096):
     """Run every sub-network of a network.
 
@@ -32,11 +33,8 @@ def subnetwork_outputs(forward, n_units, *, chunk=4096):
 
     Raises
     ------
-    TypeError
-        If `n_units` or `chunk` is not a whole number.
     ValueError
-        If `n_units` is outside 1 to 20, `chunk` is less than 1, or `forward` does not return one
-        output a mask.
+        If `forward` does not return one output a mask.
 
     Examples
     --------
@@ -44,8 +42,7 @@ def subnetwork_outputs(forward, n_units, *, chunk=4096):
     >>> subnetwork_outputs(lambda masks: masks @ weights, 2)
     array([ 0., 10.,  1., 11.])
     """
-    chunk = check_count(chunk, "chunk")
-    masks = all_masks(check_count(n_units, "n_units", at_most=LARGEST_ENUMERATION))
+    masks = all_masks(n_units)
     outputs = []
     for start in range(0, len(masks), chunk):
         some = masks[start : start + chunk]
@@ -59,40 +56,18 @@ def subnetwork_outputs(forward, n_units, *, chunk=4096):
 
 
 def check_probabilities(probabilities, outputs):
-    """Return outputs and their probabilities as arrays that fit together.
-
-    Parameters
-    ----------
-    probabilities : array_like of float, shape (m,)
-        Not negative, and summing to 1.
-    outputs : array_like of float, shape (m, ...)
-
-    Returns
-    -------
-    tuple of numpy.ndarray
-        Probabilities and outputs, as floats.
-
-    Raises
-    ------
-    ValueError
-        If they are of unequal lengths, or the probabilities are none.
-    """
-    probabilities = np.asarray(probabilities, dtype=float)
-    outputs = np.asarray(outputs, dtype=float)
+    """Raise a ValueError if lengths differ or the probabilities don't sum to 1."""
     if probabilities.ndim != 1 or outputs.shape[:1] != probabilities.shape:
         raise ValueError(
             "probabilities must have shape (m,) and outputs (m, ...), "
             f"got {probabilities.shape} and {outputs.shape}"
         )
     total = probabilities.sum()
-    if not (probabilities >= 0).all() or not np.isclose(total, 1, rtol=0, atol=1e-9):
-        raise ValueError(
-            f"probabilities must not be negative and must sum to 1, got the sum {total:.12g} "
-            f"and the smallest {probabilities.min(initial=np.inf):.3g}"
-        )
-    return probabilities, outputs
+    if not np.isclose(total, 1, rtol=0, atol=1e-9):
+        raise ValueError(f"probabilities must sum to 1, got the sum {total:.12g}")
 
 
+@declared(outputs=NUMBERS, probabilities=Numbers(NOT_NEGATIVE, ndim=1))
 def ensemble_mean(outputs, probabilities):
     """Mean of the outputs of all sub-networks, each with the probability of its mask.
 
@@ -110,14 +85,14 @@ def ensemble_mean(outputs, probabilities):
     Raises
     ------
     ValueError
-        If the lengths differ, or the probabilities are negative or don't sum to 1.
+        If the lengths differ, or the probabilities don't sum to 1.
 
     Examples
     --------
     >>> ensemble_mean([[0, 1], [10, 1], [1, 1], [11, 1]], [0.0625, 0.1875, 0.1875, 0.5625])
     array([8.25, 1.  ])
     """
-    probabilities, outputs = check_probabilities(probabilities, outputs)
+    check_probabilities(probabilities, outputs)
     return np.tensordot(probabilities, outputs, axes=1)[()]
 
 
@@ -130,6 +105,7 @@ class Decomposition(NamedTuple):
     noise: float
 
 
+@declared(predictions=NUMBERS, targets=NUMBERS, noise=NOT_NEGATIVE)
 def bias_variance(predictions, targets, noise=0.0):
     r"""Take the expected squared error of a method apart.
 
@@ -158,7 +134,7 @@ def bias_variance(predictions, targets, noise=0.0):
     Raises
     ------
     ValueError
-        If there are fewer than two sets, the shapes don't fit, or `noise` is negative.
+        If there are fewer than two sets, or the shapes don't fit.
 
     References
     ----------
@@ -170,9 +146,7 @@ def bias_variance(predictions, targets, noise=0.0):
     >>> bias_variance([[1.0], [3.0]], targets=[0.0], noise=0.5)
     Decomposition(error=array([5.5]), bias_squared=array([3.]), variance=array([2.]), noise=0.5)
     """
-    predictions = np.asarray(predictions, dtype=float)
-    targets = np.asarray(targets, dtype=float)
-    if len(predictions.shape) == 0 or len(predictions) < 2:
+    if predictions.ndim == 0 or len(predictions) < 2:
         raise ValueError(
             "predictions must hold those of at least two training sets, "
             f"got shape {predictions.shape}"
@@ -182,14 +156,13 @@ def bias_variance(predictions, targets, noise=0.0):
             "predictions and targets must have shapes (sets, ...) and (...), "
             f"got {predictions.shape} and {targets.shape}"
         )
-    if not noise >= 0:
-        raise ValueError(f"noise must be a variance, at least 0, got {noise!r}")
     variance = predictions.var(axis=0, ddof=1)
     mean = predictions.mean(axis=0)
     bias_squared = (mean - targets) ** 2 - variance / len(predictions)
     return Decomposition(bias_squared + variance + noise, bias_squared, variance, noise)
 
 
+@declared(variance=NOT_NEGATIVE, covariance=FINITE, k=COUNT)
 def average_variance(variance, covariance, k):
     r"""Variance of the mean of k predictors that are equally correlated.
 
@@ -212,10 +185,8 @@ def average_variance(variance, covariance, k):
 
     Raises
     ------
-    TypeError
-        If `k` is not a whole number.
     ValueError
-        If a number is outside its range.
+        If `covariance` is out of the range that `variance` and `k` leave it.
 
     References
     ----------
@@ -227,9 +198,6 @@ def average_variance(variance, covariance, k):
     >>> average_variance(1.0, 0.0, 10), average_variance(1.0, 0.5, 10)
     (0.1, 0.55)
     """
-    k = check_count(k, "k")
-    if not 0 <= variance < np.inf:
-        raise ValueError(f"variance must be at least 0 and finite, got {variance!r}")
     lowest = -variance / (k - 1) if k > 1 else -variance
     if not lowest * (1 + 1e-9) <= covariance <= variance * (1 + 1e-9):
         raise ValueError(

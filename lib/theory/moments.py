@@ -13,9 +13,16 @@ Here phi and Phi are the density and the distribution function of the standard G
 import numpy as np
 from scipy.special import expit, ndtr
 
-from lib.validation import check_choice, check_finite, check_keep_prob
+from lib.validation import NUMBERS, PROBABILITIES, SCALING, VARIANCES, declared
 
 
+@declared(
+    weights=NUMBERS,
+    inputs=NUMBERS,
+    keep_prob=PROBABILITIES,
+    input_variance=VARIANCES,
+    scaling=SCALING,
+)
 def masked_sum_moments(weights, inputs, keep_prob, *, input_variance=0.0, scaling="inverted"):
     r"""Mean and variance of a sum whose terms are dropped, :math:`S = \sum_i M_i x_i w_i`.
 
@@ -53,11 +60,8 @@ def masked_sum_moments(weights, inputs, keep_prob, *, input_variance=0.0, scalin
 
     Raises
     ------
-    TypeError
-        If a keep probability is not a number.
     ValueError
-        If shapes don't fit, a variance is negative or not finite, or another argument is outside
-        its range.
+        If shapes don't fit.
 
     References
     ----------
@@ -69,22 +73,24 @@ def masked_sum_moments(weights, inputs, keep_prob, *, input_variance=0.0, scalin
     >>> float(mean), float(variance)
     (5.0, 13.0)
     """
-    check_choice(scaling, "scaling", ("inverted", "weight"))
-    weights, inputs = np.asarray(weights, dtype=float), np.asarray(inputs, dtype=float)
     if weights.ndim not in (1, 2) or inputs.ndim == 0 or inputs.shape[-1] != len(weights):
         raise ValueError(
             "weights and inputs must have shapes (n,) or (n, outputs) and (..., n), "
             f"got {weights.shape} and {inputs.shape}"
         )
-    input_variance = check_finite(input_variance, "input_variance", at_least=0)
     try:
         input_variance = np.broadcast_to(input_variance, inputs.shape)
     except ValueError:
         raise ValueError(
             f"input_variance must broadcast to the inputs' shape {inputs.shape}, "
-            f"got {np.shape(input_variance)}"
+            f"got {input_variance.shape}"
         ) from None
-    keep = _check_keep_probs(keep_prob, len(weights))
+    keep = keep_prob
+    if keep.shape not in ((), weights.shape[:1]):
+        raise ValueError(
+            f"keep_prob must be one number or have shape {weights.shape[:1]}, one for each input, "
+            f"got shape {keep.shape}"
+        )
     if scaling == "inverted":
         mean, power, spread = 1.0, 1 / keep, (1 - keep) / keep  # E[M], E[M^2], Var(M)
     else:
@@ -95,6 +101,7 @@ def masked_sum_moments(weights, inputs, keep_prob, *, input_variance=0.0, scalin
     )
 
 
+@declared(mean=NUMBERS, variance=VARIANCES)
 def relu_moments(mean, variance):
     r"""Mean and variance of max(0, z) for a Gaussian z.
 
@@ -128,7 +135,7 @@ def relu_moments(mean, variance):
     Raises
     ------
     ValueError
-        If a variance is negative, or a number is not finite.
+        If the shapes don't broadcast.
 
     References
     ----------
@@ -152,6 +159,7 @@ def relu_moments(mean, variance):
     return np.maximum(mean, 0) + std * excess, variance * relative
 
 
+@declared(mean=NUMBERS, variance=VARIANCES)
 def sigmoid_mean(mean, variance):
     r"""Mean of sigma(z) for a Gaussian z, by the probit approximation.
 
@@ -176,7 +184,7 @@ def sigmoid_mean(mean, variance):
     Raises
     ------
     ValueError
-        If a variance is negative, or a number is not finite.
+        If the shapes don't broadcast.
 
     References
     ----------
@@ -191,6 +199,7 @@ def sigmoid_mean(mean, variance):
     return sigmoid_moments(mean, variance)[0]
 
 
+@declared(mean=NUMBERS, variance=VARIANCES)
 def sigmoid_moments(mean, variance):
     r"""Mean and variance of sigma(z) for a Gaussian z, both from the probit approximation.
 
@@ -217,7 +226,7 @@ def sigmoid_moments(mean, variance):
     Raises
     ------
     ValueError
-        If a variance is negative, or a number is not finite.
+        If the shapes don't broadcast.
 
     References
     ----------
@@ -236,25 +245,12 @@ def sigmoid_moments(mean, variance):
     return m, m * (1 - m) * (1 - kappa)
 
 
-def _check_keep_probs(keep_prob, n):
-    if np.ndim(keep_prob) == 0:
-        return np.full(n, check_keep_prob(keep_prob))
-    if np.shape(keep_prob) != (n,):
-        raise ValueError(
-            f"keep_prob must be one number or have shape ({n},), one for each input, "
-            f"got shape {np.shape(keep_prob)}"
-        )
-    return np.array([check_keep_prob(value) for value in np.asarray(keep_prob).tolist()])
-
-
 def check_moments(mean, variance):
     """Return mean and variance as arrays of one shape, or raise a ValueError that says why not."""
-    mean, variance = check_finite(mean, "mean"), check_finite(variance, "variance", at_least=0)
     try:
-        mean, variance = np.broadcast_arrays(mean, variance)
+        return np.broadcast_arrays(mean, variance)
     except ValueError:
         raise ValueError(
             "mean and variance must have shapes that broadcast, "
-            f"got {mean.shape} and {variance.shape}"
+            f"got {np.shape(mean)} and {np.shape(variance)}"
         ) from None
-    return mean, variance

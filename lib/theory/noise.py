@@ -13,9 +13,10 @@ input: that is the data-dependent factor.
 
 import numpy as np
 
-from lib.validation import check_choice, check_keep_prob, check_positive
+from lib.validation import NUMBERS, POSITIVE, PROBABILITY, SCALING, Numbers, declared
 
 
+@declared(X=Numbers(ndim=2), y=NUMBERS, keep_prob=PROBABILITY, scaling=SCALING)
 def dropout_ridge(X, y, keep_prob, scaling="inverted"):
     r"""Weights of a linear model that minimise its expected loss under dropout on the inputs.
 
@@ -46,11 +47,8 @@ def dropout_ridge(X, y, keep_prob, scaling="inverted"):
 
     Raises
     ------
-    TypeError
-        If `keep_prob` is not a number.
     ValueError
-        If `keep_prob` is outside (0, 1], `scaling` is not one of the two, or the shapes of `X` and
-        `y` don't fit.
+        If the shapes of `X` and `y` don't fit.
 
     References
     ----------
@@ -63,10 +61,7 @@ def dropout_ridge(X, y, keep_prob, scaling="inverted"):
     >>> dropout_ridge(X, [2.0, 2.0, 3.0], keep_prob=0.5)
     array([1. , 0.5])
     """
-    keep_prob = check_keep_prob(keep_prob)
-    check_choice(scaling, "scaling", ("inverted", "weight"))
-    X, y = np.asarray(X, dtype=float), np.asarray(y, dtype=float)
-    if X.ndim != 2 or y.ndim not in (1, 2) or len(X) != len(y):
+    if y.ndim not in (1, 2) or len(X) != len(y):
         raise ValueError(
             "X and y must have shapes (n, inputs) and (n,) or (n, outputs), "
             f"got {X.shape} and {y.shape}"
@@ -79,6 +74,7 @@ def dropout_ridge(X, y, keep_prob, scaling="inverted"):
     return w if scaling == "inverted" else w / keep_prob
 
 
+@declared(gradients=NUMBERS, noise_std=POSITIVE)
 def tikhonov_penalty(gradients, noise_std):
     r"""What small noise on the inputs adds to the mean squared error of a model near its optimum.
 
@@ -106,10 +102,8 @@ def tikhonov_penalty(gradients, noise_std):
 
     Raises
     ------
-    TypeError
-        If `noise_std` is not a number.
     ValueError
-        If `noise_std` is not positive and finite, or `gradients` has another shape.
+        If `gradients` has another shape.
 
     References
     ----------
@@ -121,11 +115,9 @@ def tikhonov_penalty(gradients, noise_std):
     >>> tikhonov_penalty([[3.0, 4.0], [3.0, 4.0]], noise_std=0.5)  # a linear model, twice
     6.25
     """
-    variance = check_positive(noise_std, "noise_std") ** 2
-    gradients = np.asarray(gradients, dtype=float)
     if gradients.ndim not in (2, 3) or len(gradients) == 0:
         raise ValueError(
             "gradients must have shape (examples, inputs) or (examples, outputs, inputs), "
             f"got {gradients.shape}"
         )
-    return float(variance * np.square(gradients).sum() / len(gradients))
+    return float(noise_std**2 * np.square(gradients).sum() / len(gradients))

@@ -13,9 +13,25 @@ from scipy.special import expit, logit
 
 from lib.masks import LARGEST_ENUMERATION, all_masks, mask_probabilities
 from lib.theory.ensemble import check_probabilities
-from lib.validation import check_choice, check_count
+from lib.validation import (
+    FINITE,
+    NOT_NEGATIVE,
+    PROBABILITIES,
+    SCALING,
+    SHARE,
+    Numbers,
+    OneOf,
+    Real,
+    declared,
+)
+
+OUTPUTS = Numbers(SHARE)
+WEIGHTS = Numbers(NOT_NEGATIVE, ndim=1)
+VECTOR = Numbers(ndim=1, empty=False)
+UNIT = OneOf("sigmoid", "linear")
 
 
+@declared(outputs=OUTPUTS, probabilities=WEIGHTS)
 def nwgm(outputs, probabilities):
     r"""Normalized weighted geometric mean of probabilities.
 
@@ -43,8 +59,7 @@ def nwgm(outputs, probabilities):
     Raises
     ------
     ValueError
-        If an output is outside [0, 1], the lengths differ, or the probabilities are negative or
-        don't sum to 1.
+        If the lengths differ, or the probabilities don't sum to 1.
 
     References
     ----------
@@ -55,12 +70,13 @@ def nwgm(outputs, probabilities):
     >>> float(nwgm([0.3, 0.9], [2 / 3, 1 / 3]).round(4))
     0.5418
     """
-    probabilities, outputs = _outputs(probabilities, outputs)
+    check_probabilities(probabilities, outputs)
     counts = probabilities > 0  # 0 times an infinite logit is 0 here, not NaN
     with np.errstate(invalid="ignore"):  # infinity minus infinity gives NaN, as stated
         return expit(np.tensordot(probabilities[counts], logit(outputs[counts]), axes=1))
 
 
+@declared(outputs=OUTPUTS, probabilities=WEIGHTS, around=OneOf("half", "mean"))
 def taylor_estimate(outputs, probabilities, around="half"):
     r"""Estimate how far the NWGM is from the mean, :math:`|\mathbb{E}(O) - \text{NWGM}|`.
 
@@ -95,7 +111,7 @@ def taylor_estimate(outputs, probabilities, around="half"):
     Raises
     ------
     ValueError
-        As for `nwgm`, or if `around` is not one of the two.
+        As for `nwgm`.
 
     References
     ----------
@@ -111,8 +127,7 @@ def taylor_estimate(outputs, probabilities, around="half"):
     >>> float((0.3 - nwgm(outputs, probabilities)).round(4))
     0.0101
     """
-    check_choice(around, "around", ("half", "mean"))
-    probabilities, outputs = _outputs(probabilities, outputs)
+    check_probabilities(probabilities, outputs)
     mean = np.tensordot(probabilities, outputs, axes=1)
     variance = np.tensordot(probabilities, (outputs - mean) ** 2, axes=1)
     if around == "half":
@@ -121,6 +136,7 @@ def taylor_estimate(outputs, probabilities, around="half"):
         return variance * np.abs(1 - 2 * mean) / (2 * mean * (1 - mean))
 
 
+@declared(sum_variance=Numbers(Real(0, ends="[]")))
 def rigorous_bound(sum_variance):
     r"""A bound on the distance between the mean output and the NWGM that always holds.
 
@@ -137,22 +153,15 @@ def rigorous_bound(sum_variance):
     numpy.ndarray of float
         Of the shape of `sum_variance`.
 
-    Raises
-    ------
-    ValueError
-        If a variance is negative or NaN.
-
     Examples
     --------
     >>> rigorous_bound([1.0, 2.0]).round(4)
     array([0.0481, 0.0962])
     """
-    sum_variance = np.asarray(sum_variance, dtype=float)
-    if not (sum_variance >= 0).all():
-        raise ValueError(f"sum_variance must be at least 0, got {sum_variance.min():.6g}")
     return sum_variance / (12 * np.sqrt(3))
 
 
+@declared(w=VECTOR, x=VECTOR, target=FINITE, keep_prob=PROBABILITIES, unit=UNIT, scaling=SCALING)
 def dropout_gradient(w, x, target, keep_prob, *, unit="sigmoid", scaling="weight"):
     r"""Gradient by the weights of the loss under dropout, averaged over all masks.
 
@@ -176,10 +185,9 @@ def dropout_gradient(w, x, target, keep_prob, *, unit="sigmoid", scaling="weight
 
     Raises
     ------
-    TypeError
-        If a keep probability is not a number.
     ValueError
-        If shapes don't fit, there are more than 20 inputs, or an argument is outside its range.
+        If shapes don't fit, there are more than 20 inputs, or the target of a sigmoid unit is not
+        in [0, 1].
 
     References
     ----------
@@ -190,13 +198,16 @@ def dropout_gradient(w, x, target, keep_prob, *, unit="sigmoid", scaling="weight
     >>> dropout_gradient([1.0, 1.0], [1.0, 2.0], 0.0, 0.5, unit="linear")
     array([1. , 2.5])
     """
-    w, x, keep, respond = _checked(w, x, target, keep_prob, unit, scaling)
-    masks = all_masks(check_count(len(w), "len(w)", at_most=LARGEST_ENUMERATION))
+    keep, respond = _checked(w, x, target, keep_prob, unit)
+    if len(w) > LARGEST_ENUMERATION:
+        raise ValueError(f"w must have at most {LARGEST_ENUMERATION} entries, got {len(w)}")
+    masks = all_masks(len(w))
     scaled = masks if scaling == "weight" else masks / keep
     delta = respond(scaled * x @ w) - target  # (masks,)
     return (mask_probabilities(masks, keep) * delta) @ scaled * x
 
 
+@declared(w=VECTOR, x=VECTOR, target=FINITE, keep_prob=PROBABILITIES, unit=UNIT, scaling=SCALING)
 def ensemble_gradient(w, x, target, keep_prob, *, unit="sigmoid", scaling="weight"):
     r"""Gradient by the weights of the loss of the ensemble, the unit at the mean sum.
 
@@ -214,7 +225,7 @@ def ensemble_gradient(w, x, target, keep_prob, *, unit="sigmoid", scaling="weigh
 
     Raises
     ------
-    TypeError, ValueError
+    ValueError
         As for `dropout_gradient`.
 
     References
@@ -226,11 +237,12 @@ def ensemble_gradient(w, x, target, keep_prob, *, unit="sigmoid", scaling="weigh
     >>> ensemble_gradient([1.0, 1.0], [1.0, 2.0], 0.0, 0.5, unit="linear")
     array([0.75, 1.5 ])
     """
-    w, x, keep, respond = _checked(w, x, target, keep_prob, unit, scaling)
+    keep, respond = _checked(w, x, target, keep_prob, unit)
     mean = keep if scaling == "weight" else np.ones_like(keep)
     return (respond(mean * x @ w) - target) * mean * x
 
 
+@declared(w=VECTOR, x=VECTOR, keep_prob=PROBABILITIES, unit=UNIT, scaling=SCALING)
 def weight_decay_term(w, x, keep_prob, *, unit="sigmoid", scaling="weight"):
     r"""What dropout adds to the ensemble's gradient: exactly for a linear unit, else about.
 
@@ -252,7 +264,7 @@ def weight_decay_term(w, x, keep_prob, *, unit="sigmoid", scaling="weight"):
 
     Raises
     ------
-    TypeError, ValueError
+    ValueError
         As for `dropout_gradient`.
 
     References
@@ -264,7 +276,7 @@ def weight_decay_term(w, x, keep_prob, *, unit="sigmoid", scaling="weight"):
     >>> weight_decay_term([1.0, 1.0], [1.0, 2.0], 0.5, unit="linear")
     array([0.25, 1.  ])
     """
-    w, x, keep, respond = _checked(w, x, 0.0, keep_prob, unit, scaling)
+    keep, respond = _checked(w, x, 0.0, keep_prob, unit)
     if scaling == "weight":
         mean, variance = keep, keep * (1 - keep)
     else:
@@ -274,25 +286,14 @@ def weight_decay_term(w, x, keep_prob, *, unit="sigmoid", scaling="weight"):
     return slope * variance * x**2 * w
 
 
-def _outputs(probabilities, outputs):
-    probabilities, outputs = check_probabilities(probabilities, outputs)
-    if not ((outputs >= 0) & (outputs <= 1)).all():
-        raise ValueError(
-            "outputs must lie in [0, 1], "
-            f"got values from {np.min(outputs):.6g} to {np.max(outputs):.6g}"
-        )
-    return probabilities, outputs
-
-
-def _checked(w, x, target, keep_prob, unit, scaling):
-    """Arrays that fit together, and what the unit makes of a sum."""
-    check_choice(unit, "unit", ("sigmoid", "linear"))
-    check_choice(scaling, "scaling", ("weight", "inverted"))
-    w, x = np.asarray(w, dtype=float), np.asarray(x, dtype=float)
-    if w.ndim != 1 or w.shape != x.shape:
+def _checked(w, x, target, keep_prob, unit):
+    """The keep probability of each input, and what the unit makes of a sum."""
+    if w.shape != x.shape:
         raise ValueError(f"w and x must both have shape (n,), got {w.shape} and {x.shape}")
     if unit == "sigmoid" and not 0 <= target <= 1:
         raise ValueError(f"target must lie in [0, 1] for a sigmoid unit, got {target!r}")
-    mask_probabilities(np.ones(len(w), dtype=int), keep_prob)  # checks the keep probabilities
-    keep = np.broadcast_to(np.asarray(keep_prob, dtype=float), w.shape)
-    return w, x, keep, expit if unit == "sigmoid" else lambda s: s
+    if keep_prob.shape not in ((), w.shape):
+        raise ValueError(
+            f"keep_prob must be one number or have shape {w.shape}, got shape {keep_prob.shape}"
+        )
+    return np.broadcast_to(keep_prob, w.shape), expit if unit == "sigmoid" else lambda s: s

@@ -9,9 +9,10 @@ n - i larger ones are dropped. With q = 1 - p::
 
 import numpy as np
 
-from lib.validation import check_count, check_keep_prob
+from lib.validation import COUNT, NUMBERS, PROBABILITY, declared
 
 
+@declared(n=COUNT, keep_prob=PROBABILITY)
 def pooled_weights(n, keep_prob):
     r"""Probability of each of n sorted activations to be the largest that is kept.
 
@@ -31,13 +32,6 @@ def pooled_weights(n, keep_prob):
     numpy.ndarray of float, shape (n,)
         The weights in ascending order of the activations: the last is that of the largest.
 
-    Raises
-    ------
-    TypeError
-        If `n` is not a whole number or `keep_prob` not a number.
-    ValueError
-        If `n` is less than 1, or `keep_prob` outside (0, 1].
-
     Notes
     -----
     Equal activations may take their places in any order: together they have the sum of their
@@ -53,10 +47,10 @@ def pooled_weights(n, keep_prob):
     >>> pooled_weights(4, keep_prob=0.5)
     array([0.0625, 0.125 , 0.25  , 0.5   ])
     """
-    n, keep_prob = check_count(n, "n"), check_keep_prob(keep_prob)
     return keep_prob * (1 - keep_prob) ** np.arange(n)[::-1]
 
 
+@declared(values=NUMBERS, keep_prob=PROBABILITY)
 def weighted_pool(values, keep_prob):
     r"""Mean of the maximum of a window over all masks, :math:`\mathbb{E}[\max_i m_i a_i]`.
 
@@ -84,11 +78,8 @@ def weighted_pool(values, keep_prob):
 
     Raises
     ------
-    TypeError
-        If `keep_prob` is not a number.
     ValueError
-        If `values` has no last dimension, or an empty one, or an entry that is not finite; or
-        `keep_prob` is outside (0, 1].
+        If `values` is a single number, or its windows are empty.
 
     References
     ----------
@@ -102,13 +93,10 @@ def weighted_pool(values, keep_prob):
     >>> weighted_pool([-1.0, -2.0], keep_prob=0.5)
     array(-0.25)
     """
-    keep_prob = check_keep_prob(keep_prob)
-    values = np.sort(np.asarray(values, dtype=float), axis=-1) if np.ndim(values) else None
-    if values is None or values.shape[-1] == 0 or not np.isfinite(values).all():
+    if values.ndim == 0 or values.shape[-1] == 0:
         raise ValueError(
-            "values must be finite, of shape (..., n) with at least one activation in a window, "
-            + ("got a single number" if values is None else f"got shape {values.shape}")
+            f"values must have shape (..., n), a window a row, none empty, got {values.shape}"
         )
-    n = values.shape[-1]
+    values, n = np.sort(values, axis=-1), values.shape[-1]
     positive = np.maximum(values, 0) @ pooled_weights(n, keep_prob)
     return np.asarray(positive + keep_prob**n * np.minimum(values[..., -1], 0))

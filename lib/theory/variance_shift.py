@@ -19,9 +19,20 @@ may depend on one another in any way. Inputs that share a mask enter the second 
 import numpy as np
 
 from lib.theory.moments import check_moments
-from lib.validation import check_finite, check_keep_prob
+from lib.validation import (
+    FINITE,
+    NUMBERS,
+    POSITIVE,
+    PROBABILITY,
+    VARIANCES,
+    Numbers,
+    Optional,
+    Real,
+    declared,
+)
 
 
+@declared(mean=NUMBERS, variance=VARIANCES, keep_prob=PROBABILITY)
 def shift_ratio(mean, variance, keep_prob):
     r"""Shift ratio where dropout leads straight into batch norm.
 
@@ -45,11 +56,8 @@ def shift_ratio(mean, variance, keep_prob):
 
     Raises
     ------
-    TypeError
-        If `keep_prob` is not a number.
     ValueError
-        If `keep_prob` is outside (0, 1], a variance is negative, a number is not finite, or the
-        shapes don't fit.
+        If the shapes don't broadcast.
 
     References
     ----------
@@ -61,11 +69,16 @@ def shift_ratio(mean, variance, keep_prob):
     >>> shift_ratio([0.0, 1.0, 2.0], 1.0, keep_prob=0.5)
     array([0.5       , 0.33333333, 0.16666667])
     """
-    keep_prob = check_keep_prob(keep_prob)
     mean, variance = check_moments(mean, variance)
     return _ratio(variance, variance + mean**2, keep_prob)
 
 
+@declared(
+    inputs=Numbers(ndim=2, empty=False),
+    weights=NUMBERS,
+    keep_prob=PROBABILITY,
+    groups=Optional(Numbers(ndim=1)),
+)
 def linear_shift_ratio(inputs, weights, keep_prob, groups=None):
     r"""Shift ratio where linear units, or a convolution, lie between dropout and batch norm.
 
@@ -97,11 +110,8 @@ def linear_shift_ratio(inputs, weights, keep_prob, groups=None):
 
     Raises
     ------
-    TypeError
-        If `keep_prob` is not a number.
     ValueError
-        If `keep_prob` is outside (0, 1], a number is not finite, there are no `inputs`, or the
-        shapes don't fit.
+        If the shapes don't fit.
 
     References
     ----------
@@ -118,22 +128,14 @@ def linear_shift_ratio(inputs, weights, keep_prob, groups=None):
     >>> linear_shift_ratio(x, [1.0, 1.0], keep_prob=0.5, groups=[0, 0])
     array(0.5)
     """
-    keep_prob = check_keep_prob(keep_prob)
-    inputs, weights = check_finite(inputs, "inputs"), check_finite(weights, "weights")
-    if (
-        inputs.ndim != 2
-        or weights.ndim not in (1, 2)
-        or inputs.shape[1:] != weights.shape[:1]
-        or inputs.size == 0
-    ):
+    if weights.ndim not in (1, 2) or inputs.shape[1:] != weights.shape[:1]:
         raise ValueError(
-            "inputs and weights must have shapes (examples, n) and (n,) or (n, outputs), with at "
-            f"least one example and one input, got {inputs.shape} and {weights.shape}"
+            "inputs and weights must have shapes (examples, n) and (n,) or (n, outputs), "
+            f"got {inputs.shape} and {weights.shape}"
         )
     if groups is None:
         power = np.mean(inputs**2, axis=0) @ weights**2
     else:
-        groups = np.asarray(groups)
         if groups.shape != inputs.shape[1:]:
             raise ValueError(
                 f"groups must have shape ({inputs.shape[1]},), one number for each input, "
@@ -144,6 +146,13 @@ def linear_shift_ratio(inputs, weights, keep_prob, groups=None):
     return _ratio(np.var(inputs @ weights, axis=0), power, keep_prob)
 
 
+@declared(
+    mean=FINITE,
+    variance=POSITIVE,
+    correlation=Real(-1, 1, "[]"),
+    weights=Numbers(ndim=1, empty=False),
+    keep_prob=PROBABILITY,
+)
 def correlated_shift_ratio(mean, variance, correlation, weights, keep_prob):
     r"""Shift ratio behind a linear unit whose inputs are all alike.
 
@@ -177,10 +186,8 @@ def correlated_shift_ratio(mean, variance, correlation, weights, keep_prob):
 
     Raises
     ------
-    TypeError
-        If `keep_prob` is not a number.
     ValueError
-        If a number is outside its range, or not finite, or `weights` is not a vector.
+        If all weights are 0, or `correlation` is below -1 / (d - 1).
 
     References
     ----------
@@ -194,24 +201,13 @@ def correlated_shift_ratio(mean, variance, correlation, weights, keep_prob):
     0.826
     0.985
     """
-    keep_prob = check_keep_prob(keep_prob)
-    mean, variance = check_finite(mean, "mean"), check_finite(variance, "variance", at_least=0)
-    weights, correlation = (
-        check_finite(weights, "weights"),
-        check_finite(correlation, "correlation"),
-    )
-    if mean.ndim or variance.ndim or correlation.ndim or variance == 0:
-        raise ValueError(
-            "mean, variance and correlation must be single numbers, the variance positive, "
-            f"got {mean.tolist()!r}, {variance.tolist()!r} and {correlation.tolist()!r}"
-        )
-    if weights.ndim != 1 or not weights.any():
-        raise ValueError(f"weights must be a vector, not all of it 0, got {weights.tolist()!r}")
+    if not weights.any():
+        raise ValueError(f"weights must not all be 0, got {weights.tolist()!r}")
     d = len(weights)
     lowest = -1 / (d - 1) if d > 1 else -1.0
     if not lowest <= correlation <= 1:
         raise ValueError(
-            f"correlation must lie in [{lowest:g}, 1] for {d} inputs, got {float(correlation)!r}"
+            f"correlation must lie in [{lowest:g}, 1] for {d} inputs, got {correlation!r}"
         )
     power = np.sum(weights**2)
     d_cos_squared = np.sum(weights) ** 2 / power

@@ -33,7 +33,7 @@ SOURCES = (
     "book/**/results/*.png",
 )
 # What a page's looks depend on besides its text.
-LOOKS = ("tools/book_*.py", "book/_static/**/*")
+LOOKS = ("tools/sphinx/*.py", "book/_static/**/*")
 MAX_KERNELS = 4
 
 
@@ -144,7 +144,6 @@ def fill_cache(app, env, docnames):
 
 def setup(app):
     """Register the extension with Sphinx."""
-    kernels.set_up()
     # A setting that Sphinx compares with the last build's: pages are written again.
     app.add_config_value("book_looks", "", "html")
     app.connect("config-inited", choose_cache)

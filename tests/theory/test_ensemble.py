@@ -5,11 +5,9 @@ import re
 
 import numpy as np
 import pytest
-import torch
 from chance import few_examples, keep_probs
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
 
 from lib.masks import all_masks, mask_probabilities
 from lib.theory.ensemble import (
@@ -53,36 +51,6 @@ def test_how_many_masks_are_run_at_once_does_not_matter(chunk, rng):
     assert sum(seen) == 32
 
 
-def test_by_default_memory_is_bounded():
-    sizes = []
-    subnetwork_outputs(lambda masks: sizes.append(len(masks)) or masks[:, 0], 14)
-    assert max(sizes) <= 2**12
-
-
-@pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 3, 4)])
-def test_outputs_may_have_any_shape(shape):
-    outputs = subnetwork_outputs(lambda masks: np.ones((len(masks), *shape)), 3, chunk=3)
-    assert outputs.shape == (8, *shape)
-
-
-def test_it_is_what_a_torch_network_answers_under_each_mask():
-    torch.manual_seed(0)
-    first, last = nn.Linear(3, 6).double(), nn.Linear(6, 2).double()
-    x = torch.randn(4, 3, dtype=torch.float64)
-
-    @torch.no_grad()
-    def forward(masks):
-        hidden = torch.relu(first(x)) * torch.as_tensor(masks)[:, None]
-        return last(hidden).numpy()
-
-    outputs = subnetwork_outputs(forward, 6, chunk=5)
-    assert outputs.shape == (64, 4, 2)
-    with torch.no_grad():
-        for mask, output in zip(all_masks(6), outputs, strict=True):
-            smaller = torch.relu(first(x))[:, mask == 1]  # the units dropped are not there at all
-            close(output, smaller @ last.weight[:, mask == 1].T + last.bias)
-
-
 @pytest.mark.parametrize(
     "forward",
     [lambda masks: 1.0, lambda masks: masks.sum(), lambda masks: masks.T, lambda masks: masks[1:]],
@@ -92,35 +60,6 @@ def test_a_network_that_does_not_answer_each_mask_is_a_value_error(forward):
     message = f"forward must return an output for each of 8 masks, got shape {shape}"
     with pytest.raises(ValueError, match=re.escape(message)):
         subnetwork_outputs(forward, 3)
-
-
-def test_a_wrong_answer_to_the_last_masks_alone_is_one_too():
-    def forward(masks):
-        return masks if len(masks) == 3 else masks[:1]
-
-    message = "forward must return an output for each of 2 masks, got shape (1, 3)"
-    with pytest.raises(ValueError, match=re.escape(message)):
-        subnetwork_outputs(forward, 3, chunk=3)
-
-
-@pytest.mark.parametrize("n_units", [-1, 0, 21, 1000])
-def test_a_number_of_units_out_of_range_is_a_value_error(n_units):
-    with pytest.raises(ValueError, match=f"n_units must be from 1 to 20, got {n_units}"):
-        subnetwork_outputs(lambda masks: masks, n_units)
-
-
-@pytest.mark.parametrize("chunk", [0, -1])
-def test_a_chunk_out_of_range_is_a_value_error(chunk):
-    with pytest.raises(ValueError, match=f"chunk must be at least 1, got {chunk}"):
-        subnetwork_outputs(lambda masks: masks, 3, chunk=chunk)
-
-
-@pytest.mark.parametrize("value", [2.0, "3", None, True])
-def test_no_whole_number_is_a_type_error(value):
-    with pytest.raises(TypeError, match="n_units must be a whole number"):
-        subnetwork_outputs(lambda masks: masks, value)
-    with pytest.raises(TypeError, match="chunk must be a whole number"):
-        subnetwork_outputs(lambda masks: masks, 3, chunk=value)
 
 
 # Their mean
@@ -151,23 +90,13 @@ takes_probabilities = pytest.mark.parametrize("use", [ensemble_mean, nwgm, taylo
 
 @takes_probabilities
 @pytest.mark.parametrize(
-    ("probabilities", "total", "smallest"),
-    [([0.5, 0.4], "0.9", "0.4"), ([0.5, 0.500000005], "1.000000005", "0.5"),
-     ([1.5, -0.5], "1", "-0.5"), ([np.nan, 1.0], "nan", "nan"), ([np.inf, 0.5], "inf", "0.5"),
-     ([0, 0], "0", "0"), ([25, 75], "100", "25")],
-)  # fmt: skip
-def test_probabilities_that_are_none_are_a_value_error(use, probabilities, total, smallest):
-    message = (
-        "probabilities must not be negative and must sum to 1, "
-        f"got the sum {total} and the smallest {smallest}"
-    )
-    with pytest.raises(ValueError, match=re.escape(message) + "$"):
+    ("probabilities", "total"),
+    [([0.5, 0.4], "0.9"), ([0.5, 0.500000005], "1.000000005"), ([0, 0], "0"), ([25, 75], "100")],
+)
+def test_probabilities_that_do_not_sum_to_one_are_a_value_error(use, probabilities, total):
+    with pytest.raises(ValueError, match=f"probabilities must sum to 1, got the sum {total}$"):
         use([0.3, 0.9], probabilities)
-
-
-@takes_probabilities
-def test_none_at_all_do_not_sum_to_one(use):
-    with pytest.raises(ValueError, match="probabilities must .* sum to 1, got the sum 0 "):
+    with pytest.raises(ValueError, match="probabilities must sum to 1, got the sum 0$"):
         use([], [])
 
 
@@ -182,9 +111,8 @@ def test_rounding_is_forgiven(use):
 @takes_probabilities
 @pytest.mark.parametrize(
     ("outputs", "probabilities"),
-    [((3,), (2,)), ((2,), (3,)), ((2, 3), (3,)), ((2,), (2, 1)), ((2, 2), (2, 2)), ((), ()),
-     ((), (1,)), ((1,), ())],
-)  # fmt: skip
+    [((3,), (2,)), ((2,), (3,)), ((2, 3), (3,)), ((), (1,))],
+)
 def test_unequal_lengths_are_a_value_error_that_says_them(use, outputs, probabilities):
     message = (
         "probabilities must have shape (m,) and outputs (m, ...), "
@@ -236,21 +164,6 @@ def test_over_all_choices_of_training_sets_the_estimates_are_free_of_bias(sets):
     close(parts.error.mean(axis=0), np.mean(errors, axis=(0, 1)))
 
 
-def test_predictions_in_single_precision_are_computed_with_in_double(rng):
-    predictions, targets = rng.normal(size=(3, 5)), rng.normal(size=5)
-    single = predictions.astype("f4"), targets.astype("f4")
-    double = [numbers.astype(float) for numbers in single]
-    for one, other in zip(bias_variance(*single), bias_variance(*double), strict=True):
-        assert np.array_equal(one, other)
-    yes_or_no = bias_variance(predictions > 0, targets > 0)
-    close(yes_or_no.error, np.mean((predictions > 0) != (targets > 0), axis=0))
-
-
-def test_the_noise_is_zero_unless_given():
-    parts = bias_variance([1.0, 3.0], 2.0)
-    assert (parts.error, parts.bias_squared, parts.variance, parts.noise) == (1, -1, 2, 0)
-
-
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (1, 5)])
 def test_fewer_than_two_training_sets_are_a_value_error(shape):
     message = f"predictions must hold those of at least two training sets, got shape {shape}"
@@ -272,13 +185,6 @@ def test_targets_of_another_shape_are_a_value_error(predictions, targets):
         bias_variance(np.ones(predictions), np.ones(targets))
 
 
-@pytest.mark.parametrize("noise", [-0.1, float("nan")])
-def test_a_noise_that_is_no_variance_is_a_value_error(noise):
-    message = f"noise must be a variance, at least 0, got {noise}"
-    with pytest.raises(ValueError, match=message):
-        bias_variance([1.0, 3.0], 2.0, noise)
-
-
 # The variance of a mean
 
 
@@ -290,26 +196,6 @@ def test_it_is_that_of_the_matrix_of_covariances(k, variance, share):
     C = np.full((k, k), covariance)
     np.fill_diagonal(C, variance)
     close(average_variance(variance, covariance, k), np.ones(k) @ C @ np.ones(k) / k**2, 1e-10)
-
-
-@pytest.mark.parametrize("k", [1, 2, 5])
-def test_it_is_that_of_predictors_that_share_a_part_of_their_error(k):
-    """Errors 3 a + 2 b_i, each sign as likely: every case is run through."""
-    signs = 2 * all_masks(k + 1) - 1
-    means = (3 * signs[:, :1] + 2 * signs[:, 1:]).mean(axis=1)
-    close(average_variance(13, 9, k), means.var())
-
-
-def test_independent_predictors_have_one_kth_and_equal_ones_all_of_it():
-    for k in (1, 2, 10, 1000):
-        close(average_variance(3.0, 0.0, k), 3 / k)
-        close(average_variance(3.0, 3.0, k), 3)
-
-
-def test_it_falls_towards_the_covariance_and_never_below():
-    values = [average_variance(3.0, 1.0, k) for k in (1, 2, 5, 20, 10**6)]
-    assert all(np.diff(values) < 0)
-    assert 1 < values[-1] < 1 + 1e-5
 
 
 @pytest.mark.parametrize("k", range(2, 50))
@@ -324,17 +210,10 @@ def test_at_both_ends_rounding_is_forgiven():
     assert average_variance(0.9, -more, 4) == pytest.approx(0, abs=1e-15)
 
 
-@pytest.mark.parametrize("covariance", [-2.0, 0.0, 1.0, 2.0])
-def test_of_one_predictor_the_covariance_does_not_matter(covariance):
-    assert average_variance(2.0, covariance, 1) == 2
-
-
 @pytest.mark.parametrize(
     ("variance", "covariance", "k", "lowest"),
-    [(1.0, 1.001, 3, "-0.5"), (1.0, -0.501, 3, "-0.5"), (1.0, float("nan"), 3, "-0.5"),
-     (2.0, -2.1, 2, "-2"), (2.0, 2.1, 1, "-2"), (2.0, -2.1, 1, "-2"),
-     (1.0, float("inf"), 3, "-0.5")],
-)  # fmt: skip
+    [(1.0, 1.001, 3, "-0.5"), (1.0, -0.501, 3, "-0.5"), (2.0, -2.1, 2, "-2"), (2.0, 2.1, 1, "-2")],
+)
 def test_a_covariance_that_cannot_be_is_a_value_error(variance, covariance, k, lowest):
     message = (
         f"covariance must lie between {lowest} and the variance {variance:g}, got {covariance}"
@@ -348,21 +227,3 @@ def test_predictors_that_never_vary_have_no_covariance(covariance):
     assert average_variance(0.0, 0.0, 3) == 0
     with pytest.raises(ValueError, match=f"covariance must lie between .* got {covariance}"):
         average_variance(0.0, covariance, 3)
-
-
-@pytest.mark.parametrize("variance", [-0.1, float("nan"), float("inf")])
-def test_a_variance_that_cannot_be_is_a_value_error(variance):
-    with pytest.raises(ValueError, match=f"variance must be at least 0 and finite, got {variance}"):
-        average_variance(variance, 0.0, 3)
-
-
-@pytest.mark.parametrize("k", [0, -1])
-def test_no_predictor_is_a_value_error(k):
-    with pytest.raises(ValueError, match=f"k must be at least 1, got {k}"):
-        average_variance(1.0, 0.0, k)
-
-
-@pytest.mark.parametrize("k", [2.0, "3", None, True])
-def test_a_part_of_a_predictor_is_a_type_error(k):
-    with pytest.raises(TypeError, match="k must be a whole number at least 1, got "):
-        average_variance(1.0, 0.0, k)

@@ -1,4 +1,4 @@
-"""An experiment that takes no time, for the tests of the runner; also in processes of its own."""
+"""Experiments that take no time, for the tests of the runner; also in processes of their own."""
 
 import os
 import signal
@@ -26,15 +26,6 @@ def toy_trial(seed, *, slope, marks="", fails=False):
     return {"value": slope * torch.randn(())}
 
 
-def fatal_trial(seed, *, folder):
-    """With seed 1, end the process once the folder has the row of seed 0."""
-    while seed == 1 and not (Path(folder) / "dies.csv").exists():
-        time.sleep(0.01)
-    if seed == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return {"value": 1.0}
-
-
 def toy(**settings):
     """Build the experiment, with settings for each of its three slopes."""
     return Experiment(
@@ -48,6 +39,28 @@ def toy(**settings):
     )
 
 
+def small(name, trial, n_seeds=1, **configuration):
+    """Build an experiment of one configuration and one metric."""
+    return Experiment(name, "", "", [configuration or {"slope": 1}], ("value",), trial, {}, n_seeds)
+
+
+def fatal_trial(seed, *, folder):
+    """With seed 1, end the process once the folder has the row of seed 0."""
+    while seed == 1 and not (Path(folder) / "dies.csv").exists():
+        time.sleep(0.01)
+    if seed == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"value": 1.0}
+
+
+class Fatal(str):
+    """A setting that ends the process which sends it to another."""
+
+    def __reduce__(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 if __name__ == "__main__":
     folder, marks = sys.argv[1:]
-    run(toy(marks=marks), folder=folder, n_jobs=2)
+    experiment = small("fatal", toy_trial, killed=Fatal()) if marks == "none" else toy(marks=marks)
+    run(experiment, folder=folder, n_jobs=2)

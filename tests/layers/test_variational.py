@@ -1,30 +1,24 @@
-"""What holds for variational dropout: the KL term, and the layer."""
+"""What holds for variational dropout."""
 
-import copy
-import io
 import math
-import pickle
-import re
 
 import numpy as np
 import pytest
 import torch
-from chance import NOT_A_NUMBER, few_examples, is_near
+from chance import few_examples, is_near
 from hypothesis import given
 from hypothesis import strategies as st
-from layer_runs import every_dtype, in_vmap, under_seed
+from layer_runs import every_dtype
 from scipy import stats
-from scipy.integrate import quad
-from scipy.special import digamma
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import linear
 
 from lib.datasets import Split
-from lib.inference import mc_samples, sampling
 from lib.layers import VariationalLinear
-from lib.theory.variational import SMALL_NOISE, kl_kingma, kl_log_uniform, kl_molchanov
-from lib.training import SideBySide, classification_loss, fit, stack_splits
+from lib.side_by_side import SideBySide, stack_splits
+from lib.theory.variational import kl_molchanov
+from lib.training import classification_loss, fit
 
 
 @pytest.fixture(autouse=True)
@@ -32,94 +26,7 @@ def seeded():
     torch.manual_seed(0)
 
 
-# The KL term
-
-GRID = np.linspace(-12, 12, 241)
-
-
-def by_its_definition(log_alpha):
-    """E log|e + 1/sqrt(alpha)| - E log|e|, integrated over the density of e."""
-
-    def mean_log(shift):
-        def f(e):
-            return stats.norm.pdf(e) * np.log(abs(e + shift))
-
-        ends = sorted({-12.0, min(12.0, max(-12.0, -shift)), 12.0})  # the logarithm is -inf between
-        return sum(quad(f, *ab, limit=300)[0] for ab in zip(ends, ends[1:], strict=False))
-
-    return mean_log(np.exp(-log_alpha / 2)) - mean_log(0)
-
-
-def by_a_series(log_alpha):
-    """(e + m)^2 is a chi-square with 1 + 2J degrees of freedom, J Poisson with mean m^2 / 2."""
-    mean = np.exp(-log_alpha) / 2
-    j = np.arange(int(mean + 30 * np.sqrt(mean) + 60))
-    return stats.poisson.pmf(j, mean) @ (digamma(j + 0.5) - digamma(0.5)) / 2
-
-
-@pytest.mark.parametrize("log_alpha", [-8.0, -3.0, -1.0, 0.0, 0.7, 3.0, 8.0])
-def test_the_kl_agrees_with_its_definition_and_with_a_series(log_alpha):
-    value = kl_log_uniform(log_alpha)
-    assert np.isclose(value, by_its_definition(log_alpha), rtol=0, atol=1e-8)
-    assert np.isclose(value, by_a_series(log_alpha), rtol=1e-7, atol=1e-9)
-
-
-@pytest.mark.parametrize("log_alpha", [-2.0, 0.0, 2.0])
-@pytest.mark.parametrize("theta", [0.01, -3.0])
-def test_up_to_one_constant_it_is_the_mean_log_ratio_of_the_densities(log_alpha, theta):
-    # E_q[log q(w) - log 1/|w|] over draws of q; the constant is where alpha has no end
-    std = np.exp(log_alpha / 2) * abs(theta)
-    w = np.random.default_rng(0).normal(theta, std, 400_000)
-    terms = stats.norm.logpdf(w, theta, std) + np.log(abs(w))
-    constant = -0.5 * np.log(2 * np.pi * np.e) - SMALL_NOISE
-    assert is_near(terms.mean(), kl_log_uniform(log_alpha) + constant, terms.std(), len(w))
-
-
-def test_the_kl_is_positive_falls_with_alpha_and_tends_to_zero():
-    for kl in (kl_log_uniform, kl_molchanov):
-        assert (kl(GRID) > 0).all()
-        assert (np.diff(kl(GRID)) < 0).all()
-        assert kl(40.0) < 1e-15
-    assert (np.diff(kl_kingma(GRID[GRID <= 0])) < 0).all()
-
-
-def test_for_small_and_large_noise_it_has_the_limits_of_the_text():
-    assert np.isclose(kl_log_uniform(-20.0), 10 + SMALL_NOISE, atol=1e-8)
-    assert np.isclose(kl_log_uniform(12.0), np.exp(-12.0) / 2, rtol=1e-4)
-
-
-def test_the_approximations_are_as_near_as_their_docstrings_say():
-    exact = kl_log_uniform(GRID)
-    off = kl_molchanov(GRID) - exact
-    assert 0.0093 < abs(off).max() < 0.0094
-    assert -3.8 < GRID[abs(off).argmax()] < -3.2
-    small = GRID <= 0
-    off = kl_kingma(GRID[small]) - exact[small]
-    assert 0.040 < abs(off).max() < 0.041
-    assert (off < 0).all()
-    assert abs(off[0]) < 1e-4
-
-
-def test_the_shape_of_the_input_is_kept():
-    for kl in (kl_log_uniform, kl_kingma, kl_molchanov):
-        assert kl(np.full((2, 3), -1.0)).shape == (2, 3)
-        assert kl([]).shape == (0,)
-        assert np.ndim(kl(-1.0)) == 0
-
-
-@pytest.mark.parametrize("kl", [kl_log_uniform, kl_kingma, kl_molchanov])
-@pytest.mark.parametrize("bad", [np.nan, np.inf, [-1.0, -np.inf]])
-def test_a_log_alpha_that_is_not_finite_is_a_value_error(kl, bad):
-    with pytest.raises(ValueError, match="log_alpha must be finite, got"):
-        kl(bad)
-
-
-def test_kingmas_polynomial_refuses_an_alpha_above_one():
-    with pytest.raises(ValueError, match="log_alpha must be at most 0 .* got 0.5"):
-        kl_kingma([-1.0, 0.5])
-
-
-# The layer in training
+# Training
 
 
 def a_layer(*shape, **settings):
@@ -186,25 +93,6 @@ def test_with_the_alpha_of_gaussian_dropout_a_unit_has_its_variance(keep_prob):
         assert is_near(squares.mean(), expected, np.sqrt(2) * expected, n)
 
 
-def test_gradients_agree_with_finite_differences_under_a_fixed_seed():
-    layer = a_layer(4, 3, dtype=torch.float64)
-    x = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
-    inputs = (x, *layer.parameters())
-    names = [name for name, _ in layer.named_parameters()]
-
-    def run(x, *values):
-        state = dict(zip(names, values, strict=True))
-        y = under_seed(lambda x: torch.func.functional_call(layer, state, (x,)), x)
-        return y, torch.func.functional_call(Kl(layer), {f"0.{k}": v for k, v in state.items()}, ())
-
-    assert torch.autograd.gradcheck(run, inputs)
-
-
-class Kl(nn.Sequential):
-    def forward(self):
-        return self[0].kl()
-
-
 @pytest.mark.parametrize("log_sigma2", [-1000.0, -100.0, -10.0, 0.0, 20.0, 1000.0])
 @pytest.mark.parametrize("weight", [0.0, 1e-40, 1e-20, -1e-3, 1.0])
 @pytest.mark.parametrize("inputs", [0.0, 1.0])
@@ -225,18 +113,6 @@ def test_an_input_of_zeros_gives_the_bias_without_noise():
 
 
 # Eval
-
-
-@torch.no_grad()
-@few_examples
-@given(seed=st.integers(0, 1000))
-def test_without_pruning_eval_is_the_mean_over_training(seed):
-    torch.manual_seed(seed)
-    layer, x, n = a_layer(4, 2, threshold=math.inf, dtype=torch.float64), torch.randn(4), 20_000
-    x = x.double()
-    mean, variance = moments(layer, x)
-    torch.testing.assert_close(layer.eval()(x), mean)
-    assert is_near(layer.train()(x.expand(n, -1)).mean(dim=0), mean, variance.sqrt(), n)
 
 
 @torch.no_grad()
@@ -261,26 +137,6 @@ def test_in_eval_pruned_weights_get_no_gradient():
     assert layer.weight.grad.tolist() == [[0.0, 1.0]]
 
 
-def test_eval_draws_no_random_numbers():
-    layer, before = VariationalLinear(3, 2).eval(), torch.get_rng_state()
-    layer(torch.ones(5, 3))
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-@torch.no_grad()
-def test_inside_sampling_it_is_stochastic_and_batch_normalization_stays_as_it_was():
-    model = nn.Sequential(nn.BatchNorm1d(6), VariationalLinear(6, 2, log_sigma2=-1.0)).eval()
-    x, before = torch.randn(50, 6), {k: v.clone() for k, v in model.state_dict().items()}
-    fixed = model(x)
-    with sampling(model):
-        assert not torch.equal(model(x), model(x))
-    assert torch.equal(model(x), fixed)
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-    samples = mc_samples(model, x[:2], 20_000)
-    mean, variance = moments(model[1], model[0](x[:2]))
-    assert is_near(samples.mean(dim=0), mean, variance.sqrt(), 20_000)
-
-
 # The KL of a layer
 
 
@@ -295,6 +151,24 @@ def test_its_kl_is_the_sum_of_molchanovs_over_the_weights_whatever_their_scale(s
         layer.weight.mul_(scale)
         layer.log_sigma2.add_(2 * math.log(scale))
     assert np.isclose(layer.kl().item(), value)
+
+
+def test_the_gradients_of_its_kl_agree_with_finite_differences():
+    layer = a_layer(4, 3, dtype=torch.float64)
+    names, values = zip(*layer.named_parameters(), strict=True)
+
+    def kl(*values):
+        state = dict(zip(names, values, strict=True))
+        return torch.func.functional_call(
+            Kl(layer), {f"0.{key}": w for key, w in state.items()}, ()
+        )
+
+    assert torch.autograd.gradcheck(kl, values)
+
+
+class Kl(nn.Sequential):
+    def forward(self):
+        return self[0].kl()
 
 
 def test_a_gaussian_prior_minds_the_scale_and_charges_for_noise():
@@ -312,24 +186,6 @@ def test_the_kl_pushes_the_noise_up_and_the_weights_towards_zero():
     assert (layer.weight.grad * layer.weight > 0).all()
 
 
-# Shapes, dtypes, copies
-
-
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("shape", [(4,), (0, 4), (3, 4), (2, 0, 4), (2, 3, 4)])
-def test_any_batch_comes_back_and_passes_gradients(shape, training):
-    x = torch.ones(shape, requires_grad=True)
-    y = VariationalLinear(4, 2).train(training)(x)
-    y.sum().backward()
-    assert y.shape == (*shape[:-1], 2)
-    assert x.grad.shape == shape
-
-
-def test_an_example_alone_is_treated_as_in_a_batch_of_one():
-    layer, x = VariationalLinear(4, 2, log_sigma2=0.0), torch.randn(4)
-    torch.testing.assert_close(under_seed(layer, x), under_seed(layer, x[None])[0])
-
-
 @every_dtype
 def test_in_every_dtype_the_output_has_it_and_the_right_moments_up_to_rounding(dtype):
     n = 20_000
@@ -344,25 +200,6 @@ def test_in_every_dtype_the_output_has_it_and_the_right_moments_up_to_rounding(d
     assert layer.kl().isfinite()
 
 
-def saved_and_loaded(layer):
-    file = io.BytesIO()
-    torch.save(layer, file)
-    file.seek(0)
-    return torch.load(file, weights_only=False)
-
-
-@pytest.mark.parametrize(
-    "copy_of", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x)), saved_and_loaded]
-)
-def test_a_copy_has_the_settings_the_weights_and_the_mode_of_the_layer(copy_of):
-    layer = a_layer(4, 2, threshold=1.0).eval()
-    other = copy_of(layer)
-    assert (repr(other), other.training) == (repr(layer), False)
-    x = torch.randn(3, 4)
-    assert torch.equal(layer(x), other(x))
-    assert torch.equal(under_seed(layer.train(), x), under_seed(other.train(), x))
-
-
 def test_its_means_are_the_parameters_of_a_linear_layer():
     ours, torchs = VariationalLinear(4, 2, threshold=math.inf).eval(), nn.Linear(4, 2)
     missing = ours.load_state_dict(torchs.state_dict(), strict=False).missing_keys
@@ -373,26 +210,6 @@ def test_its_means_are_the_parameters_of_a_linear_layer():
     expected = nn.Linear(4, 2).weight
     torch.manual_seed(1)
     assert torch.equal(VariationalLinear(4, 2).weight, expected)
-
-
-def test_the_printed_layer_says_its_settings():
-    assert repr(VariationalLinear(4, 2, threshold=2)) == (
-        "VariationalLinear(in_features=4, out_features=2, bias=True, threshold=2)"
-    )
-    assert VariationalLinear(4, 2, bias=False).bias is None
-    assert VariationalLinear(4, 2).threshold == 3
-
-
-# torch.func, and networks side by side
-
-
-def test_under_vmap_each_model_has_its_own_noise():
-    layer, x = VariationalLinear(4, 50, log_sigma2=0.0), torch.ones(4)
-    y = in_vmap(lambda _: layer(x), torch.arange(20), "different")
-    assert y.shape == (20, 50)
-    assert len(y.unique(dim=0)) == 20
-    y = in_vmap(lambda _: layer(x), torch.arange(20), "same")
-    assert (y == y[0]).all()
 
 
 def test_side_by_side_they_compute_what_each_computes_alone_and_their_kl_adds_up():
@@ -431,22 +248,3 @@ def test_trained_with_the_bound_it_prunes_most_inputs_that_say_nothing_and_not_t
         gone = layer.pruned.all(dim=0)
         assert not gone[0]
         assert gone[1:].float().mean() > 0.5
-
-
-# Bad input, said in one voice
-
-
-@pytest.mark.parametrize("name", ["log_sigma2", "threshold"])
-def test_a_bad_setting_is_named_with_its_value(name):
-    for bad in NOT_A_NUMBER:
-        with pytest.raises(TypeError, match=re.escape(f"{name} must be a number, got {bad!r} of")):
-            VariationalLinear(3, 2, **{name: bad})
-        with pytest.raises(ValueError, match=f"{name} must be a number, got nan"):
-            VariationalLinear(3, 2, **{name: math.nan})
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_an_input_that_is_not_floating_point_is_a_type_error(training):
-    layer = VariationalLinear(3, 2).train(training)
-    with pytest.raises(TypeError, match="x must have a floating-point dtype, got torch.int64"):
-        layer(torch.ones(3, dtype=torch.int64))

@@ -1,22 +1,16 @@
 """What holds for the LSTM with recurrent dropout."""
 
-import copy
-import io
-import pickle
 import re
 
 import numpy as np
 import pytest
 import torch
-from chance import NOT_A_NUMBER, NOT_IN_RANGE, few_examples, is_near, keep_probs
-from hypothesis import given
-from hypothesis import strategies as st
-from layer_runs import in_vmap, under_seed
+from chance import is_near
+from layer_runs import under_seed
 from torch import nn
 
-from lib.inference import mc_samples, sampling, stochastic_layers
+from lib.inference import stochastic_layers
 from lib.layers import Dropout, RecurrentDropoutLSTM, StochasticLayer
-from lib.training import SideBySide
 
 PLACES = ["state", "update", "cell", "weights"]
 MASKS = ["sequence", "step"]
@@ -217,92 +211,6 @@ def test_masks_are_multiplied_where_the_formulas_say(recurrent):
         torch.testing.assert_close(step, h, rtol=1e-10, atol=1e-10)
 
 
-@few_examples
-@given(keep_prob=keep_probs, masks=st.sampled_from(MASKS))
-def test_the_mean_of_the_masked_input_is_kept(keep_prob, masks):
-    torch.manual_seed(0)
-    n = 4000
-    layer = double_layer(1, 1, keep_prob, 1, masks=masks).requires_grad_(False)
-    for parameter in layer.parameters():
-        parameter.zero_()
-    layer.bias_ih_l0.copy_(torch.tensor([1e3, -1e3, 0, 1e3]))
-    layer.weight_ih_l0[2] = 1e-9
-    output, _ = layer(torch.ones(1, n, 1, dtype=torch.float64))
-    assert is_near(output.mean() / 1e-9, 1, np.sqrt((1 - keep_prob) / keep_prob), n)
-
-
-# Gradients
-
-
-@every_place
-@every_kind
-def test_gradients_agree_with_finite_differences_under_a_fixed_seed(recurrent, masks):
-    layer = double_layer(1, 2, 0.5, masks=masks, recurrent=recurrent)
-    x = torch.randn(3, 1, 1, dtype=torch.float64, requires_grad=True)
-    state = torch.randn(2, 1, 1, 2, dtype=torch.float64, requires_grad=True)
-    names, values = zip(*layer.named_parameters(), strict=True)
-
-    def run(x, state, *parameters):
-        parameters = dict(zip(names, parameters, strict=True))
-        output, last = torch.func.functional_call(layer, parameters, (x, tuple(state)))
-        return output, *last
-
-    assert torch.autograd.gradcheck(
-        lambda *inputs: under_seed(lambda z: run(*z), inputs), (x, state, *values)
-    )
-
-
-@every_place
-@pytest.mark.parametrize("keep_prob", [1e-6, 0.5])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_gradients_are_finite_and_of_the_dtype(recurrent, keep_prob, dtype):
-    layer = RecurrentDropoutLSTM(3, 4, keep_prob, recurrent=recurrent, dtype=dtype)
-    output, _ = layer(torch.randn(8, 5, 3, dtype=dtype))
-    output.float().square().sum().backward()
-    assert output.dtype == dtype
-    for parameter in layer.parameters():
-        assert parameter.grad.isfinite().all()
-
-
-# Prediction by sampling
-
-
-class Last(nn.Module):
-    """A model around the layer: its last output."""
-
-    def __init__(self, **settings):
-        super().__init__()
-        self.lstm = RecurrentDropoutLSTM(3, 8, 0.5, batch_first=True, **settings)
-
-    def forward(self, x):
-        return self.lstm(x)[0][..., -1, :]
-
-
-@every_place
-@every_kind
-def test_inside_sampling_it_is_stochastic_and_afterwards_no_more(recurrent, masks):
-    model = Last(masks=masks, recurrent=recurrent).eval()
-    x = torch.randn(4, 6, 3)
-    fixed = model(x)
-    assert torch.equal(model(x), fixed)
-    with sampling(model):
-        assert not torch.equal(model(x), model(x))
-    assert torch.equal(model(x), fixed)
-
-
-@every_place
-@every_kind
-def test_monte_carlo_samples_differ_and_have_the_distribution_of_training(recurrent, masks):
-    model, x = Last(masks=masks, recurrent=recurrent).eval(), torch.randn(1, 6, 3)
-    samples = mc_samples(model, x, 1000)
-    assert samples.shape == (1000, 1, 8)
-    assert len(samples[:, 0].unique(dim=0)) > 20
-    with sampling(model), torch.no_grad():
-        loop = torch.stack([model(x) for _ in range(100)])
-    std = (samples.var(dim=0) * (1 + 1000 / 100)).sqrt()
-    assert is_near(samples.mean(dim=0), loop.mean(dim=0), std, 1000)
-
-
 def test_it_is_found_as_a_stochastic_layer_and_is_none_of_torchs_recurrent_ones():
     layer = RecurrentDropoutLSTM(3, 4)
     assert isinstance(layer, StochasticLayer)
@@ -310,93 +218,12 @@ def test_it_is_found_as_a_stochastic_layer_and_is_none_of_torchs_recurrent_ones(
     assert stochastic_layers(layer) == [layer]
 
 
-# vmap
-
-
-@every_place
-@every_kind
-def test_under_vmap_each_model_has_its_own_masks(recurrent, masks):
-    layer = RecurrentDropoutLSTM(3, 16, masks=masks, recurrent=recurrent)
-    x = torch.ones(20, 4, 2, 3)
-    y = in_vmap(lambda x: layer(x)[0], x, "different")
-    assert len(y[:, -1, 0].unique(dim=0)) == 20
-    shared = in_vmap(lambda _: layer(x[0])[0], torch.arange(20), "different")
-    assert len(shared[:, -1, 0].unique(dim=0)) == 20
-
-
-@every_place
-def test_side_by_side_each_net_has_the_output_and_gradient_it_has_alone(recurrent):
-    settings = {"masks": "sequence", "recurrent": recurrent}
-    nets = SideBySide.from_seeds(lambda: Last(**settings), range(3)).eval()
-    x = torch.randn(3, 5, 6, 3)
-    nets(x).square().sum().backward()
-    for i, net in enumerate(nets.unstack()):
-        net.zero_grad()
-        output = net.eval()(x[i])
-        torch.testing.assert_close(output, nets(x)[i])
-        output.square().sum().backward()
-        for name, parameter in net.named_parameters():
-            torch.testing.assert_close(nets.net.get_parameter(name).grad[i], parameter.grad)
-
-
-def test_side_by_side_the_nets_have_different_masks_in_training():
-    nets = SideBySide([copy.deepcopy(net) for net in [Last()] * 4])  # the same weights
-    y = nets(torch.ones(4, 1, 6, 3))
-    assert len(y.unique(dim=0)) == 4
-
-
-# Copies
-
-
-def saved_and_loaded(layer):
-    file = io.BytesIO()
-    torch.save(layer, file)
-    file.seek(0)
-    return torch.load(file, weights_only=False)
-
-
-@pytest.mark.parametrize(
-    "copy_of", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x)), saved_and_loaded]
-)
-def test_a_copy_computes_the_same(copy_of):
-    layer = RecurrentDropoutLSTM(3, 4, 0.5, 0.75, masks="step", recurrent="cell")
-    other, x = copy_of(layer), torch.randn(5, 2, 3)
-    assert repr(other) == repr(layer)
-    assert torch.equal(under_seed(layer, x)[0], under_seed(other, x)[0])
-
-
 # Arguments
-
-
-@pytest.mark.parametrize("name", ["keep_prob", "recurrent_keep_prob"])
-@pytest.mark.parametrize("bad", NOT_IN_RANGE)
-def test_a_keep_probability_out_of_range_is_a_value_error_that_names_it(name, bad):
-    message = f"^{name} must lie in " + re.escape(f"(0, 1], got {bad!r}")
-    with pytest.raises(ValueError, match=message):
-        RecurrentDropoutLSTM(3, 4, **{name: bad})
-
-
-@pytest.mark.parametrize("name", ["keep_prob", "recurrent_keep_prob"])
-@pytest.mark.parametrize("bad", [bad for bad in NOT_A_NUMBER if bad is not None])
-def test_a_keep_probability_that_is_no_number_is_a_type_error_that_names_it(name, bad):
-    with pytest.raises(TypeError, match=f"^{name} must be a real number"):
-        RecurrentDropoutLSTM(3, 4, **{name: bad})
 
 
 def test_by_default_both_keep_probabilities_are_the_same():
     assert RecurrentDropoutLSTM(3, 4, 0.3).recurrent_keep_prob == 0.3
     assert RecurrentDropoutLSTM(3, 4, 0.3, 0.9).recurrent_keep_prob == 0.9
-
-
-def test_the_other_bad_arguments_are_named():
-    with pytest.raises(ValueError, match="input_size must be at least 1, got 0"):
-        RecurrentDropoutLSTM(0, 4)
-    with pytest.raises(TypeError, match="hidden_size must be a whole number"):
-        RecurrentDropoutLSTM(3, 4.0)
-    with pytest.raises(ValueError, match="masks must be one of 'sequence', 'step', got 'time'"):
-        RecurrentDropoutLSTM(3, 4, masks="time")
-    with pytest.raises(ValueError, match="recurrent must be one of 'state', 'update', 'cell', "):
-        RecurrentDropoutLSTM(3, 4, recurrent="h")
 
 
 @pytest.mark.parametrize(
@@ -433,11 +260,6 @@ def test_a_state_of_a_wrong_shape_is_a_value_error(x, state):
         RecurrentDropoutLSTM(3, 4)(x, state)
 
 
-def test_an_input_that_is_not_floating_point_is_a_type_error():
-    with pytest.raises(TypeError, match="x must have a floating-point dtype, got torch.int64"):
-        RecurrentDropoutLSTM(3, 4)(torch.ones(5, 2, 3, dtype=torch.int64))
-
-
 @every_place
 @every_kind
 def test_an_empty_batch_and_a_single_sequence_come_back(recurrent, masks):
@@ -449,10 +271,3 @@ def test_an_empty_batch_and_a_single_sequence_come_back(recurrent, masks):
     batch, _ = under_seed(layer, x[:, None])
     assert torch.equal(alone, batch[:, 0])
     assert torch.equal(h[0], alone[-1])
-
-
-def test_the_printed_layer_says_its_settings():
-    assert repr(RecurrentDropoutLSTM(3, 4, 0.3)) == (
-        "RecurrentDropoutLSTM(3, 4, keep_prob=0.3, recurrent_keep_prob=0.3, masks='sequence', "
-        "recurrent='state', bias=True, batch_first=False)"
-    )

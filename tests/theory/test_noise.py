@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from chance import NOT_A_NUMBER, NOT_IN_RANGE, few_examples, is_near, keep_probs
+from chance import few_examples, is_near, keep_probs
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -46,7 +46,7 @@ def best_over_all_masks(X, y, keep_prob, scaling):
 @both_scalings
 @several_keep_probs
 @pytest.mark.parametrize("outputs", [(), (1,), (3,)])
-@pytest.mark.parametrize(("examples", "inputs"), [(30, 1), (30, 4), (15, 10)])
+@pytest.mark.parametrize(("examples", "inputs"), [(30, 1), (30, 4), (15, 10), (4, 9)])
 def test_the_weights_are_best_on_the_average_over_all_masks(
     scaling, keep_prob, outputs, examples, inputs, rng
 ):
@@ -55,18 +55,6 @@ def test_the_weights_are_best_on_the_average_over_all_masks(
     w = dropout_ridge(X, y, keep_prob, scaling)
     assert w.shape == (inputs, *outputs)
     close(w, best_over_all_masks(X, y, keep_prob, scaling))
-
-
-@both_scalings
-@pytest.mark.parametrize("keep_prob", [0.05, 0.5, 0.9])
-def test_with_fewer_examples_than_inputs_they_are_so_too(scaling, keep_prob, rng):
-    X, y = rng.normal(size=(4, 9)), rng.normal(size=4)
-    close(dropout_ridge(X, y, keep_prob, scaling), best_over_all_masks(X, y, keep_prob, scaling))
-
-
-def test_masks_are_scaled_by_default(rng):
-    X, y = rng.normal(size=(9, 3)), rng.normal(size=9)
-    close(dropout_ridge(X, y, 0.3), best_over_all_masks(X, y, 0.3, "inverted"))
 
 
 @few_examples
@@ -98,31 +86,11 @@ def test_the_units_of_measurement_do_not_change_the_predictions(keep_prob, scali
     )
 
 
-def test_with_ordinary_ridge_they_do(rng):
-    X, y = rng.normal(size=(12, 5)), rng.normal(size=12)
-    other_units = X * [1, 10, 1, 1, 1]
-    change = other_units @ ridge(other_units, y, 12) - X @ ridge(X, y, 12)
-    assert np.abs(change).max() > 0.01
-
-
 @pytest.mark.parametrize("keep_prob", [0.05, 0.5, 0.9])
 def test_where_all_columns_have_one_size_it_is_ordinary_ridge(keep_prob, rng):
     X, y = rng.normal(size=(12, 5)), rng.normal(size=12)
     X *= 3 / np.linalg.norm(X, axis=0)
     close(dropout_ridge(X, y, keep_prob), ridge(X, y, (1 - keep_prob) / keep_prob * 3**2))
-
-
-@both_scalings
-def test_with_keep_prob_one_it_is_least_squares(scaling, rng):
-    X, y = rng.normal(size=(12, 5)), rng.normal(size=(12, 2))
-    w = dropout_ridge(X, y, 1, scaling)
-    close(X.T @ (X @ w - y), 0)
-
-
-@both_scalings
-def test_of_several_best_weights_it_gives_the_smallest(scaling, rng):
-    X, y = rng.normal(size=(3, 5)), rng.normal(size=3)
-    close(dropout_ridge(X, y, 1, scaling), np.linalg.pinv(X) @ y)
 
 
 @both_scalings
@@ -135,59 +103,14 @@ def test_an_input_that_is_always_zero_has_weight_zero_and_changes_no_other(scali
     close(np.delete(w, 2, axis=0), dropout_ridge(np.delete(X, 2, axis=1), y, keep_prob, scaling))
 
 
-@several_keep_probs
-def test_two_equal_inputs_share_their_weight_equally(keep_prob, rng):
-    X, y = rng.normal(size=(12, 3)), rng.normal(size=12)
-    X[:, 2] = X[:, 0]
-    w = dropout_ridge(X, y, keep_prob)
-    close(w[0], w[2])
-
-
-def test_the_fewer_inputs_are_kept_the_smaller_the_predictions(rng):
-    X, y = rng.normal(size=(12, 5)), rng.normal(size=12)
-    sizes = [np.linalg.norm(X @ dropout_ridge(X, y, p)) for p in (0.001, 0.1, 0.3, 0.5, 0.7, 1)]
-    assert sizes[0] < 0.01 * sizes[-1]
-    assert all(np.diff(sizes) > 0)
-
-
-def test_inputs_and_targets_stay_as_they_were(rng):
-    X, y = rng.normal(size=(12, 5)), rng.normal(size=12)
-    before = X.copy(), y.copy()
-    dropout_ridge(X, y, 0.5)
-    assert np.array_equal(X, before[0])
-    assert np.array_equal(y, before[1])
-
-
 @pytest.mark.parametrize(
     ("X", "y"),
-    [((3,), (3,)), ((3, 2), (2,)), ((3, 2), (2, 3)), ((3, 2), ()), ((), ()), ((3, 2, 1), (3,)),
-     ((3, 2), (3, 1, 1))],
-)  # fmt: skip
+    [((3, 2), (2,)), ((3, 2), (2, 3)), ((3, 2), ()), ((3, 2), (3, 1, 1))],
+)
 def test_shapes_that_do_not_fit_are_a_value_error_that_says_them(X, y):
     message = f"X and y must have shapes (n, inputs) and (n,) or (n, outputs), got {X} and {y}"
     with pytest.raises(ValueError, match=re.escape(message)):
         dropout_ridge(np.ones(X), np.ones(y), 0.5)
-
-
-@pytest.mark.parametrize("keep_prob", NOT_IN_RANGE)
-def test_a_keep_prob_out_of_range_is_a_value_error_with_name_value_and_range(keep_prob):
-    message = re.escape(f"keep_prob must lie in (0, 1], got {keep_prob!r}")
-    with pytest.raises(ValueError, match=message):
-        dropout_ridge([[1.0]], [1.0], keep_prob)
-
-
-@pytest.mark.parametrize("keep_prob", NOT_A_NUMBER)
-def test_a_keep_prob_that_is_no_number_is_a_type_error_with_name_value_and_range(keep_prob):
-    message = re.escape(f"keep_prob must be a real number in (0, 1], got {keep_prob!r} of type ")
-    with pytest.raises(TypeError, match=message):
-        dropout_ridge([[1.0]], [1.0], keep_prob)
-
-
-@pytest.mark.parametrize("scaling", ["Inverted", "", None, 1])
-def test_another_scaling_is_a_value_error_with_name_value_and_choices(scaling):
-    message = f"scaling must be one of 'inverted', 'weight', got {scaling!r}"
-    with pytest.raises(ValueError, match=re.escape(message)):
-        dropout_ridge([[1.0]], [1.0], 0.5, scaling)
 
 
 @pytest.mark.parametrize("layer", [Dropout, GaussianDropout])
@@ -291,16 +214,3 @@ def test_gradients_of_another_shape_are_a_value_error_that_says_it(shape):
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         tikhonov_penalty(np.ones(shape), 0.1)
-
-
-@pytest.mark.parametrize("noise_std", [0, -0.1, float("nan"), float("inf")])
-def test_a_noise_std_out_of_range_is_a_value_error(noise_std):
-    with pytest.raises(ValueError, match=f"noise_std must be positive and finite, got {noise_std}"):
-        tikhonov_penalty([[1.0]], noise_std)
-
-
-@pytest.mark.parametrize("noise_std", NOT_A_NUMBER)
-def test_a_noise_std_that_is_no_number_is_a_type_error(noise_std):
-    message = f"noise_std must be a positive number, got {noise_std!r} of type "
-    with pytest.raises(TypeError, match=re.escape(message)):
-        tikhonov_penalty([[1.0]], noise_std)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from chance import NOT_A_NUMBER, NOT_IN_RANGE, few_examples, keep_probs
+from chance import few_examples, keep_probs
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -166,42 +166,16 @@ def test_batch_norm_behind_a_convolution_remembers_the_variance_of_the_formula(l
 # Arguments
 
 
-@pytest.mark.parametrize("value", NOT_IN_RANGE)
-def test_a_keep_probability_out_of_range_is_a_value_error(value):
-    for call in (
-        lambda: shift_ratio(0.0, 1.0, value),
-        lambda: linear_shift_ratio([[1.0]], [1.0], value),
-        lambda: correlated_shift_ratio(0.0, 1.0, 0.0, [1.0], value),
-    ):
-        with pytest.raises(ValueError, match=r"keep_prob must lie in \(0, 1\]"):
-            call()
-
-
-@pytest.mark.parametrize("value", NOT_A_NUMBER)
-def test_a_keep_probability_of_another_type_is_a_type_error(value):
-    with pytest.raises(TypeError, match="keep_prob must be a real number"):
-        shift_ratio(0.0, 1.0, value)
-
-
 BAD = [
-    (lambda: shift_ratio(0.0, -1.0, 0.5), "variance must be at least 0 and finite, got -1.0"),
-    (lambda: shift_ratio(np.inf, 1.0, 0.5), "mean must be finite, got inf"),
-    (lambda: shift_ratio(0.0, [1, np.nan], 0.5), "variance must be at least 0 .* got nan"),
     (lambda: shift_ratio([0, 1], [1, 1, 1], 0.5), r"mean and variance .* \(2,\) and \(3,\)"),
-    (lambda: linear_shift_ratio([1.0], [1.0], 0.5), r"inputs and weights must .* got \(1,\)"),
     (lambda: linear_shift_ratio([[1.0, 2.0]], [1.0], 0.5), r"got \(1, 2\) and \(1,\)"),
-    (lambda: linear_shift_ratio(np.ones((0, 1)), [1.0], 0.5), "at least one example"),
-    (lambda: linear_shift_ratio([[np.nan]], [1.0], 0.5), "inputs must be finite"),
     (lambda: linear_shift_ratio([[1.0]], [1.0], 0.5, [0, 1]), r"groups must have shape \(1,\)"),
-    (lambda: correlated_shift_ratio(0.0, 0.0, 0.0, [1.0], 0.5), "the variance positive, got"),
-    (lambda: correlated_shift_ratio([0.0], 1.0, 0.0, [1.0], 0.5), "must be single numbers"),
-    (lambda: correlated_shift_ratio(0.0, 1.0, 1.5, [1, 1], 0.5), r"correlation must lie in \[-1"),
     (lambda: correlated_shift_ratio(0.0, 1.0, -0.6, [1, 1, 1], 0.5), r"in \[-0.5, 1\] for 3"),
-    (lambda: correlated_shift_ratio(0.0, 1.0, 0.0, [0, 0], 0.5), "weights must be a vector, not"),
+    (lambda: correlated_shift_ratio(0.0, 1.0, 0.0, [0, 0], 0.5), "weights must not all be 0"),
 ]
 
 
 @pytest.mark.parametrize(("call", "message"), BAD)
-def test_arguments_that_make_no_sense_are_a_value_error(call, message):
+def test_arguments_that_do_not_fit_are_a_value_error(call, message):
     with pytest.raises(ValueError, match=message):
         call()

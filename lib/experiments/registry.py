@@ -1,0 +1,23 @@
+"""All experiments, in the order of the page of results."""
+
+from lib.experiments import (
+    autoencoder,
+    dropconnect,
+    fashion,
+    fast,
+    mnist,
+    reuters,
+    sparse,
+    speech,
+    uci,
+)
+
+EXPERIMENTS = {
+    experiment.name: experiment
+    for experiment in (
+        *(mnist.ERROR, mnist.DEPTH, mnist.RATE, mnist.SIZE, mnist.AVERAGING),
+        *(autoencoder.AUTOENCODER, mnist.GAUSSIAN, reuters.REUTERS, speech.SPOKEN_DIGITS),
+        *(uci.MC_DROPOUT, dropconnect.DROPCONNECT, sparse.SPARSE_VARIATIONAL),
+        *(fast.FAST_DROPOUT, fashion.PLACEMENT, fashion.DEPTH),
+    )
+}

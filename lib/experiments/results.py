@@ -1,0 +1,269 @@
+"""Tables of results, read: no experiment is loaded, and nothing that could run one."""
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lib.comparison import mean_interval, paired_difference
+from lib.validation import FINITE, PATH, TEXT, Instance, Whole, declared
+
+RESULTS = Path(__file__).parents[2] / "book" / "reproductions" / "results"
+CIRCUMSTANCES = ("seconds", "versions", "processor", "date", "code")
+
+FRAME = Instance(pd.DataFrame, "a pandas.DataFrame", pd.DataFrame)
+SETTINGS = Instance(dict, "a dict of settings", dict)
+COLUMNS = Instance((str, list), "the name of a column, or a list of names", lambda: "seed")
+
+
+def as_value(text):
+    """The whole number, number or truth value that a field of a table says, or its text."""
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            pass
+    return {"True": True, "False": False}.get(text, text)
+
+
+def read_rows(path):
+    """Read a table of finished trials, and check it.
+
+    A last line without its end is of a process that was killed while it wrote, and does not count.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+
+    Returns
+    -------
+    columns : list of str
+        Settings, "seed", metrics, and how each trial was run (`CIRCUMSTANCES`; older tables have
+        no "code"). Empty if there is no table.
+    rows : list of dict
+        Column to value, in the order in which the trials were finished.
+
+    Raises
+    ------
+    ValueError
+        If it is no such table, with the row: text that is not UTF-8, fields too few or too many,
+        words for numbers, two rows of one trial.
+    """
+    whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
+    columns, rows, row_of, number = [], [], {}, 1
+    try:
+        lines = csv.reader(io.StringIO(whole.decode("utf-8-sig"), newline=""), strict=True)
+        columns = next(lines, [])
+        if columns and not {"seed", "seconds"} <= set(columns):
+            raise ValueError(f"must have columns seed and seconds, got {', '.join(columns)}")
+        names, measured = _parts(columns)
+        for fields in lines:
+            number = lines.line_num
+            if len(fields) != len(columns):
+                raise ValueError(f"must have {len(columns)} fields, got {len(fields)}")
+            row = dict(zip(columns, fields, strict=True))
+            row |= {name: as_value(row[name]) for name in (*names, "seed", *measured, "seconds")}
+            for name in ("seed", *measured, "seconds"):
+                if isinstance(row[name], str | bool) or (name == "seed" and row[name] % 1):
+                    whole_number = "a whole number" if name == "seed" else "a number"
+                    raise ValueError(f"{name} must be {whole_number}, got {row[name]!r}")
+            trial = tuple(row[name] for name in (*names, "seed"))
+            if row_of.setdefault(trial, number) != number:
+                raise ValueError(f"must be of another trial than row {row_of[trial]}, got {trial}")
+            rows.append(row)
+    except UnicodeDecodeError as error:
+        number = 1 + whole.count(b"\n", 0, error.start)
+        raise ValueError(f"{path}, row {number}: must be text in UTF-8") from None
+    except (csv.Error, ValueError) as error:
+        raise ValueError(f"{path}, row {number}: {error}") from None
+    return columns, rows
+
+
+def _parts(columns):
+    """Names of the settings, and of the metrics."""
+    columns = list(columns)
+    if not columns:
+        return [], []
+    seed, seconds = columns.index("seed"), columns.index("seconds")
+    return columns[:seed], columns[seed + 1 : seconds]
+
+
+@declared(name=TEXT, folder=PATH)
+def read_results(name, folder=RESULTS):
+    """Read the finished trials of an experiment.
+
+    Parameters
+    ----------
+    name : str
+        Of the experiment, such as ``"mnist-error"``.
+    folder : path
+        Where its table is: the book's results, if no other is named.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a trial: settings, seed, metrics, circumstances. Configurations are in the order in
+        which they come first in the table, and the rows of one by their seeds.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such table.
+    ValueError
+        If the table is damaged: the message names file and row.
+    """
+    path = Path(folder) / f"{name}.csv"
+    columns, rows = read_rows(path)
+    if not columns:
+        names = ", ".join(sorted(each.stem for each in path.parent.glob("*.csv")))
+        raise FileNotFoundError(f"there is no table {path}; there are: {names or 'none'}")
+    settings, metrics = _parts(columns)
+    frame = pd.DataFrame(rows, columns=columns)
+    frame = frame.astype({"seed": int} | dict.fromkeys((*metrics, "seconds"), float))
+    configuration = frame.groupby(settings, sort=False).ngroup()
+    frame = frame.assign(code=frame.get("code", "unknown"))
+    return frame.iloc[np.lexsort((frame["seed"], configuration))].reset_index(drop=True)
+
+
+@declared(frame=FRAME, metric=TEXT, ours=SETTINGS, baseline=SETTINGS)
+def compare(frame, metric, ours, baseline):
+    """Compare two configurations, paired by the seeds that both have.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        From `read_results`.
+    metric : str
+        What to compare.
+    ours, baseline : dict
+        Some settings and their values, which pick the rows: one a seed.
+
+    Returns
+    -------
+    lib.comparison.Comparison
+        Of ours - baseline.
+
+    Raises
+    ------
+    ValueError
+        If the settings pick more than one row of a seed.
+    """
+    sides = []
+    for picked in (ours, baseline):
+        rows = select(frame, **picked)
+        if rows["seed"].duplicated().any():
+            raise ValueError(f"{picked} must pick one row a seed, got several")
+        sides.append(rows.set_index("seed")[metric])
+    left, right = sides[0].align(sides[1], join="inner")
+    return paired_difference(left, right)
+
+
+@declared(frame=FRAME)
+def select(frame, **values):
+    """Pick the rows with the given settings.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+    **values
+        By column.
+
+    Returns
+    -------
+    pandas.DataFrame
+    """
+    for name, value in values.items():
+        frame = frame[frame[name] == value]
+    return frame
+
+
+@declared(frame=FRAME, by=COLUMNS, metric=TEXT, scale=FINITE, digits=Whole(0))
+def intervals(frame, by, metric, scale=1.0, digits=2):
+    """Tabulate a metric: its mean, its 95 % interval, and the number of seeds.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        From `read_results`.
+    by : str or list of str
+        The settings that tell the rows of the table apart.
+    metric : str
+    scale : float
+        A factor to a more readable unit, such as 100 for per cent.
+    digits : int
+        Digits behind the point.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Of text, a row a value of `by`, with the columns mean, 95 % interval, seeds.
+
+    Raises
+    ------
+    ValueError
+        If `by` leaves more than one row of a seed together.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"masks": ["off", "off", "on", "on"], "seed": [0, 1, 0, 1],
+    ...                       "error": [0.10, 0.12, 0.08, 0.09]})
+    >>> intervals(frame, "masks", "error", scale=100, digits=1)
+         mean 95 % interval seeds
+    off  11.0   -1.7 – 23.7     2
+    on    8.5    2.1 – 14.9     2
+    """
+    rows = {}
+    for setting, group in frame.groupby(by, sort=False):
+        if group["seed"].duplicated().any():
+            raise ValueError(f"by must tell the rows of a seed apart, got {by!r}")
+        mean, low, high = mean_interval(scale * group[metric])
+        interval = f"{low:.{digits}f} – {high:.{digits}f}"
+        rows[setting] = [f"{mean:.{digits}f}", interval, str(len(group))]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "95 % interval", "seeds"])
+    if not isinstance(by, str):
+        table.index = pd.MultiIndex.from_tuples(table.index, names=by)
+    return table
+
+
+@declared(frame=FRAME)
+def cost(frame):
+    """Say what an experiment took.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        From `read_results`.
+
+    Returns
+    -------
+    str
+        Number of trials, and the time of one core.
+    """
+    return f"{len(frame)} trials, {frame['seconds'].sum() / 60:.0f} minutes of one core"
+
+
+@declared(frame=FRAME)
+def summary(frame):
+    """Summarize a table: for each configuration the mean of each metric, and its interval.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        From `read_results`.
+
+    Returns
+    -------
+    str
+        A table in Markdown.
+    """
+    settings, metrics = _parts(frame.columns)
+    lines = []
+    for configuration, rows in frame.groupby(settings, sort=False):
+        cells = dict(zip(settings, configuration, strict=True)) | {"seeds": str(len(rows))}
+        for metric in metrics:
+            mean, low, high = mean_interval(rows[metric])
+            cells[metric] = f"{mean:.4g} [{low:.4g}, {high:.4g}]"
+        lines.append(cells | {"seconds": f"{rows['seconds'].mean():.0f}"})
+    return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)

@@ -1,0 +1,236 @@
+"""Many small networks at once: stacked, trained together, taken apart again."""
+
+import copy
+import functools
+import types
+
+import torch
+from torch import nn
+
+from lib.datasets import Split
+from lib.datasets.splits import SPLIT
+from lib.layers.base import MODULE
+from lib.training import History, fit, seed_everything
+from lib.validation import Flag, Function, Many, declared
+
+
+@declared(build=Function(), splits=Many(SPLIT), side_by_side=Flag())
+def train_seeds(build, splits, *, side_by_side=True, **settings):
+    """Train a network for each seed: network i from seed i, on split i.
+
+    Parameters
+    ----------
+    build : callable
+        Takes nothing, returns a network. It is called after `seed_everything`.
+    splits : iterable of lib.datasets.Split
+        Data for the seeds 0, 1, ...; of equal sizes if they are trained together.
+    side_by_side : bool
+        Train small networks together, which is faster, or one after the other.
+    **settings
+        For `lib.training.fit`.
+
+    Returns
+    -------
+    nets : list of torch.nn.Module
+        In eval mode.
+    history : lib.training.History
+        A row an epoch, a column a seed.
+
+    Examples
+    --------
+    >>> from lib.datasets import load_digits
+    >>> splits = [load_digits(50, 0, 10, seed) for seed in range(3)]
+    >>> nets, history = train_seeds(lambda: nn.Linear(64, 10), splits, epochs=2)
+    >>> len(nets), history.test_error.shape
+    (3, torch.Size([2, 3]))
+    """
+    if side_by_side:
+        stack = SideBySide.from_seeds(build, range(len(splits)))
+        history = fit(stack, stack_splits(splits), **settings)
+        return [net.eval() for net in stack.unstack()], history
+    nets, histories = [], []
+    for seed, split in enumerate(splits):
+        seed_everything(seed)
+        nets.append(build())
+        histories.append(fit(nets[-1], split, **settings))
+        nets[-1].eval()
+    columns = zip(*histories, strict=True)
+    return nets, History(*(torch.stack(column, dim=-1) for column in columns))
+
+
+@declared(models=Many(MODULE))
+class SideBySide(nn.Module):
+    """Several networks of one architecture, computed together.
+
+    Small networks leave a processor idle. Stacking their weights, (nets, out, in), and adding the
+    dimension to every operation with `torch.vmap` trains them in the time of a few. They share
+    nothing: each has its own weights, masks, data and order of data.
+
+    Parameters
+    ----------
+    models : sequence of torch.nn.Module
+        Networks of the same architecture, settings and mode. They are copied.
+
+    Shape
+    -----
+    Input (nets, batch, ...), output (nets, batch, ...).
+
+    Raises
+    ------
+    ValueError
+        If the `models` differ in architecture, settings or mode; in `forward`, if the input is not
+        for that many networks.
+
+    Examples
+    --------
+    >>> nets = SideBySide([nn.Linear(4, 2), nn.Linear(4, 2), nn.Linear(4, 2)])
+    >>> nets(torch.zeros(3, 10, 4)).shape
+    torch.Size([3, 10, 2])
+    """
+
+    def __init__(self, models):
+        super().__init__()
+        for other in models[1:]:
+            if what := _difference(models[0], other):
+                raise ValueError(
+                    "models must be networks of one architecture with the same settings, "
+                    f"got two that differ in {what}"
+                )
+        parameters, buffers = torch.func.stack_module_state(models)
+        self.n_nets = len(models)
+        self.net = copy.deepcopy(models[0])  # the architecture; its weights become the stacks
+        _replace_state(self.net, parameters | buffers)
+
+    @classmethod
+    def from_seeds(cls, build, seeds):
+        """Build a network for each seed, with first weights of its own.
+
+        Parameters
+        ----------
+        build : callable
+            Takes nothing, returns a network.
+        seeds : iterable of int
+            For `seed_everything`, before each network is built.
+
+        Returns
+        -------
+        SideBySide
+        """
+        models = []
+        for seed in seeds:
+            seed_everything(seed)
+            models.append(build())
+        return cls(models)
+
+    def forward(self, x):
+        if x.shape[:1] != (self.n_nets,):
+            raise ValueError(
+                f"x must have shape ({self.n_nets}, batch, ...), a batch for each network, "
+                f"got {tuple(x.shape)}"
+            )
+
+        def one_net(state, x):
+            return torch.func.functional_call(self.net, state, (x,))
+
+        return torch.vmap(one_net, randomness="different")(_state(self.net), x)
+
+    @torch.no_grad()
+    def unstack(self):
+        """Return the networks one by one.
+
+        Returns
+        -------
+        list of torch.nn.Module
+            Copies, with no link to the stack.
+        """
+        nets = [copy.deepcopy(self.net) for _ in range(self.n_nets)]
+        for i, net in enumerate(nets):
+            stacks = _state(self.net).items()
+            _replace_state(net, {name: stack[i].clone() for name, stack in stacks})
+        return nets
+
+
+def _state(net):
+    return dict(net.named_parameters()) | dict(net.named_buffers())
+
+
+def _replace_state(net, tensors):
+    """Put tensors, of another shape perhaps, in the place of parameters and buffers."""
+    for name, tensor in tensors.items():
+        owner, _, leaf = name.rpartition(".")
+        module = net.get_submodule(owner)
+        if leaf in module._parameters:
+            tensor = nn.Parameter(tensor, requires_grad=getattr(module, leaf).requires_grad)
+        setattr(module, leaf, tensor)
+
+
+INTERNAL = frozenset(vars(nn.Module()))  # hooks, parameters, the mode
+
+
+def _difference(one, other, name="the network"):
+    """Say in what two networks differ besides the values of their tensors; None if in nothing."""
+    if type(one) is not type(other):
+        return f"{name}: {type(one).__name__} and {type(other).__name__}"
+    if one.training != other.training:
+        return f"{name}.training: {one.training} and {other.training}"
+    settings, others = (_settings(module) for module in (one, other))
+    for key in settings.keys() | others.keys():
+        if key not in settings or key not in others or not _alike(settings[key], others[key]):
+            return f"{name}.{key}: {settings.get(key)!r} and {others.get(key)!r}"
+    shapes, other_shapes = (_shapes(module) for module in (one, other))
+    if shapes != other_shapes:
+        return f"the shapes in {name}: {shapes} and {other_shapes}"
+    children, others = dict(one.named_children()), dict(other.named_children())
+    if list(children) != list(others):
+        return f"the parts of {name}: {list(children)} and {list(others)}"
+    found = (_difference(children[key], others[key], f"{name}.{key}") for key in children)
+    return next(filter(None, found), None)
+
+
+def _settings(module):
+    return {key: value for key, value in vars(module).items() if key not in INTERNAL}
+
+
+def _shapes(module):
+    tensors = module._parameters | module._buffers
+    return {key: None if t is None else (tuple(t.shape), t.dtype) for key, t in tensors.items()}
+
+
+def _alike(a, b):
+    """Whether two settings do the same: functions by their code, containers by their entries."""
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, nn.Module):
+        return _difference(a, b) is None
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_alike(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(_alike, a, b))
+    if isinstance(a, functools.partial):
+        return _alike((a.func, a.args, a.keywords), (b.func, b.args, b.keywords))
+    if isinstance(a, types.FunctionType):
+        cells = ([cell.cell_contents for cell in f.__closure__ or ()] for f in (a, b))
+        return (
+            a.__code__ == b.__code__ and _alike(*cells) and _alike(a.__defaults__, b.__defaults__)
+        )
+    return bool(a == b)
+
+
+@declared(splits=Many(SPLIT))
+def stack_splits(splits):
+    """Put data sets of equal sizes side by side, one for each network.
+
+    Parameters
+    ----------
+    splits : iterable of lib.datasets.Split
+
+    Returns
+    -------
+    lib.datasets.Split
+        Each part with a first dimension of networks.
+    """
+    return Split(*(torch.stack(parts) for parts in zip(*splits, strict=True)))

@@ -1,0 +1,480 @@
+"""What every layer does, written once and run over all of them."""
+
+import copy
+import io
+import math
+import pickle
+from functools import partial
+
+import pytest
+import torch
+from chance import is_near
+from layer_runs import DTYPES, in_vmap, output_and_gradient, under_seed
+from torch import nn
+
+from lib.inference import mc_samples, sampling
+from lib.layers import (
+    DropConnectLinear,
+    Dropout,
+    FastDropoutLinear,
+    FractalBlock,
+    FractalJoin,
+    GaussianDropout,
+    MaxPoolDropout2d,
+    RecurrentDropoutLSTM,
+    SpatialDropout,
+    StochasticDepth,
+    VariationalLinear,
+)
+from lib.side_by_side import SideBySide
+
+
+class Joined(nn.Module):
+    """A join of two paths that come from one input."""
+
+    def __init__(self, keep_prob, gate):
+        super().__init__()
+        self.join = FractalJoin(keep_prob, gate)
+
+    def forward(self, x):
+        return self.join((x, -2 * x))
+
+
+class Outputs(nn.Module):
+    """A recurrent layer without its last state."""
+
+    def __init__(self, keep_prob, **settings):
+        super().__init__()
+        self.lstm = RecurrentDropoutLSTM(3, 2, keep_prob, batch_first=True, **settings)
+
+    def forward(self, x):
+        return self.lstm(x)[0]
+
+
+def branch():
+    return nn.Sequential(nn.Linear(3, 3), nn.Tanh())
+
+
+def noisy(keep_prob):
+    return VariationalLinear(3, 4, log_sigma2=-2.0, threshold=math.inf)
+
+
+def moments(keep_prob):
+    last = FastDropoutLinear(5, 4, keep_prob, activation=None, passes="mean")
+    return nn.Sequential(FastDropoutLinear(3, 5, keep_prob), last)
+
+
+# name: makes the layer for a keep probability; shape of one example
+LAYERS = {
+    "Dropout": (Dropout, (3,)),
+    "Dropout, weight": (partial(Dropout, scaling="weight"), (3,)),
+    "Dropout, a rate a unit": (lambda p: Dropout(torch.tensor([p, p, 1.0])), (3,)),
+    "GaussianDropout": (GaussianDropout, (3,)),
+    "SpatialDropout": (partial(SpatialDropout, spatial_dims=2), (3, 2, 2)),
+    "StochasticDepth, batch": (lambda p: StochasticDepth(branch(), p), (3,)),
+    "StochasticDepth, example": (lambda p: StochasticDepth(branch(), p, "example", "weight"), (3,)),
+    "FractalJoin, batch": (partial(Joined, gate="batch"), (3,)),
+    "FractalJoin, example": (partial(Joined, gate="example"), (3,)),
+    "FractalBlock, batch": (partial(FractalBlock, branch, 2), (3,)),
+    "FractalBlock, example": (partial(FractalBlock, branch, 2, gate="example"), (3,)),
+    "MaxPoolDropout2d": (partial(MaxPoolDropout2d, 2), (2, 4, 4)),
+    "LSTM, state": (Outputs, (3, 3)),
+    "LSTM, update": (partial(Outputs, recurrent="update"), (3, 3)),
+    "LSTM, cell, step": (partial(Outputs, recurrent="cell", masks="step"), (3, 3)),
+    "LSTM, weights": (partial(Outputs, recurrent="weights"), (3, 3)),
+    "DropConnectLinear": (partial(DropConnectLinear, 3, 4), (3,)),
+    "DropConnectLinear, weight": (partial(DropConnectLinear, 3, 4, scaling="weight"), (3,)),
+    "VariationalLinear": (noisy, (3,)),
+    "FastDropoutLinear": (moments, (3,)),
+}
+
+
+def names(*without):
+    return [name for name in LAYERS if not name.startswith(without)]
+
+
+STOCHASTIC = names("FastDropoutLinear")
+# One draw for a whole call: two calls may well draw the same.
+ONE_DRAW = ("StochasticDepth, batch", "FractalJoin, batch", "FractalBlock, batch", "LSTM, weights")
+NEEDS_A_BATCH = [name for name in LAYERS if "example" in name]
+ANY_LEADING_SHAPE = [name for name, (_, example) in LAYERS.items() if example == (3,)]
+EVAL_IS_THE_MEAN = names("LSTM", "FastDropoutLinear")  # for those it is an approximation
+# Others draw a column, or noise that knows no keep probability, or ask no tensor what it holds.
+KEEPS_ALL_AT_ONE = names("FractalBlock", "VariationalLinear", "Dropout, a rate")
+
+every_layer = pytest.mark.parametrize("name", LAYERS)
+every_stochastic_layer = pytest.mark.parametrize("name", STOCHASTIC)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+def made(name, batch=16, dtype=torch.float32, keep_prob=0.5):
+    """A layer in training mode, and a batch for it."""
+    make, example = LAYERS[name]
+    return make(keep_prob).to(dtype), torch.randn(batch, *example, dtype=dtype)
+
+
+def saved_and_loaded(layer):
+    file = io.BytesIO()
+    torch.save(layer, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+# Modes
+
+
+@every_stochastic_layer
+def test_training_draws_anew_at_each_call(name):
+    layer, x = made(name)
+    outputs = [layer(x) for _ in range(20)]
+    assert len({output.detach().numpy().tobytes() for output in outputs}) > 1
+    if name not in ONE_DRAW:
+        assert not torch.equal(outputs[0], outputs[1])
+
+
+@every_layer
+def test_the_seed_of_torch_decides_on_what_is_drawn(name):
+    layer, x = made(name)
+    assert torch.equal(under_seed(layer, x, 3), under_seed(layer, x, 3))
+
+
+@every_layer
+def test_eval_is_deterministic_and_draws_nothing(name):
+    layer, x = made(name)
+    before = torch.get_rng_state()
+    assert torch.equal(layer.eval()(x), layer(x))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@every_stochastic_layer
+def test_inside_sampling_it_draws_and_batch_norm_stays_in_eval(name):
+    layer, x = made(name)
+    net = nn.Sequential(layer, nn.Flatten(), nn.LazyBatchNorm1d())
+    net(x)
+    before = copy.deepcopy(net.eval().state_dict())
+    with sampling(net):
+        outputs = [net(x) for _ in range(20)]
+    assert len({output.detach().numpy().tobytes() for output in outputs}) > 1
+    assert not any(module.training for module in net.modules())
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize("name", EVAL_IS_THE_MEAN)
+def test_eval_is_the_mean_of_training(name):
+    layer, x = made(name, batch=4, dtype=torch.float64)
+    samples, n = mc_samples(layer, x, 5000), 5000
+    assert is_near(samples.mean(dim=0), layer.eval()(x).detach(), samples.std(dim=0), n)
+
+
+@pytest.mark.parametrize("name", KEEPS_ALL_AT_ONE)
+def test_with_keep_prob_one_training_is_eval_and_draws_nothing(name):
+    layer, x = made(name, keep_prob=1)
+    before = torch.get_rng_state()
+    torch.testing.assert_close(layer(x), layer.eval()(x))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@every_layer
+@pytest.mark.parametrize("training", [True, False])
+def test_the_input_stays_as_it_was(name, training):
+    layer, x = made(name)
+    before = x.clone()
+    layer.train(training)(x)
+    assert torch.equal(x, before)
+
+
+# Dtypes, devices, shapes
+
+
+@every_layer
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("training", [True, False])
+def test_the_output_has_the_dtype_of_the_input_and_is_finite(name, dtype, training):
+    layer, x = made(name, dtype=dtype)
+    y = layer.train(training)(x)
+    assert y.dtype == dtype
+    assert y.isfinite().all()
+
+
+@every_layer
+@pytest.mark.parametrize(
+    ("dtype", "keep_prob"), [(torch.float32, 1e-9), (torch.float16, 1e-3), (torch.bfloat16, 1e-3)]
+)
+def test_a_tiny_keep_prob_gives_finite_outputs_and_gradients(name, dtype, keep_prob):
+    layer, x = made(name, dtype=dtype, keep_prob=keep_prob)
+    for each in output_and_gradient(layer, x):
+        assert each.isfinite().all()
+    assert all(w.grad is None or w.grad.isfinite().all() for w in layer.parameters())
+
+
+@every_layer
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64], ids=str)
+def test_an_input_that_is_not_floating_point_is_an_error_in_training(name, dtype):
+    layer, x = made(name, batch=4)
+    with pytest.raises((TypeError, RuntimeError), match="dtype"):
+        layer(x.to(dtype))
+
+
+@every_layer
+def test_an_input_that_is_no_tensor_is_an_error_in_training(name):
+    layer, x = made(name, batch=4)
+    with pytest.raises(TypeError, match="must be .*[tT]ensor"):
+        layer(x.numpy())
+
+
+@every_layer
+@pytest.mark.parametrize("training", [True, False])
+def test_an_empty_batch_comes_back_empty(name, training):
+    layer, x = made(name)
+    expected = layer.eval()(x).shape[1:]
+    assert layer.train(training)(x[:0]).shape == (0, *expected)
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if name not in NEEDS_A_BATCH])
+def test_an_example_without_a_batch_is_treated_as_a_batch_of_one(name):
+    layer, x = made(name, batch=1)
+    for mode in (layer.train(), layer.eval()):
+        torch.testing.assert_close(under_seed(mode, x[0]), under_seed(mode, x)[0])
+
+
+@pytest.mark.parametrize("name", ANY_LEADING_SHAPE)
+def test_a_batch_may_have_several_dimensions(name):
+    layer, _ = made(name)
+    x = torch.randn(2, 5, 3)
+    y = layer(x)
+    expected = layer.eval()(x.flatten(0, 1))
+    assert y.shape[:-1] == (2, 5)
+    torch.testing.assert_close(layer(x).flatten(0, 1), expected)
+
+
+OF_IMAGES = [
+    *(Dropout(), GaussianDropout(), SpatialDropout(), MaxPoolDropout2d(2)),
+    *(StochasticDepth(nn.Tanh(), 0.5, gate) for gate in ("batch", "example")),
+    *(FractalBlock(nn.Tanh, 2, 0.5, gate=gate) for gate in ("batch", "example")),
+]
+
+
+@pytest.mark.parametrize("layer", OF_IMAGES, ids=repr)
+@pytest.mark.parametrize("training", [True, False])
+def test_channels_last_stays_channels_last(layer, training):
+    x = torch.randn(4, 3, 6, 8).to(memory_format=torch.channels_last)
+    for _ in range(8):
+        assert layer.train(training)(x).is_contiguous(memory_format=torch.channels_last)
+
+
+@every_layer
+def test_on_the_meta_device_shapes_are_known(name):
+    layer, x = made(name)
+    expected = layer.eval()(x).shape
+    y = layer.to("meta").eval()(x.to("meta"))
+    assert (y.device.type, y.shape) == ("meta", expected)
+
+
+@every_layer
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_graphics_card(name):
+    layer, x = made(name)
+    for mode in (layer.cuda().train(), layer.eval()):
+        y = mode(x.cuda())
+        assert y.device.type == "cuda"
+        assert y.isfinite().all()
+
+
+# Copies
+
+
+@every_layer
+@pytest.mark.parametrize(
+    "copy_of", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x)), saved_and_loaded]
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_a_copy_does_the_same(name, copy_of, training):
+    layer, x = made(name)
+    layer.train(training)
+    other = copy_of(layer)
+    assert repr(other) == repr(layer)
+    assert other.training == training
+    assert torch.equal(under_seed(other, x), under_seed(layer, x))
+
+
+@every_layer
+def test_a_state_dict_carries_over_what_was_learned(name):
+    layer, x = made(name)
+    other = LAYERS[name][0](0.5)
+    other.load_state_dict(layer.state_dict())
+    assert torch.equal(other.eval()(x), layer.eval()(x))
+
+
+PRINTED = {
+    Dropout(0.3, "weight"): "Dropout(keep_prob=0.3, scaling='weight')",
+    GaussianDropout(0.3): "GaussianDropout(keep_prob=0.3)",
+    SpatialDropout(0.3): "SpatialDropout(keep_prob=0.3)",
+    SpatialDropout(0.3, 2): "SpatialDropout(keep_prob=0.3, spatial_dims=2)",
+    StochasticDepth(nn.Tanh(), 0.3, "example", "weight"): (
+        "StochasticDepth(\n  survival_prob=0.3, gate='example', scaling='weight'\n"
+        "  (branch): Tanh()\n)"
+    ),
+    FractalJoin(0.3, "example"): "FractalJoin(keep_prob=0.3, gate='example')",
+    MaxPoolDropout2d(2, 0.3): (
+        "MaxPoolDropout2d(kernel_size=(2, 2), keep_prob=0.3, stride=(2, 2), padding=(0, 0))"
+    ),
+    RecurrentDropoutLSTM(3, 4, 0.3): (
+        "RecurrentDropoutLSTM(3, 4, keep_prob=0.3, recurrent_keep_prob=0.3, masks='sequence', "
+        "recurrent='state', bias=True, batch_first=False)"
+    ),
+    DropConnectLinear(4, 3, 0.3, False, "weight"): (
+        "DropConnectLinear(in_features=4, out_features=3, bias=False, keep_prob=0.3, "
+        "scaling='weight')"
+    ),
+    VariationalLinear(4, 2, threshold=2): (
+        "VariationalLinear(in_features=4, out_features=2, bias=True, threshold=2)"
+    ),
+    FastDropoutLinear(4, 3, 0.3): (
+        "FastDropoutLinear(in_features=4, out_features=3, bias=True, keep_prob=0.3, "
+        "activation='relu', passes='moments')"
+    ),
+}
+
+
+@pytest.mark.parametrize(("layer", "text"), PRINTED.items(), ids=PRINTED.values())
+def test_the_printed_layer_says_its_settings(layer, text):
+    assert repr(layer) == text
+
+
+# Gradients
+
+
+@every_layer
+@pytest.mark.parametrize("training", [True, False])
+def test_first_and_second_derivatives_agree_with_finite_differences(name, training):
+    layer, x = made(name, batch=2, dtype=torch.float64)
+    layer.train(training)
+    parameters = dict(layer.named_parameters())
+
+    def run(x, *values):
+        state = dict(zip(parameters, values, strict=True))
+        torch.manual_seed(0)
+        return torch.func.functional_call(layer, state, (x,))
+
+    inputs = [each.detach().requires_grad_() for each in (x, *parameters.values())]
+    assert torch.autograd.gradcheck(run, inputs)
+    assert torch.autograd.gradgradcheck(run, inputs, fast_mode=True)
+
+
+@every_layer
+def test_a_checkpoint_draws_the_same_again_for_the_gradient(name):
+    layer, x = made(name)
+    results = []
+    for run in (layer, partial(torch.utils.checkpoint.checkpoint, layer, use_reentrant=False)):
+        given = x.clone().requires_grad_()
+        torch.manual_seed(0)
+        output = run(given)
+        results.append((output, torch.autograd.grad(output.sum(), given)[0]))
+    for plain, checkpointed in zip(*results, strict=True):
+        torch.testing.assert_close(plain, checkpointed)
+
+
+# torch.func
+
+
+@every_layer
+def test_functional_gradients_are_those_of_autograd(name):
+    layer, x = made(name, batch=4)
+    for seed in range(5):
+        gradient = under_seed(torch.func.grad(lambda x: layer(x).sum()), x, seed)
+        _, expected = under_seed(partial(output_and_gradient, layer), x, seed)
+        torch.testing.assert_close(gradient, expected)
+
+
+@every_stochastic_layer
+def test_under_vmap_models_draw_the_same_where_the_same_randomness_is_asked_for(name):
+    layer, x = made(name, batch=4)
+    y = in_vmap(lambda _: layer(x), torch.arange(20), "same")
+    assert (y == y[0]).all()
+
+
+@every_layer
+def test_side_by_side_each_net_computes_and_learns_what_it_does_alone(name):
+    nets = [made(name)[0] for _ in range(3)]
+    stack, x = SideBySide(nets), torch.stack([made(name)[1] for _ in nets]).requires_grad_()
+    stack(x).square().sum().backward()  # in training
+    assert all(w.grad.isfinite().all() for w in (x, *stack.parameters()))
+    stack.eval().zero_grad()
+    together = stack(x)
+    together.square().sum().backward()
+    for i, net in enumerate(nets):
+        alone = net.eval()(x[i])
+        torch.testing.assert_close(together[i], alone)
+        alone.square().sum().backward()
+        for key, w in net.named_parameters():
+            gradients = stack.net.get_parameter(key).grad
+            torch.testing.assert_close(gradients if gradients is None else gradients[i], w.grad)
+
+
+@every_stochastic_layer
+def test_under_vmap_each_model_draws_for_itself(name):
+    layer, x = made(name, batch=4)
+    y = in_vmap(lambda _: layer(x), torch.arange(20), "different")
+    assert y.shape == (20, *layer.eval()(x).shape)
+    assert len(y.detach().flatten(1).unique(dim=0)) > (1 if name in ONE_DRAW else 10)
+
+
+@every_layer
+def test_per_example_gradients_are_those_of_each_example_alone(name):
+    layer, x = made(name, batch=4)
+    layer.eval()
+    state = dict(layer.named_parameters()) | dict(layer.named_buffers())
+
+    def loss(x):
+        return torch.func.functional_call(layer, state, (x[None],)).sum()
+
+    gradients = torch.vmap(torch.func.grad(loss))(x)
+    given = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(layer(given).sum(), given)
+    torch.testing.assert_close(gradients, expected)
+
+
+# Deployment
+
+
+# The rule of the moments mixes dtypes.
+WITHOUT_AUTOCAST = {"FastDropoutLinear"}
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if name not in WITHOUT_AUTOCAST])
+def test_it_trains_under_autocast(name):
+    layer, x = made(name)
+    x.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x)
+    y.float().sum().backward()
+    assert y.isfinite().all()
+    assert x.grad.isfinite().all()
+
+
+# What is drawn decides on what is computed: Python has to know it.
+BREAK_THE_GRAPH = {"StochasticDepth, batch", "StochasticDepth, example", "FractalBlock, batch"}
+
+
+@every_layer
+def test_it_compiles(name):
+    """Traced, not turned into machine code, which would take a minute."""
+    layer, x = made(name)
+    fullgraph = name not in BREAK_THE_GRAPH
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=fullgraph)
+    given = x.clone().requires_grad_()
+    y = compiled(given)
+    y.sum().backward()
+    assert given.grad.isfinite().all()
+    torch.testing.assert_close(compiled.eval()(x), layer.eval()(x))
+
+
+@every_layer
+def test_an_exported_program_in_eval_computes_the_same(name):
+    layer, x = made(name)
+    program = torch.export.export(layer.eval(), (x,))
+    torch.testing.assert_close(program.module()(x), layer(x))

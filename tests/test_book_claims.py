@@ -1,0 +1,94 @@
+"""The page of all claims has every claim of every page."""
+
+import ast
+import re
+from pathlib import Path
+
+import book_claims
+import nbformat
+import pytest
+import yaml
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from notebooks import KERNEL
+from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace, patch_docutils
+
+from lib.claims import Verdict
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "book").rglob("*.ipynb"))
+
+
+def shown(text):
+    return new_output("display_data", {"text/plain": text, "text/html": f"<p>{text}</p>"})
+
+
+def test_claims_are_read_from_what_was_shown(tmp_path):
+    cells = [
+        new_markdown_cell("✓ not this"),
+        new_code_cell("claim(...)", outputs=[shown("✓ one"), new_output("stream", text="✓ nor")]),
+        new_code_cell("claim(...)", outputs=[shown("✗ does not hold here: two"), shown("✓ three")]),
+    ]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "a.ipynb")
+    assert book_claims.claims_of(tmp_path / "a.ipynb") == ["one", "three"]
+
+
+def test_pages_come_in_the_order_of_the_table_of_contents(tmp_path):
+    for name, claims in {"b": ["of b"], "a": ["of a", "more of a"], "c": []}.items():
+        cells = [new_code_cell("", outputs=[shown(f"✓ {claim}") for claim in claims])]
+        nbformat.write(new_notebook(cells=cells), tmp_path / f"{name}.ipynb")
+    chapters = [[{"file": "b"}, {"file": "c"}], [{"file": "markdown"}, {"file": "a"}]]
+    parts = [{"caption": f"part {i}", "chapters": each} for i, each in enumerate(chapters)]
+    (tmp_path / "_toc.yml").write_text(yaml.safe_dump({"parts": parts}), encoding="utf-8")
+    assert list(book_claims.claims_by_part(tmp_path)) == [
+        ("part 0", {"b": ["of b"]}),
+        ("part 1", {"a": ["of a", "more of a"]}),
+    ]
+
+
+def calls(cell):
+    """How many calls of `claim` stand in a cell."""
+    nodes = ast.walk(ast.parse(cell.source))
+    return sum(isinstance(n, ast.Call) and getattr(n.func, "id", "") == "claim" for n in nodes)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_claim_of_a_page_was_shown_and_is_said_once(path):
+    cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    claims = book_claims.claims_of(path)
+    assert len(claims) >= sum(map(calls, cells))  # one in a loop is shown several times
+    assert len(claims) == len(set(claims))
+
+
+def test_every_page_with_claims_is_on_the_page_of_claims():
+    listed = {name for _, pages in book_claims.claims_by_part(ROOT) for name in pages}
+    claiming = {
+        path.relative_to(ROOT).with_suffix("").as_posix()
+        for path in NOTEBOOKS
+        if book_claims.claims_of(path)
+    }
+    assert claiming <= listed | {"book/index"}
+
+
+@pytest.mark.slow
+def test_a_link_of_the_page_of_claims_leads_to_its_claim(tmp_path):
+    sentence = 'units > 1 & "kept"'
+    output = shown(f"✓ {sentence}")
+    output.data["text/html"] = Verdict(sentence, True)._repr_html_()
+    cells = [new_markdown_cell("# A"), new_code_cell("claim", outputs=[output])]
+    page = new_notebook(metadata=KERNEL, cells=cells)
+    (tmp_path / "part").mkdir()
+    nbformat.write(page, tmp_path / "part" / "a.ipynb")
+    toc = {"parts": [{"caption": "one", "chapters": [{"file": "part/a"}]}]}
+    (tmp_path / "_toc.yml").write_text(yaml.safe_dump(toc), encoding="utf-8")
+    text = "# Claims\n\n```{toctree}\npart/a\n```\n\n```{book-claims}\n```\n"
+    (tmp_path / "index.md").write_text(text, encoding="utf-8")
+    settings = {"extensions": ["myst_nb", "book_claims"], "nb_execution_mode": "off"}
+    out = tmp_path / "out"
+    with patch_docutils(), docutils_namespace():
+        app = Sphinx(tmp_path, None, out, out, "html", settings, status=None, warningiserror=True)
+        app.build()
+    page, place = re.search(
+        r'href="([^"#]+)#(claim-\w+)"', (out / "index.html").read_text()
+    ).groups()
+    assert f'id="{place}"' in (out / page).read_text(encoding="utf-8")

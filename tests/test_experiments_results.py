@@ -1,0 +1,184 @@
+"""What holds for tables of results that are read, and for what they say of the code behind them."""
+
+import shutil
+import subprocess
+import sys
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+from toy_experiment import small, toy
+
+from lib.experiments import (
+    EXPERIMENTS,
+    ResultsTable,
+    compare,
+    cost,
+    intervals,
+    read_results,
+    select,
+    summary,
+)
+from lib.experiments.fingerprint import LIBRARY, _digest
+
+TABLE = """\
+masks,rate,seed,error,seconds,versions,processor,date,code
+on,0.5,1,0.2,1.0,torch,"chip, 2 cores",today,0123456789ab
+off,1.0,1000000,0.1,1.0,torch,"chip, 2 cores",today,unknown
+on,0.5,0,0.25,1.0,torch,"chip, 2 cores",today,0123456789ab
+off,1.0,0,nan,1.0,torch,"chip, 2 cores",today,unknown
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text, encoding="utf-8"):
+        (tmp_path / "table.csv").write_text(text, encoding=encoding)
+        return tmp_path
+
+    return write
+
+
+def test_results_have_their_types_and_the_order_in_which_configurations_come_first(write):
+    frame = read_results("table", write(TABLE))
+    assert frame["masks"].tolist() == ["on", "on", "off", "off"]
+    assert frame["seed"].tolist() == [0, 1, 0, 1_000_000]
+    assert (frame["rate"].dtype, frame["error"].dtype, frame["seed"].dtype) == (float, float, int)
+    assert frame["processor"].unique().tolist() == ["chip, 2 cores"]
+    assert len(select(frame, masks="on", seed=1)) == 1
+
+
+def test_of_rows_that_do_not_say_it_the_code_is_unknown(write):
+    lines = [line.rpartition(",")[0] for line in TABLE.splitlines()]
+    assert read_results("table", write("\n".join([*lines, ""])))["code"].tolist() == ["unknown"] * 4
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("0.2,", "0.2x,", "row 2: error must be a number, got '0.2x'"),
+        ("on,0.5,1,", "on,0.5,one,", "row 2: seed must be a whole number, got 'one'"),
+        ("on,0.5,1,", "on,0.5,1.5,", "row 2: seed must be a whole number, got 1.5"),
+        ("1.0,torch", ",torch", "row 2: seconds must be a number, got ''"),
+        ("0.2,", "0,2,", "row 2: must have 9 fields, got 10"),
+        ("unknown\non", "unknown\n\non", "row 4: must have 9 fields, got 0"),
+        ("off,1.0,0,", "on,0.50,0.0,", "row 5: must be of another trial than row 4"),
+        ('"chip', '"chip"', "row 2: "),
+        ("seed,", "", "row 1: must have columns seed and seconds, got masks, rate, error"),
+        ("on,0.5,0", "ón,0.5,0", "row 4: must be text in UTF-8"),
+    ],
+)
+def test_a_damaged_table_is_an_error_that_names_file_and_row(write, old, new, message):
+    folder = write(TABLE.replace(old, new, 1), "latin-1")
+    with pytest.raises(ValueError, match=f"table.csv, {message}"):
+        read_results("table", folder)
+
+
+def test_a_table_that_is_not_there_is_an_error_that_says_which_are(write):
+    with pytest.raises(FileNotFoundError, match="no table .*tabel.csv; there are: table"):
+        read_results("tabel", write(TABLE))
+
+
+def test_reading_loads_no_experiment_and_nothing_that_runs_one():
+    code = (
+        "import sys; from lib.experiments import compare, intervals, read_results, select\n"
+        "read_results('reuters')\n"
+        "print({name.rpartition('.')[2] for name in sys.modules if name.startswith('lib.')})\n"
+        "assert not {'torch', 'joblib', 'distributed', 'sklearn', 'matplotlib'} & set(sys.modules)"
+    )
+    output = subprocess.check_output([sys.executable, "-c", code], encoding="utf-8")
+    assert eval(output) == {"comparison", "experiments", "results", "validation"}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_stored_table_has_the_present_configurations_in_their_order(name):
+    table = ResultsTable(EXPERIMENTS[name])
+    stored = list(dict.fromkeys(table.key(row)[:-1] for row in table.rows()))
+    assert stored == [trial.key[:-1] for trial in EXPERIMENTS[name].trials(1)]
+    assert table.missing() == []
+
+
+def test_a_comparison_is_paired_by_the_seeds_that_both_have():
+    frame = pd.DataFrame(
+        {"slope": [1, 1, 1, 2, 2], "seed": [0, 1, 2, 2, 0], "value": [1.0, 9.0, 2.0, 2.5, 3.5]}
+    )
+    found = compare(frame, "value", {"slope": 2}, {"slope": 1})
+    assert found.n_seeds == 2
+    assert found.mean == pytest.approx(np.mean([2.5, 0.5]))
+    with pytest.raises(ValueError, match="one row a seed"):
+        compare(frame, "value", {}, {"slope": 1})
+
+
+def test_a_table_of_intervals_has_a_row_for_each_setting_in_the_readers_unit():
+    frame = pd.DataFrame(
+        {
+            **{"net": list("aabb"), "masks": ["off", "on"] * 2, "seed": [0, 0, 0, 0]},
+            **{"error": [0.1, 0.2, 0.3, 0.4], "seconds": [30.0, 30.0, 60.0, 120.0]},
+        }
+    )
+    table = intervals(frame, ["net", "masks"], "error", scale=100, digits=1)
+    assert table["mean"].tolist() == ["10.0", "20.0", "30.0", "40.0"]
+    assert table["seeds"].tolist() == ["1"] * 4
+    assert table.index.names == ["net", "masks"]
+    with pytest.raises(ValueError, match="by must tell the rows of a seed apart, got 'net'"):
+        intervals(frame, "net", "error")
+    assert cost(frame) == "4 trials, 4 minutes of one core"
+
+
+def test_a_summary_has_means_with_intervals_also_where_a_run_diverged(write):
+    lines = summary(read_results("table", write(TABLE))).splitlines()
+    assert "0.225 [-0.09266, 0.5427]" in lines[2]
+    assert "nan" in lines[3]
+
+
+# --- which code made a row ----------------------------------------------------------------------
+
+TRIALS = {
+    "uci": "experiments/uci.py uci_trial",
+    "speech": "experiments/speech.py speech_trial",
+    "fractal": "fractal_trial.py trial",
+}
+
+
+def codes(library):
+    """The fingerprint of each trial, with a copy of the library."""
+    places = {name: place.split() for name, place in TRIALS.items()}
+    return {
+        name: _digest((library / file, function), library=library)
+        for name, (file, function) in places.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "changed"),
+    [
+        ("experiments/uci.py", "LENGTH_SCALE = 0.01", "LENGTH_SCALE = 0.02", {"uci"}),
+        ("datasets/speech.py", "FLOOR = 1e-8", "FLOOR = 1e-9", {"speech"}),
+        ("layers/fractal.py", "global_share=0.5", "global_share=0.4", {"fractal"}),
+        ("datasets/splits.py", "0.9 * rng", "0.8 * rng", set()),
+        ("layers/base.py", "modes_restored", "modes_put_back", {"speech"}),
+        ("training.py", ".argsort(dim=-1)", ".argsort(-1)", {"uci", "speech"}),
+        ("experiments/uci.py", "BATCH_SIZE = 128  # as", "BATCH_SIZE = 128  # not as", set()),
+        ("experiments/speech.py", '"""Train on', '"""Train it on', set()),
+        ("experiments/uci.py", '("yacht", 4000)', '("yacht", 8000)', set()),
+    ],
+)
+def test_a_fingerprint_is_of_the_code_that_a_trial_reaches(tmp_path, file, old, new, changed):
+    library = shutil.copytree(LIBRARY, tmp_path / "lib")
+    (library / "fractal_trial.py").write_text(
+        "from lib.layers import FractalBlock\n\ndef trial(seed):\n    FractalBlock\n",
+        encoding="utf-8",
+    )
+    before = codes(library)
+    source = (library / file).read_text(encoding="utf-8")
+    assert old in source
+    (library / file).write_text(source.replace(old, new), encoding="utf-8")
+    _digest.cache_clear()
+    after = codes(library)
+    assert {name for name in TRIALS if before[name] != after[name]} == changed
+
+
+def test_a_trial_whose_source_is_not_found_has_no_fingerprint():
+    assert len(toy().code) == 12
+    assert small("made", partial(print)).code == "unknown"
