@@ -9,18 +9,16 @@ from nbval.plugin import IPyNbCell
 kernels.set_up()
 kernels.start_warm()
 
-PATIENCE = 600  # seconds: a busy machine never needs as many, and a run that hangs ends
-
 
 def pytest_configure(config):
-    config.option.nbval_kernel_startup_timeout = PATIENCE
+    config.option.nbval_kernel_startup_timeout = kernels.PATIENCE
 
 
 def pytest_collection_modifyitems(items):
     """Begin with what takes longest, so that all workers have something to do until the end."""
     for item in items:
         if is_cell(item):
-            item.output_timeout = PATIENCE
+            item.output_timeout = kernels.PATIENCE
     items.sort(key=lambda item: (not item.get_closest_marker("slow"), not is_cell(item)))
 
 

@@ -8,9 +8,8 @@ import kernels
 import psutil
 import pytest
 from jupyter_client.manager import start_new_kernel
-from kernels import WarmProvisioner
+from kernels import PATIENCE, WarmProvisioner
 
-PATIENCE = 600  # seconds: a busy machine never needs as many
 SAYS = """import os, sys
 print(os.getcwd(), __name__, "pandas" in sys.modules, "lib" in sys.modules)"""
 ENDLESS = """print("begun", flush=True)
@@ -21,9 +20,9 @@ STARTS_ONE = """import time, kernels
 from jupyter_client.manager import start_new_kernel
 
 kernels.start_warm()
-manager, client = start_new_kernel(startup_timeout=600)
+manager, client = start_new_kernel(startup_timeout=kernels.PATIENCE)
 print(manager.provisioner.pid, flush=True)
-time.sleep(600)"""
+time.sleep(kernels.PATIENCE)"""
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="kernels start as ever")
 
 

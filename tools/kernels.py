@@ -9,12 +9,12 @@ import shutil
 import sys
 import tempfile
 from importlib.metadata import EntryPoint
-from multiprocessing import forkserver
 from pathlib import Path
 from threading import Thread
-from unittest.mock import patch
 
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
+
+PATIENCE = 600  # seconds: a busy machine never needs as many, and a run that hangs ends
 
 # Several kernels run at once: one thread each, and no progress bars in the outputs.
 # The kernel is that of the environment, not another one on the machine.
@@ -61,21 +61,18 @@ IMPORTED = (
 )
 
 
+# Only on Linux can a process that has imported as much be forked safely.
+FORKS = multiprocessing.get_context("forkserver") if sys.platform == "linux" else None
+
+
 def start_warm():
     """Let this process fork its kernels from one that has imported torch and the like.
 
-    Only on Linux can a process that has imported as much be forked safely. Elsewhere kernels start
-    as ever.
+    That one starts with the first kernel. Elsewhere than on Linux kernels start as ever.
     """
-    if sys.platform != "linux":
+    if FORKS is None:
         return
-    multiprocessing.set_forkserver_preload(["__main__", *IMPORTED])
-    read_by_imports = {
-        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-        "JPY_PARENT_PID": str(os.getpid()),  # not started from a terminal
-    }
-    with patch.dict(os.environ, read_by_imports):
-        forkserver.ensure_running()
+    FORKS.set_forkserver_preload(["__main__", *IMPORTED])
     factory = KernelProvisionerFactory.instance()
     factory.provisioners["warm"] = EntryPoint("warm", "kernels:WarmProvisioner", factory.GROUP_NAME)
     factory.default_provisioner_name = "warm"
@@ -84,11 +81,18 @@ def start_warm():
 class WarmProvisioner(LocalProvisioner):
     """How Jupyter starts a kernel, with a fork in place of a new interpreter."""
 
+    async def pre_launch(self, **kwargs):
+        """Wait for the imports, and then choose ports: nobody keeps them free meanwhile."""
+        nothing = FORKS.Process(target=int)
+        nothing.start()
+        nothing.join()
+        return await super().pre_launch(**kwargs)
+
     async def launch_kernel(self, cmd, *, env, cwd=None, **_):
         _, flag, *arguments = cmd
         assert flag == "-m", cmd
-        context = multiprocessing.get_context("forkserver")
-        process = context.Process(target=run_module, args=(arguments, env, cwd))
+        arguments.append(f"--IPKernelApp.parent_handle={os.getpid()}")  # not from a terminal
+        process = FORKS.Process(target=run_module, args=(arguments, env, cwd))
         process.start()
         self.process = Forked(process)
         self.pid = process.pid
@@ -120,6 +124,7 @@ def run_module(arguments, env, cwd):
     gc.freeze()  # no collection visits what was imported
     os.environ.clear()
     os.environ.update(env)
+    sys.modules["matplotlib"].rcParams["backend"] = "module://matplotlib_inline.backend_inline"
     if cwd is not None:
         os.chdir(cwd)
     sys.argv = arguments
