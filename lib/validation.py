@@ -21,47 +21,18 @@ import numpy as np
 
 
 class Kind:
-    """What an argument may be.
+    """What an argument may be."""
 
-    Attributes
-    ----------
-    allowed : str
-        In words that follow "must be".
-    good : object
-        A value that is allowed.
-    bad : list
-        Values that are not.
-    """
-
-    allowed = ""
-    good = None
-    bad = ()
+    allowed = ""  # in words that follow "must be"
+    good = None  # a value that is allowed
+    bad = ()  # values that are not
 
     def check(self, value, name):
-        """Return the value, converted to the type that the body works with.
-
-        Parameters
-        ----------
-        value : object
-        name : str
-            Of the argument, for the message.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If it is not allowed: of another type, or out of range.
-        """
+        """Return the value, of the type that the body works with, or refuse it."""
         raise NotImplementedError
 
     def refuse(self, value, name, error=ValueError):
-        """Raise the error that says what is allowed.
-
-        Parameters
-        ----------
-        value : object
-        name : str
-        error : type
-        """
+        """Raise the error that says what is allowed: a TypeError names the value's type."""
         of_type = f" of type {type(value).__name__}" if error is TypeError else ""
         raise error(f"{name} must be {self.allowed}, got {shown(value)}{of_type}")
 
@@ -75,14 +46,7 @@ def shown(value):
 
 
 class Real(Kind):
-    """A real number in an interval; infinite only where the interval's end says so.
-
-    Parameters
-    ----------
-    low, high : float
-    ends : {"[]", "(]", "[)", "()"}
-        Which ends are included.
-    """
+    """A real number in an interval; `ends`, such as "(]", say which of its ends are included."""
 
     def __init__(self, low=-math.inf, high=math.inf, ends="()"):
         self.low, self.high, self.ends = low, high, ends
@@ -93,22 +57,22 @@ class Real(Kind):
             self.allowed = f"a finite number {'of at least' if left == '[' else 'above'} {low:g}"
         else:
             self.allowed = f"a number in {left}{low:g}, {high:g}{right}"
-        outside = [
-            value for value in (-math.inf, low - 1, high + 1, math.inf) if not self.has(value)
-        ]
-        on_ends = [value for value in (low, high) if math.isfinite(value) and not self.has(value)]
-        self.bad = [*outside, *on_ends, math.nan, "0.5", None, True, 0.5j, [0.5]]
+        around = (-math.inf, low - 1, low, high, high + 1, math.inf, math.nan)
+        self.outside = [value for value in around if not self.has(value)]
+        self.bad = [*self.outside, "0.5", None, True, 0.5j, [0.5]]
 
     @property
     def good(self):
-        inside = (self.low + self.high) / 2 if math.isfinite(self.low + self.high) else self.low + 1
-        return inside if math.isfinite(inside) else 0.5
+        middle = (self.low + self.high) / 2
+        if math.isfinite(middle):
+            return middle
+        return self.low + 1 if math.isfinite(self.low) else 0.5
 
     def has(self, value):
-        """Whether a number lies in the interval."""
+        """Whether a number, or each of an array, lies in the interval."""
         above = value >= self.low if self.ends[0] == "[" else value > self.low
         below = value <= self.high if self.ends[1] == "]" else value < self.high
-        return bool(above and below)
+        return above & below
 
     def check(self, value, name):
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -126,26 +90,20 @@ FINITE = Real()
 
 
 class Whole(Kind):
-    """A whole number.
+    """A whole number in a range; both ends are included."""
 
-    Parameters
-    ----------
-    at_least : int
-    at_most : int, optional
-    """
-
-    def __init__(self, at_least=1, at_most=None):
+    def __init__(self, at_least=1, at_most=math.inf):
         self.at_least, self.at_most = at_least, at_most
-        span = f"of at least {at_least}" if at_most is None else f"from {at_least} to {at_most}"
-        self.allowed = f"a whole number {span}"
+        to = f"of at least {at_least}" if at_most == math.inf else f"from {at_least} to {at_most}"
+        self.allowed = f"a whole number {to}"
         self.good = at_least
-        above = [] if at_most is None else [at_most + 1]
-        self.bad = [at_least - 1, *above, float(at_least), math.nan, str(at_least), None, True]
+        outside = [at_least - 1, at_most + 1]
+        self.bad = [*outside, float(at_least), math.nan, str(at_least), None, True]
 
     def check(self, value, name):
         if isinstance(value, bool) or not isinstance(value, numbers.Integral):
             self.refuse(value, name, TypeError)
-        if value < self.at_least or (self.at_most is not None and value > self.at_most):
+        if not self.at_least <= value <= self.at_most:
             self.refuse(value, name)
         return int(value)
 
@@ -154,24 +112,17 @@ COUNT = Whole()
 
 
 class OneOf(Kind):
-    """One of some words, or of other values.
+    """One of some words, or of other values."""
 
-    Parameters
-    ----------
-    *choices
-    """
+    bad = ("no such choice", "", 17, ["a"])
 
     def __init__(self, *choices):
         self.choices = choices
         self.allowed = f"one of {', '.join(map(repr, choices))}"
         self.good = choices[0]
-        self.bad = ["no such choice", "", 17, ["a"]]
 
     def check(self, value, name):
-        if not any(
-            value is choice or (type(value) is type(choice) and value == choice)
-            for choice in self.choices
-        ):
+        if not any(type(value) is type(choice) and value == choice for choice in self.choices):
             self.refuse(value, name)
         return value
 
@@ -193,13 +144,7 @@ class Flag(Kind):
 
 
 class Text(Kind):
-    """A string.
-
-    Parameters
-    ----------
-    at_least : int
-        How many characters it has, blanks at its ends not counted.
-    """
+    """A string of so many characters, blanks at its ends not counted."""
 
     def __init__(self, at_least=0):
         self.at_least = at_least
@@ -220,19 +165,10 @@ TEXT = Text()
 
 
 class Instance(Kind):
-    """An object of a class.
+    """An object of a class, or of one of several; `make` makes one, for the tests."""
 
-    Parameters
-    ----------
-    cls : type or tuple of type
-    allowed : str
-        In words.
-    good : callable
-        Makes one, for the tests.
-    """
-
-    def __init__(self, cls, allowed, good=None):
-        self.cls, self.allowed, self.make = cls, allowed, good
+    def __init__(self, cls, allowed, make):
+        self.cls, self.allowed, self.make = cls, allowed, make
         self.bad = [each for each in (None, 0, "text", object()) if not isinstance(each, cls)]
 
     @property
@@ -250,8 +186,6 @@ GENERATOR = Instance(
     "a numpy.random.Generator, such as numpy.random.default_rng(0)",
     lambda: np.random.default_rng(0),
 )
-
-
 PATH = Instance((str, os.PathLike), "a path", lambda: "folder")
 
 
@@ -269,18 +203,9 @@ class Function(Kind):
 
 
 class Numbers(Kind):
-    """Real numbers in an array, each in an interval.
+    """Real numbers in an array.
 
-    Parameters
-    ----------
-    each : Real
-        What an entry may be.
-    ndim : int, optional
-        Number of dimensions.
-    empty : bool
-        Whether there may be no entries.
-    nan : bool
-        Whether an entry may be NaN: not measured.
+    Each is of a kind, or NaN where `nan` says so: not measured. `empty`: there may be none.
     """
 
     def __init__(self, each=FINITE, ndim=None, empty=True, nan=False):
@@ -291,18 +216,8 @@ class Numbers(Kind):
         if ndim == 0:
             self.allowed = each.allowed
         self.good = np.full((2,) * (1 if ndim is None else ndim), float(each.good))
-        numbers_out = [
-            value
-            for value in each.bad
-            if isinstance(value, float | int) and value is not True and not (nan and value != value)
-        ]
-        self.bad = [
-            *(np.full_like(self.good, value) for value in numbers_out),
-            "text",
-            None,
-            ["a"],
-            1j,
-        ]
+        outside = [value for value in each.outside if not (nan and math.isnan(value))]
+        self.bad = [*(np.full_like(self.good, value) for value in outside), "text", None, ["a"], 1j]
         if ndim is not None:
             self.bad.append(np.full((2,) * (ndim + 1), each.good))
 
@@ -316,9 +231,7 @@ class Numbers(Kind):
         array = array.astype(float)
         if self.ndim not in (None, array.ndim) or not (self.empty or array.size):
             self.refuse(array, name)
-        low = array >= self.each.low if self.each.ends[0] == "[" else array > self.each.low
-        high = array <= self.each.high if self.each.ends[1] == "]" else array < self.each.high
-        inside = low & high | (self.nan & np.isnan(array))
+        inside = self.each.has(array) | (self.nan & np.isnan(array))
         if not inside.all():
             self.refuse(float(array[~inside].flat[0]), name)
         return array
@@ -329,127 +242,95 @@ PROBABILITIES = Numbers(PROBABILITY)
 VARIANCES = Numbers(NOT_NEGATIVE)
 
 
-class Optional(Kind):
-    """None, or what another kind allows.
+class Composed(Kind):
+    """A value, or several, of another kind: what that one refuses is refused in words of this."""
 
-    Parameters
-    ----------
-    kind : Kind
-    """
-
-    def __init__(self, kind):
-        self.kind, self.allowed = kind, f"{kind.allowed}, or None"
+    def __init__(self, kind, allowed, bad):
+        self.kind, self.allowed, self.bad = kind, allowed, bad
 
     @property
     def good(self):
         return self.kind.good
 
-    @property
-    def bad(self):
-        return [value for value in self.kind.bad if value is not None]
+    def convert(self, value, name):
+        """Return the value, its parts checked by the other kind."""
+        raise NotImplementedError
 
     def check(self, value, name):
-        if value is None:
-            return None
         try:
-            return self.kind.check(value, name)
+            return self.convert(value, name)
         except (TypeError, ValueError) as error:
             return self.refuse(value, name, type(error))
 
 
-class Pair(Kind):
-    """One value for both of two directions, or a pair of values.
-
-    Parameters
-    ----------
-    kind : Kind
-    """
+class Optional(Composed):
+    """None, or what another kind allows."""
 
     def __init__(self, kind):
-        self.kind, self.allowed = kind, f"{kind.allowed}, or a pair of them"
-        self.bad = [*kind.bad, (kind.good,) * 3, (kind.good, "text")]
+        bad = [value for value in kind.bad if value is not None]
+        super().__init__(kind, f"{kind.allowed}, or None", bad)
 
-    @property
-    def good(self):
-        return self.kind.good
-
-    def check(self, value, name):
-        values = value if isinstance(value, tuple | list) else (value, value)
-        if len(values) != 2:
-            self.refuse(value, name)
-        try:
-            return tuple(self.kind.check(each, name) for each in values)
-        except (TypeError, ValueError) as error:
-            return self.refuse(value, name, type(error))
+    def convert(self, value, name):
+        return None if value is None else self.kind.check(value, name)
 
 
-class Many(Kind):
-    """A list, or another iterable, whose items another kind allows.
+class Pair(Composed):
+    """One value for both of two directions, or a pair of values."""
 
-    Parameters
-    ----------
-    kind : Kind
-    at_least : int
-        Number of items.
-    """
+    def __init__(self, kind):
+        bad = [*kind.bad, (kind.good,) * 3, (kind.good, "text")]
+        super().__init__(kind, f"{kind.allowed}, or a pair of them", bad)
 
-    def __init__(self, kind, at_least=1):
-        self.kind, self.at_least = kind, at_least
-        self.allowed = f"a list of {at_least} or more, each {kind.allowed}"
-        self.bad = [None, 3, *([bad] for bad in kind.bad), *([[]] if at_least else [])]
-
-    @property
-    def good(self):
-        return [self.kind.good] * max(self.at_least, 1)
-
-    def check(self, value, name):
-        if isinstance(value, str) or not hasattr(value, "__iter__"):
-            self.refuse(value, name, TypeError)
-        items = list(value)
-        if len(items) < self.at_least:
-            self.refuse(items, name)
-        try:
-            return [self.kind.check(each, name) for each in items]
-        except (TypeError, ValueError) as error:
-            return self.refuse(items, name, type(error))
+    def convert(self, value, name):
+        # A ValueError where they are not two.
+        first, second = value if isinstance(value, tuple | list) else (value, value)
+        return self.kind.check(first, name), self.kind.check(second, name)
 
 
-class Shape(Kind):
+class Shape(Composed):
     """Sizes of an array's dimensions, or one number for one dimension."""
 
-    allowed = "a whole number of at least 0, or a tuple of them"
-    good = (2, 3)
-    bad = (-1, (2, -1), 2.0, (2, 0.5), "2", None, True)
+    def __init__(self):
+        bad = [-1, (2, -1), 2.0, (2, 0.5), "2", None, True]
+        super().__init__(Whole(0), "a whole number of at least 0, or a tuple of them", bad)
 
-    def check(self, value, name):
+    def convert(self, value, name):
         sizes = value if isinstance(value, tuple | list) else (value,)
-        for size in sizes:
-            if isinstance(size, bool) or not isinstance(size, numbers.Integral):
-                self.refuse(value, name, TypeError)
-            if size < 0:
-                self.refuse(value, name)
-        return tuple(int(size) for size in sizes)
+        return tuple(self.kind.check(size, name) for size in sizes)
 
 
 SHAPE = Shape()
 
 
+class Many(Composed):
+    """A list, or another iterable, of so many items that another kind allows."""
+
+    def __init__(self, kind, at_least=1):
+        self.at_least = at_least
+        bad = [None, 3, [], *([bad] for bad in kind.bad)]
+        super().__init__(kind, f"a list of {at_least} or more, each {kind.allowed}", bad)
+
+    @property
+    def good(self):
+        return [self.kind.good] * self.at_least
+
+    def convert(self, value, name):
+        if len(value) < self.at_least:
+            raise ValueError
+        return [self.kind.check(each, name) for each in value]
+
+    def check(self, value, name):
+        if isinstance(value, str) or not hasattr(value, "__iter__"):
+            self.refuse(value, name, TypeError)
+        return super().check(list(value), name)
+
+
 def declared(**kinds):
-    """Decorate a function or a class with what its arguments may be.
-
-    Parameters
-    ----------
-    **kinds : Kind
-        By the argument's name.
-
-    Returns
-    -------
-    callable
-        The decorator. What it decorates has the declarations as ``declared``.
-    """
+    """Decorate a function or a class with the kinds of its arguments, kept as ``declared``."""
 
     def decorate(target):
-        function = target.__init__ if isinstance(target, type) else target
+        is_class = isinstance(target, type)
+        function = target.__init__ if is_class else target
         signature = inspect.signature(function)
         if unknown := kinds.keys() - signature.parameters.keys():
             raise TypeError(f"{target.__name__} has no argument {', '.join(sorted(unknown))}")
@@ -462,49 +343,29 @@ def declared(**kinds):
                     bound.arguments[name] = kind.check(bound.arguments[name], name)
             return function(*bound.args, **bound.kwargs)
 
-        result = target if isinstance(target, type) else checked
-        if isinstance(target, type):
+        if is_class:
             target.__init__ = checked
-        result.__doc__ = with_raises(target.__doc__, kinds)
+        result = target if is_class else checked
+        result.__doc__ = target.__doc__ and with_raises(target.__doc__, kinds)
         result.declared = kinds
         return result
 
     return decorate
 
 
-SECTION = re.compile(r"^(\s*)(Raises|Warns|See Also|Notes|References|Examples)\n\s*-{3,}\n", re.M)
+HEADING = re.compile(r"^(Raises|Warns|See Also|Notes|References|Examples)\n-{3,}\n", re.M)
 
 
 def with_raises(docstring, kinds):
-    """Add to a docstring in numpydoc form, under *Raises*, what the declarations refuse.
-
-    Parameters
-    ----------
-    docstring : str or None
-    kinds : dict of str to Kind
-
-    Returns
-    -------
-    str or None
-    """
-    if not docstring:
-        return docstring
-    lines = [f"If `{name}` is not {kind.allowed}." for name, kind in kinds.items()]
-    section = SECTION.search(docstring)
-    indent = section[1].strip("\n") if section else _indent(docstring)
-    entry = "".join(
-        f"{indent}{line}\n"
-        for line in ["TypeError, ValueError", *(f"    {line}" for line in lines)]
-    )
-    if section and section[2] == "Raises":
-        return docstring[: section.end()] + entry + docstring[section.end() :]
-    added = f"{indent}Raises\n{indent}------\n{entry}"
-    if section:
-        start = section.start() + len(section[1]) - len(indent)
-        return docstring[:start] + added + "\n" + docstring[start:]
-    return docstring.rstrip() + "\n\n" + added + indent
-
-
-def _indent(docstring):
-    later = [line for line in docstring.splitlines()[1:] if line.strip()]
-    return " " * min((len(line) - len(line.lstrip()) for line in later), default=0)
+    """Add to a docstring in numpydoc form, under *Raises*, what the declarations refuse."""
+    docstring = inspect.cleandoc(docstring)
+    refused = [f"    If `{name}` is not {kind.allowed}.\n" for name, kind in kinds.items()]
+    entry = "".join(["TypeError, ValueError\n", *refused])
+    heading = HEADING.search(docstring)
+    if heading is None:
+        return f"{docstring}\n\nRaises\n------\n{entry}"
+    if heading[1] == "Raises":
+        place, added = heading.end(), entry
+    else:
+        place, added = heading.start(), f"Raises\n------\n{entry}\n"
+    return docstring[:place] + added + docstring[place:]
