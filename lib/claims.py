@@ -32,15 +32,15 @@ class Truth(Kind):
 def claim(sentence, holds):
     """State what the numbers show, and check that they show it.
 
-    Where it holds, the sentence is shown with a check mark. Where it does not, the build and the
-    tests stop with an error; a reader who changed a number sees what no longer holds, and goes on.
+    Where it holds, the sentence is shown with a check mark. A reader who changed a number sees
+    what no longer holds, and goes on; for the build and the tests that is an error.
 
     Parameters
     ----------
     sentence : str
         The statement, in words. It names no number that differs from run to run.
     holds : bool or array_like of bool
-        The condition; of an array or a tensor, every entry.
+        The condition: every entry.
 
     Raises
     ------

@@ -67,8 +67,8 @@ def paired_difference(ours, baseline):
     Returns
     -------
     Comparison
-        Of ``ours - baseline``: negative where ours is lower. The interval is Student's t for the
-        mean of the differences; a seed agrees if its difference has the sign of the mean.
+        Of ``ours - baseline``: negative where ours is lower. A seed agrees if its difference has
+        the sign of the mean.
 
     Raises
     ------

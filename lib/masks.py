@@ -22,16 +22,14 @@ def bernoulli_mask(shape, keep_prob, rng):
     Parameters
     ----------
     shape : int or tuple of int
-        Shape of the mask. ``(batch, units)`` gives each example its own mask.
+        ``(batch, units)`` gives each example its own mask.
     keep_prob : float
-        Probability that an entry is 1, in (0, 1].
+        Probability that an entry is 1.
     rng : numpy.random.Generator
-        Source of the random numbers.
 
     Returns
     -------
     numpy.ndarray of int
-        The mask.
 
     References
     ----------
@@ -51,17 +49,13 @@ def inverted_mask(shape, keep_prob, rng):
 
     Parameters
     ----------
-    shape : int or tuple of int
-        Shape of the mask.
-    keep_prob : float
-        Probability that an entry is not 0, in (0, 1].
-    rng : numpy.random.Generator
-        Source of the random numbers.
+    shape, keep_prob, rng
+        As for `bernoulli_mask`.
 
     Returns
     -------
     numpy.ndarray of float
-        The mask: mean 1, variance (1 - keep_prob) / keep_prob.
+        Mean 1, variance (1 - keep_prob) / keep_prob.
 
     References
     ----------
@@ -79,21 +73,17 @@ def inverted_mask(shape, keep_prob, rng):
 def gaussian_mask(shape, keep_prob, rng):
     """Sample a Gaussian mask, with the mean and variance of the inverted one.
 
-    m_i ~ N(1, (1 - keep_prob) / keep_prob).
+    m_i ~ N(1, (1 - keep_prob) / keep_prob)
 
     Parameters
     ----------
-    shape : int or tuple of int
-        Shape of the mask.
-    keep_prob : float
-        Keep probability of the mask whose mean and variance are matched, in (0, 1].
-    rng : numpy.random.Generator
-        Source of the random numbers.
+    shape, keep_prob, rng
+        As for `bernoulli_mask`.
 
     Returns
     -------
     numpy.ndarray of float
-        The mask: mean 1, variance (1 - keep_prob) / keep_prob.
+        Mean 1, variance (1 - keep_prob) / keep_prob.
 
     References
     ----------
@@ -114,7 +104,7 @@ def all_masks(n):
     Parameters
     ----------
     n : int
-        Number of units, from 1 to 20.
+        From 1 to 20.
 
     Returns
     -------
@@ -141,12 +131,12 @@ def mask_probabilities(masks, keep_prob):
     masks : array_like of 0 and 1, shape (..., n)
         One mask a row.
     keep_prob : float or array_like of shape (n,)
-        Probability to keep a unit, in (0, 1]; an array gives each unit its own.
+        Probability to keep a unit; an array gives each unit its own.
 
     Returns
     -------
     numpy.ndarray of float, shape (...)
-        The probabilities. Over ``all_masks(n)`` they sum to 1.
+        Over ``all_masks(n)`` they sum to 1.
 
     Raises
     ------

@@ -18,26 +18,12 @@ def silent():
         _silent.reset(token)
 
 
-def progress(iterable, description, total=None):
-    """Show how far a long loop is, and the time left.
+def progress(iterable, description):
+    """Loop over the same items, with a bar that shows how far the loop is, and the time left.
 
     The bar appears after two seconds, and clears itself at the end. The environment variable
     ``TQDM_DISABLE=1`` silences it: the tests and the build of the book set it.
-
-    Parameters
-    ----------
-    iterable : iterable
-        What to loop over.
-    description : str
-        A word or two before the bar.
-    total : int, optional
-        Number of items, where the iterable does not know it.
-
-    Returns
-    -------
-    iterable
-        The same items.
     """
     if _silent.get():
         return iterable
-    return tqdm(iterable, desc=description, total=total, delay=2, leave=False)
+    return tqdm(iterable, desc=description, delay=2, leave=False)

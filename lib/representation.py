@@ -16,7 +16,6 @@ def hoyer_sparsity(values, axis=-1):
     Parameters
     ----------
     values : array_like of float
-        At least two entries along `axis`.
     axis : int
         The dimension along which a vector lies.
 
@@ -39,16 +38,15 @@ def hoyer_sparsity(values, axis=-1):
     >>> hoyer_sparsity([[0, 0, 0, 5], [1, -1, 1, 1]])
     array([1., 0.])
     """
-    values = np.abs(values)
     if not -values.ndim <= axis < values.ndim or values.shape[axis] < 2:
         raise ValueError(
             f"values must have at least two entries along axis {axis}, got shape {values.shape}"
         )
     n = values.shape[axis]
-    largest = values.max(axis=axis, keepdims=True)
+    largest = np.abs(values).max(axis=axis, keepdims=True)
     with np.errstate(invalid="ignore"):  # zeros give NaN
         values = values / largest  # or the squares of tiny values would vanish
-        ratio = values.sum(axis=axis) / np.sqrt(np.square(values).sum(axis=axis))
+        ratio = np.linalg.norm(values, 1, axis) / np.linalg.norm(values, axis=axis)
     return (np.sqrt(n) - ratio) / (np.sqrt(n) - 1)
 
 
@@ -65,7 +63,7 @@ def neighbour_correlation(images):
     Parameters
     ----------
     images : array_like of float, shape (..., height, width)
-        Images, or the weights of units that look at images. At least 2 x 2 pixels.
+        Images, or the weights of units that look at images.
 
     Returns
     -------
@@ -91,14 +89,13 @@ def neighbour_correlation(images):
         raise ValueError(
             f"images must have shape (..., height, width) of at least 2 x 2, got {images.shape}"
         )
+    height, width = images.shape[-2:]
+    n_pairs = height * (width - 1) + (height - 1) * width
     images = images - images.mean(axis=(-2, -1), keepdims=True)
-    across = images[..., :, 1:] * images[..., :, :-1]
-    down = images[..., 1:, :] * images[..., :-1, :]
-    pairs = across.shape[-2] * across.shape[-1] + down.shape[-2] * down.shape[-1]
+    across = (images[..., :, 1:] * images[..., :, :-1]).sum(axis=(-2, -1))
+    down = (images[..., 1:, :] * images[..., :-1, :]).sum(axis=(-2, -1))
     with np.errstate(invalid="ignore"):  # one shade gives NaN
-        return (across.sum(axis=(-2, -1)) + down.sum(axis=(-2, -1))) / (
-            pairs * np.square(images).mean(axis=(-2, -1))
-        )
+        return (across + down) / (n_pairs * np.square(images).mean(axis=(-2, -1)))
 
 
 @declared(activations=Numbers())
@@ -133,13 +130,12 @@ def correlations(activations):
     Parameters
     ----------
     activations : array_like of float, shape (examples, units)
-        At least two examples.
 
     Returns
     -------
     numpy.ndarray of float, shape (live units, live units)
-        Pearson's coefficients. A unit with the same activation for every example, a dead one for
-        instance, has no correlation and is left out.
+        Pearson's coefficients. A unit that is the same for every example, such as a dead one, has
+        none and is left out.
 
     Raises
     ------
@@ -165,24 +161,17 @@ def correlations(activations):
 def mean_correlation(activations):
     r"""Average strength of the correlation between two different units.
 
-    .. math:: \frac{1}{n (n - 1)} \sum_{i \ne j} |r_{ij}| ,
-
-    the mass of the correlation matrix off its diagonal, a pair.
+    .. math:: \frac{1}{n (n - 1)} \sum_{i \ne j} |r_{ij}|
 
     Parameters
     ----------
     activations : array_like of float, shape (examples, units)
-        Units that don't vary are left out.
+        As for `correlations`: units that don't vary are left out.
 
     Returns
     -------
     float
         From 0 to 1.
-
-    Raises
-    ------
-    ValueError
-        As for `correlations`.
 
     Examples
     --------
@@ -207,7 +196,6 @@ def effective_dimension(activations):
     Parameters
     ----------
     activations : array_like of float, shape (examples, units)
-        At least two examples, not all equal.
 
     Returns
     -------

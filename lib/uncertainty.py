@@ -22,17 +22,16 @@ def predictive_log_likelihood(samples, targets, tau):
 
     .. math:: \log \frac1T \sum_t N(y;\, f_t(x),\, \tau^{-1} I)
 
-    The *average* of the densities, not of their logarithms.
+    The *average* of the densities, not of their logarithms. Given a sample, the outputs of one
+    example are independent: their log-densities add up before the average is taken.
 
     Parameters
     ----------
     samples : torch.Tensor, shape (n_samples, n, ...)
-        Outputs f_t, from `lib.inference.mc_samples`.
+        Outputs f_t.
     targets : torch.Tensor, shape (n, ...)
-        Targets y. Given a sample, the outputs of one example are independent: their log-densities
-        add up before the average is taken.
     tau : float
-        Precision of the observation noise, 1 / variance, above 0.
+        Precision of the observation noise, 1 / variance.
 
     Returns
     -------
@@ -72,13 +71,12 @@ def interval_coverage(samples, targets, level=0.95, tau=None):
     Parameters
     ----------
     samples : torch.Tensor, shape (n_samples, n, ...)
-        Outputs, from `lib.inference.mc_samples`.
     targets : torch.Tensor, shape (n, ...)
     level : float
         Probability of the interval, in (0, 1).
     tau : float, optional
-        Precision of the observation noise. Without it, the interval is that of the samples alone,
-        which says where the model's *mean* may be, not where a noisy target will fall.
+        Precision of the observation noise. Without it the interval is that of the samples: it says
+        where the model's *mean* may be, not where a noisy target will fall.
 
     Returns
     -------
@@ -145,16 +143,11 @@ def expected_entropy(samples):
     Parameters
     ----------
     samples : torch.Tensor, shape (n_samples, ..., classes)
-        Class probabilities; the last dimension sums to 1.
+        Class probabilities, as for `predictive_entropy`.
 
     Returns
     -------
     torch.Tensor, shape (...)
-
-    Raises
-    ------
-    ValueError
-        If there are no samples, or they are no probabilities.
 
     Examples
     --------
@@ -176,16 +169,11 @@ def mutual_information(samples):
     Parameters
     ----------
     samples : torch.Tensor, shape (n_samples, ..., classes)
-        Class probabilities; the last dimension sums to 1.
+        Class probabilities, as for `predictive_entropy`.
 
     Returns
     -------
     torch.Tensor, shape (...)
-
-    Raises
-    ------
-    ValueError
-        If there are no samples, or they are no probabilities.
 
     Examples
     --------
@@ -209,14 +197,13 @@ def gal_weight_decay(keep_prob, length_scale, n_train, tau):
     Parameters
     ----------
     keep_prob : float
-        Probability p to KEEP a unit, in (0, 1].
+        Probability p to KEEP a unit.
     length_scale : float
-        Length-scale l of the prior over functions, above 0: a longer one asks for smoother
-        functions.
+        Length-scale l of the prior over functions: a longer one asks for smoother functions.
     n_train : int
-        Number N of training examples, at least 1.
+        Number N of training examples.
     tau : float
-        Precision of the observation noise, above 0.
+        Precision of the observation noise.
 
     Returns
     -------
@@ -241,8 +228,7 @@ def _check(samples, targets):
             f"got {tuple(samples.shape)} and {tuple(targets.shape)}"
         )
     for name, values in (("samples", samples), ("targets", targets)):
-        bad = (~values.isfinite()).sum().item()
-        if bad:
+        if bad := (~values.isfinite()).sum().item():
             raise ValueError(
                 f"{name} must be finite, got NaN or infinity in {bad} of {values.numel()} values"
             )
