@@ -3,11 +3,19 @@
 import gc
 
 import kernels
+import numpy as np
+import pytest
 from nbval.kernel import RunningKernel
 from nbval.plugin import IPyNbCell
 
 kernels.set_up()
 kernels.start_warm()
+
+
+@pytest.fixture
+def rng():
+    """A generator of random numbers: the same ones for every test."""
+    return np.random.default_rng(0)
 
 
 def pytest_configure(config):

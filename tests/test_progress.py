@@ -24,10 +24,6 @@ def test_inside_silent_there_are_no_bars_and_afterwards_there_are_again():
 
 
 def test_after_an_exception_inside_silent_there_are_bars_again():
-    def fail():
-        with silent():
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
+    with pytest.raises(RuntimeError), silent():
+        raise RuntimeError
     assert shows_a_bar()

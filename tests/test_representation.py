@@ -10,7 +10,7 @@ from chance import few_examples, is_near
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy import linalg, stats
+from scipy import linalg
 
 from lib.representation import (
     correlations,
@@ -27,11 +27,6 @@ def warnings_are_errors():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
 
 
 whole_numbers = st.integers(-1000, 1000).map(float)
@@ -80,26 +75,13 @@ def test_a_vector_of_zeros_is_nan_and_spoils_no_other():
     assert sparsities == pytest.approx([np.nan, 1, 0], abs=1e-12, nan_ok=True)
 
 
-@pytest.mark.parametrize("values", [3.0, [3.0], [[3.0], [4.0]], [], np.ones((0, 1))])
-def test_fewer_than_two_entries_are_a_value_error(values):
-    with pytest.raises(ValueError, match="values must have at least two entries along axis -1"):
-        hoyer_sparsity(values)
-
-
 # Dead units
 
 
-def test_a_unit_is_dead_if_it_is_zero_for_every_example():
-    activations = [[0.0, 1.0, 0.0, -1.0], [0.0, 0.0, 1e-300, -1.0], [-0.0, 0.0, 0.0, 0.0]]
-    assert dead_units(activations).tolist() == [True, False, False, False]
-
-
-def test_dead_units_are_found_for_each_network_and_in_tensors(rng):
-    hidden = torch.tensor(rng.normal(size=(3, 20, 4))).relu()
-    hidden[1, :, 2] = 0
-    dead = dead_units(hidden)
-    assert dead.shape == (3, 4)
-    assert np.argwhere(dead).tolist() == [[1, 2]]
+def test_a_unit_is_dead_if_it_is_zero_for_every_example_of_its_network():
+    hidden = np.ones((2, 3, 4))
+    hidden[1] = [[0, 1, 0, -1], [0, 0, 1e-300, -1], [-0.0, 0, 0, 0]]
+    assert dead_units(torch.tensor(hidden)).tolist() == [[False] * 4, [True, False, False, False]]
 
 
 # Correlations
@@ -110,39 +92,23 @@ def pearson(a, b):
     return (a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum())
 
 
-def test_correlations_are_pearsons_for_each_pair(rng):
-    activations = rng.normal(size=(20, 5)) @ rng.normal(size=(5, 5))
-    expected = [[pearson(a, b) for a in activations.T] for b in activations.T]
-    assert correlations(activations) == pytest.approx(np.array(expected))
-
-
-@few_examples
-@given(
-    shift=arrays(float, 4, elements=st.floats(-10, 10)),
-    scale=arrays(float, 4, elements=st.floats(0.1, 10)),
-    signs=arrays(float, 4, elements=st.sampled_from([-1.0, 1.0])),
-)
-def test_shift_and_scale_of_a_unit_do_not_matter_and_its_sign_only_turns_signs(shift, scale, signs):
-    activations = np.random.default_rng(0).normal(size=(20, 4))
-    moved = signs * scale * activations + shift
-    expected = np.outer(signs, signs) * correlations(activations)
-    assert correlations(moved) == pytest.approx(expected)
-    assert mean_correlation(moved) == pytest.approx(mean_correlation(activations))
+def test_correlations_are_pearsons_for_each_pair_and_their_mean_is_that_of_the_strengths(rng):
+    activations = rng.normal(size=(20, 5)) @ rng.normal(size=(5, 5)) + 3
+    expected = np.array([[pearson(a, b) for a in activations.T] for b in activations.T])
+    mean = mean_correlation(activations)
+    assert correlations(activations) == pytest.approx(expected)
+    assert type(mean) is float
+    assert mean == pytest.approx(np.abs(expected[np.triu_indices(5, 1)]).mean())
 
 
 @few_examples
 @given(scale=scales)
-def test_tiny_and_huge_units_correlate_as_others_do(scale):
+def test_tiny_and_huge_units_correlate_as_others_do_and_a_sign_only_turns_signs(scale):
     activations = np.random.default_rng(0).normal(size=(20, 4))
-    scaled = activations * [1, scale, scale, 1]
-    assert correlations(scaled) == pytest.approx(correlations(activations))
-
-
-def test_copies_of_a_unit_correlate_fully_and_its_negative_with_minus_one(rng):
-    unit = rng.normal(size=20)
-    strengths = correlations(np.stack([unit, unit, -unit], axis=1))
-    assert strengths == pytest.approx(np.array([[1, 1, -1], [1, 1, -1], [-1, -1, 1]]))
-    assert mean_correlation(np.stack([unit, unit, -unit], axis=1)) == pytest.approx(1)
+    signs = np.array([1, 1, -1, 1])
+    scaled = activations * [1, scale, scale, 1] * signs
+    expected = np.outer(signs, signs) * correlations(activations)
+    assert correlations(scaled) == pytest.approx(expected)
 
 
 def test_units_without_correlation_have_the_mean_zero_and_one_copy_adds_its_pair():
@@ -150,18 +116,6 @@ def test_units_without_correlation_have_the_mean_zero_and_one_copy_adds_its_pair
     assert mean_correlation(activations) == pytest.approx(0, abs=1e-12)
     with_a_copy = np.column_stack([activations, activations[:, 3]])
     assert mean_correlation(with_a_copy) == pytest.approx(1 / 28)  # of 8 * 7 / 2 pairs
-
-
-def test_the_mean_is_that_of_the_strengths_over_all_pairs(rng):
-    activations = rng.normal(size=(20, 4)) @ rng.normal(size=(4, 4))
-    strengths = [
-        abs(stats.pearsonr(activations[:, i], activations[:, j]).statistic)
-        for i in range(4)
-        for j in range(i)
-    ]
-    mean = mean_correlation(activations)
-    assert type(mean) is float
-    assert mean == pytest.approx(np.mean(strengths))
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -3e5])
@@ -183,13 +137,12 @@ def test_variance_spread_evenly_over_k_directions_has_dimension_k(k, scale, seed
     assert effective_dimension(even) == pytest.approx(k)
 
 
-def test_its_square_is_that_of_the_eigenvalues_of_the_covariance(rng):
-    activations = rng.normal(size=(20, 5)) @ rng.normal(size=(5, 5))
-    eigenvalues = np.linalg.eigvalsh(np.cov(activations, rowvar=False))
+@pytest.mark.parametrize("units", [1, 5])
+def test_the_dimension_is_that_of_the_eigenvalues_of_the_covariance(units, rng):
+    activations = rng.normal(size=(20, units)) @ rng.normal(size=(units, units))
+    eigenvalues = np.linalg.eigvalsh(np.atleast_2d(np.cov(activations, rowvar=False)))
     expected = eigenvalues.sum() ** 2 / (eigenvalues**2).sum()
     assert effective_dimension(activations) == pytest.approx(expected)
-    with pytest.raises(ValueError, match="activations must differ between examples"):
-        effective_dimension(np.ones((3, 2)))
 
 
 # Neighbours
@@ -206,30 +159,38 @@ def test_neighbours_correlate_in_patches_not_in_noise_and_oppose_on_a_chessboard
     assert is_near(noise.mean(), -1 / 399, noise.std(), 400)  # as the mean is taken out
 
 
-@pytest.mark.parametrize("shape", [(), (5,), (1, 5), (5, 1)])
-def test_images_smaller_than_two_by_two_are_a_value_error(shape):
-    with pytest.raises(ValueError, match=r"images must have shape .* at least 2 x 2, got \("):
-        neighbour_correlation(np.ones(shape))
+# Too little to measure
 
 
-both_measures = pytest.mark.parametrize("measure", [correlations, mean_correlation])
+FEW_ENTRIES = "values must have at least two entries along axis -1, got shape {}"
+FEW_PIXELS = "images must have shape (..., height, width) of at least 2 x 2, got {}"
+NO_EXAMPLES = "activations must have shape (..., examples, units), got {}"
+FEW_EXAMPLES = "activations must have shape (examples, units), with two examples or more, got {}"
+FEW_THAT_VARY = "activations must have two units that vary, got 0"
+ALL_EQUAL = "activations must differ between examples, got all of them equal"
 
 
-@both_measures
-@pytest.mark.parametrize("shape", [(0, 5), (1, 5)])
-def test_fewer_than_two_examples_are_a_value_error(measure, shape):
-    message = (
-        f"activations must have shape (examples, units), with two examples or more, got {shape}"
-    )
-    with pytest.raises(ValueError, match=re.escape(message)):
-        measure(np.ones(shape))
+@pytest.mark.parametrize(
+    ("measure", "message", "shapes"),
+    [
+        (hoyer_sparsity, FEW_ENTRIES, [(), (0,), (1,), (2, 1), (0, 1)]),
+        (neighbour_correlation, FEW_PIXELS, [(), (5,), (1, 5), (5, 1)]),
+        (dead_units, NO_EXAMPLES, [(), (5,)]),
+        (correlations, FEW_EXAMPLES, [(0, 5), (1, 5)]),
+        (correlations, FEW_THAT_VARY, [(5, 3)]),
+        (mean_correlation, FEW_EXAMPLES, [(0, 5), (1, 5)]),
+        (effective_dimension, FEW_EXAMPLES, [(0, 5), (1, 5)]),
+        (effective_dimension, ALL_EQUAL, [(5, 3)]),
+    ],
+)
+def test_too_few_numbers_or_numbers_that_do_not_vary_are_a_value_error(measure, message, shapes):
+    for shape in shapes:
+        with pytest.raises(ValueError, match=re.escape(message.format(shape))):
+            measure(np.ones(shape))
 
 
-@both_measures
-@pytest.mark.parametrize("varying", [0, 1])
-def test_fewer_than_two_units_that_vary_are_a_value_error(measure, varying, rng):
+def test_one_unit_that_varies_has_no_other_to_correlate_with(rng):
     activations = np.ones((5, 3))
-    activations[:, :varying] = rng.normal(size=(5, varying))
-    message = f"activations must have two units that vary, got {varying}"
-    with pytest.raises(ValueError, match=message):
-        measure(activations)
+    activations[:, 0] = rng.normal(size=5)
+    with pytest.raises(ValueError, match="activations must have two units that vary, got 1"):
+        correlations(activations)
