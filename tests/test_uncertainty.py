@@ -6,10 +6,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from chance import few_examples, is_near, keep_probs
+from chance import few_examples, is_near
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
+from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import optimize, special, stats
 from torch import nn
 
@@ -23,19 +23,12 @@ from lib.uncertainty import (
     predictive_log_likelihood,
 )
 
-moderate = st.floats(-10, 10)
-taus = st.floats(0.01, 100)
 several_taus = pytest.mark.parametrize("tau", [0.25, 1.0, 4.0])
 
 
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)
-
-
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
 
 
 def close(one, other, tolerance=1e-10):
@@ -45,37 +38,15 @@ def close(one, other, tolerance=1e-10):
 # predictive_log_likelihood
 
 
-@few_examples
-@given(
-    samples=arrays(float, (7, 3), elements=st.floats(-3, 3)),
-    targets=arrays(float, 3, elements=st.floats(-3, 3)),
-    tau=st.floats(0.1, 4),
-)
-def test_with_several_it_is_the_log_of_the_average_density(samples, targets, tau):
-    densities = stats.norm.pdf(targets, loc=samples, scale=tau**-0.5)
-    close(predictive_log_likelihood(samples, targets, tau), np.log(densities.mean(axis=0)))
-
-
 @several_taus
 @pytest.mark.parametrize("shape", [(4,), (4, 1), (4, 3), (4, 2, 3)])
-def test_outputs_of_an_example_are_independent_given_the_sample(shape, tau, rng):
+def test_it_is_the_log_of_the_average_density_and_outputs_of_an_example_multiply(shape, tau, rng):
     samples, targets = rng.normal(size=(6, *shape)), rng.normal(size=shape)
     densities = stats.norm.pdf(targets, loc=samples, scale=tau**-0.5)
     joint = densities.reshape(6, 4, -1).prod(axis=-1)
     likelihood = predictive_log_likelihood(samples, targets, tau)
     assert likelihood.shape == (4,)
     close(likelihood, np.log(joint.mean(axis=0)))
-
-
-@several_taus
-def test_samples_of_a_normal_distribution_add_its_variance_to_that_of_the_noise(tau, rng):
-    mean, std, n = 1.5, 0.8, 200_000
-    targets = np.array([-1.0, 1.5, 2.0, 4.0])
-    samples = np.repeat(rng.normal(mean, std, size=(n, 1)), len(targets), axis=1)
-    density = predictive_log_likelihood(samples, targets, tau).exp()
-    expected = stats.norm.pdf(targets, loc=mean, scale=np.sqrt(std**2 + 1 / tau))
-    spread = stats.norm.pdf(targets, loc=samples, scale=tau**-0.5).std(axis=0)
-    assert is_near(density, expected, spread, n)
 
 
 @pytest.mark.parametrize("target", [30.0, 1e3, -1e6])
@@ -102,7 +73,6 @@ def ranked(n_samples, ties=False):
 
 
 LEVELS = [Fraction(1, 2), Fraction(3, 5), Fraction(4, 5), Fraction(9, 10), Fraction(19, 20)]
-levels = st.floats(0.01, 0.99)
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -127,21 +97,6 @@ def test_a_sample_equal_to_the_target_counts_by_half(n_samples):
         assert coverage == pytest.approx(inside / n_samples)
 
 
-def test_targets_that_all_samples_agree_on_are_inside():
-    assert interval_coverage(torch.ones(10, 4), torch.ones(4), 0.1) == 1
-    assert interval_coverage(torch.ones(10, 4), torch.ones(4), 0.1, tau=2.0) == 1
-
-
-@pytest.mark.parametrize("tau", [None, 0.5, 4.0])
-@few_examples
-@given(one=levels, other=levels, seed=st.integers(0, 100))
-def test_a_higher_level_never_covers_less(tau, one, other, seed):
-    rng = np.random.default_rng(seed)
-    samples, targets = rng.normal(size=(9, 20)), 2 * rng.normal(size=20)
-    low, high = (interval_coverage(samples, targets, level, tau) for level in sorted((one, other)))
-    assert 0 <= low <= high <= 1
-
-
 @several_taus
 @pytest.mark.parametrize("level", [0.5, 0.95])
 def test_with_several_they_are_quantiles_of_the_average_distribution(level, tau, rng):
@@ -163,27 +118,18 @@ def test_with_several_they_are_quantiles_of_the_average_distribution(level, tau,
         assert interval_coverage(samples, np.array([target]), level, tau) == inside
 
 
-@pytest.fixture(scope="module")
-def calibrated():
-    """Samples f ~ N(m, 1) with another m for each example, targets f + noise of variance 1/4."""
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("level", [0.2, 0.5, 0.8, 0.95])
+def test_a_calibrated_model_covers_about_as_much_as_the_level_says(level, rng):
+    """Samples f ~ N(m, 1), with an m for each example; targets f, or f + noise of variance 1/4."""
     n_samples, n = 400, 4000
     means = 5 * rng.normal(size=n)
-    samples = torch.tensor(means + rng.normal(size=(n_samples, n)))
+    samples = means + rng.normal(size=(n_samples, n))
     noiseless = means + rng.normal(size=n)
-    return samples, torch.tensor(noiseless), torch.tensor(noiseless + rng.normal(size=n) / 2)
-
-
-def coverage_is_near(coverage, expected, n):
-    # the ends come from 400 samples, which moves a coverage by less than 1/400
-    return is_near(coverage, expected, (expected * (1 - expected)) ** 0.5 + n**0.5 / 2400, n)
-
-
-@pytest.mark.parametrize("level", [0.2, 0.5, 0.8, 0.95])
-def test_a_calibrated_model_covers_about_as_much_as_the_level_says(level, calibrated):
-    samples, noiseless, noisy = calibrated
-    assert coverage_is_near(interval_coverage(samples, noisy, level, tau=4.0), level, len(noisy))
-    assert coverage_is_near(interval_coverage(samples, noiseless, level), level, len(noisy))
+    noisy = noiseless + rng.normal(size=n) / 2
+    # The ends come from 400 samples, which moves a coverage by less than 1/400.
+    spread = (level * (1 - level)) ** 0.5 + n**0.5 / 2400
+    assert is_near(interval_coverage(samples, noisy, level, tau=4.0), level, spread, n)
+    assert is_near(interval_coverage(samples, noiseless, level), level, spread, n)
 
 
 @pytest.mark.parametrize("tau", [None, 2.0])
@@ -201,12 +147,8 @@ def test_every_output_of_an_example_counts_and_the_order_of_samples_does_not(tau
 # Bad input, of both
 
 
-def coverage_of_90_percent(samples, targets, tau):
-    return interval_coverage(samples, targets, 0.9, tau)
-
-
 both_need_targets = pytest.mark.parametrize(
-    "function", [predictive_log_likelihood, coverage_of_90_percent]
+    "function", [predictive_log_likelihood, interval_coverage]
 )
 
 
@@ -223,7 +165,7 @@ def test_shapes_that_do_not_fit_are_a_value_error_that_says_them(function, sampl
         f"got {samples} and {targets}"
     )
     with pytest.raises(ValueError, match=re.escape(message)):
-        function(torch.zeros(samples), torch.zeros(targets), 1.0)
+        function(torch.zeros(samples), torch.zeros(targets), tau=1.0)
 
 
 @both_need_targets
@@ -233,11 +175,11 @@ def test_samples_or_targets_that_are_not_finite_are_a_value_error(function, bad)
     samples[2, 1] = samples[4, 0] = bad
     message = "samples must be finite, got NaN or infinity in 2 of 15 values"
     with pytest.raises(ValueError, match=message):
-        function(samples, targets, 1.0)
+        function(samples, targets, tau=1.0)
     targets[1] = bad
     message = "targets must be finite, got NaN or infinity in 1 of 3 values"
     with pytest.raises(ValueError, match=message):
-        function(torch.zeros(5, 3), targets, 1.0)
+        function(torch.zeros(5, 3), targets, tau=1.0)
 
 
 # Entropies
@@ -249,8 +191,8 @@ each_entropy = pytest.mark.parametrize("function", ENTROPIES)
 
 @st.composite
 def class_probabilities(draw):
-    """Samples of shape (T, n, classes); large logits make some of them one-hot."""
-    shape = draw(st.tuples(st.integers(1, 5), st.integers(1, 3), st.integers(1, 6)))
+    """Samples of shape (T, ..., classes); large logits make some of them one-hot."""
+    shape = draw(array_shapes(min_dims=2, max_dims=4, max_side=6))
     scale = draw(st.sampled_from([0.1, 3, 1000]))
     logits = draw(arrays(float, shape, elements=st.floats(-1, 1)))
     kind = draw(st.sampled_from([torch.float32, torch.float64]))
@@ -259,33 +201,22 @@ def class_probabilities(draw):
 
 @few_examples
 @given(samples=class_probabilities())
-def test_entropy_is_mutual_information_plus_expected_entropy(samples):
-    total, information, expected = (
-        function(samples) for function in (predictive_entropy, mutual_information, expected_entropy)
-    )
-    close(total, information + expected, 1e-6)
-    assert {total.dtype, information.dtype, expected.dtype} == {samples.dtype}
-    assert total.shape == information.shape == expected.shape == samples.shape[1:-1]
-
-
-@few_examples
-@given(samples=class_probabilities())
-def test_entropies_are_those_of_scipy_of_the_average_and_of_each_sample(samples):
+def test_entropies_are_scipys_and_their_difference_is_the_divergence_from_the_average(samples):
     p = samples.double().numpy()
-    close(predictive_entropy(samples), stats.entropy(p.mean(axis=0), axis=-1), 1e-6)
-    close(expected_entropy(samples), stats.entropy(p, axis=-1).mean(axis=0), 1e-6)
-
-
-@few_examples
-@given(samples=class_probabilities())
-def test_mutual_information_is_the_average_divergence_from_the_average(samples):
-    p = samples.double().numpy()
-    divergence = special.rel_entr(p, p.mean(axis=0)).sum(axis=-1).mean(axis=0)
-    close(mutual_information(samples), divergence, 1e-6)
+    average = p.mean(axis=0)
+    for function, expected in [
+        (predictive_entropy, stats.entropy(average, axis=-1)),
+        (expected_entropy, stats.entropy(p, axis=-1).mean(axis=0)),
+        (mutual_information, special.rel_entr(p, average).sum(axis=-1).mean(axis=0)),
+    ]:
+        entropy = function(samples)
+        assert entropy.dtype == samples.dtype
+        assert entropy.shape == samples.shape[1:-1]
+        close(entropy, expected, 1e-6)
 
 
 @pytest.mark.parametrize("classes", [2, 10, 1000])
-@pytest.mark.parametrize("scale", [0.01, 1, 10])
+@pytest.mark.parametrize("scale", [0.01, 1, 20])
 def test_if_all_samples_agree_mutual_information_is_zero_and_never_below(scale, classes):
     one = (scale * torch.randn(500, classes)).softmax(dim=-1)
     information = mutual_information(one.expand(7, 500, classes))
@@ -301,25 +232,6 @@ def test_samples_that_are_sure_have_entropy_by_disagreement_alone():
         close(predictive_entropy(samples), expected, 1e-6)
         close(mutual_information(samples), expected, 1e-6)
         assert torch.equal(expected_entropy(samples), torch.zeros(2))
-
-
-@pytest.mark.parametrize("shape", [(), (4,), (4, 2, 3)])
-@each_entropy
-def test_samples_come_first_classes_last_and_the_order_of_both_does_not_matter(function, shape):
-    samples = torch.randn(5, *shape, 6).double().softmax(dim=-1)
-    entropy = function(samples)
-    assert entropy.shape == shape
-    close(function(samples.flip(0)), entropy)
-    close(function(samples.flip(-1)), entropy)
-    if shape:
-        close(function(samples.flip(1)), entropy.flip(0))
-        close(function(samples[:, :1]), entropy[:1])
-
-
-@each_entropy
-def test_a_softmax_over_a_thousand_classes_sums_to_one_well_enough(function):
-    samples = (20 * torch.randn(3, 100, 1000)).softmax(dim=-1)
-    assert function(samples).isfinite().all()
 
 
 NOT_PROBABILITIES = {
@@ -365,28 +277,7 @@ def test_probabilities_of_another_shape_or_none_are_a_value_error_that_says_it(f
 
 
 @few_examples
-@given(
-    keep_prob=keep_probs,
-    length_scale=st.floats(1e-3, 1e3),
-    n_train=st.integers(1, 10**6),
-    tau=taus,
-)
-def test_the_weight_decay_is_its_formula(keep_prob, length_scale, n_train, tau):
-    decay = gal_weight_decay(keep_prob, length_scale, n_train, tau)
-    assert type(decay) is float
-    assert decay == pytest.approx(length_scale**2 * keep_prob / 2 / n_train / tau, rel=1e-12)
-
-
-def penalized_least_squares(X, y, decay):
-    """Minimize the mean of (y - X w)^2 / 2, plus `decay` times |w|^2."""
-    n, inputs = X.shape
-    rows = np.concatenate([X / np.sqrt(2 * n), np.sqrt(decay) * np.eye(inputs)])
-    targets = np.concatenate([y / np.sqrt(2 * n), np.zeros(inputs)])
-    return np.linalg.lstsq(rows, targets, rcond=None)[0]
-
-
-@few_examples
-@given(length_scale=st.floats(0.1, 10), tau=taus, n_train=st.integers(1, 20))
+@given(length_scale=st.floats(0.1, 10), tau=st.floats(0.01, 100), n_train=st.integers(1, 20))
 def test_without_dropout_the_penalized_weights_are_the_mean_of_the_posterior(
     length_scale, tau, n_train
 ):
@@ -396,8 +287,10 @@ def test_without_dropout_the_penalized_weights_are_the_mean_of_the_posterior(
     prior = np.eye(4) / length_scale**2
     of_targets = X @ prior @ X.T + np.eye(n_train) / tau
     posterior_mean = prior @ X.T @ np.linalg.solve(of_targets, y)
+    # where the mean of (y - X w)^2 / 2, plus decay |w|^2, is smallest
     decay = gal_weight_decay(1, length_scale, n_train, tau)
-    close(penalized_least_squares(X, y, decay), posterior_mean, 1e-8)
+    penalized = np.linalg.solve(X.T @ X / n_train + 2 * decay * np.eye(4), X.T @ y / n_train)
+    close(penalized, posterior_mean, 1e-8)
 
 
 @pytest.mark.parametrize("keep_prob", [0.1, 0.5, 0.9, 1])
@@ -408,4 +301,5 @@ def test_with_dropout_it_is_the_log_prior_of_the_masked_weights_on_average(keep_
     at_zero = stats.norm.logpdf(np.zeros(5), scale=1 / length_scale).sum()
     of_one_example = mask_probabilities(masks, keep_prob) @ (at_zero - log_priors) / n_train
     decay = gal_weight_decay(keep_prob, length_scale, n_train, tau)
+    assert type(decay) is float
     close(decay * w @ w, of_one_example / tau)
