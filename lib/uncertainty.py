@@ -36,7 +36,6 @@ def predictive_log_likelihood(samples, targets, tau):
     Returns
     -------
     torch.Tensor, shape (n,)
-        One log-likelihood an example.
 
     Raises
     ------

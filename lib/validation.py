@@ -60,13 +60,7 @@ class Real(Kind):
         around = (-math.inf, low - 1, low, high, high + 1, math.inf, math.nan)
         self.outside = [value for value in around if not self.has(value)]
         self.bad = [*self.outside, "0.5", None, True, 0.5j, [0.5]]
-
-    @property
-    def good(self):
-        middle = (self.low + self.high) / 2
-        if math.isfinite(middle):
-            return middle
-        return self.low + 1 if math.isfinite(self.low) else 0.5
+        self.good = next(value for value in (0.5, low + 1, high - 1) if self.has(value))
 
     def has(self, value):
         """Whether a number, or each of an array, lies in the interval."""
@@ -94,11 +88,11 @@ class Whole(Kind):
 
     def __init__(self, at_least=1, at_most=math.inf):
         self.at_least, self.at_most = at_least, at_most
-        to = f"of at least {at_least}" if at_most == math.inf else f"from {at_least} to {at_most}"
-        self.allowed = f"a whole number {to}"
+        self.allowed = f"a whole number from {at_least} to {at_most}"
+        if at_most == math.inf:
+            self.allowed = f"a whole number of at least {at_least}"
         self.good = at_least
-        outside = [at_least - 1, at_most + 1]
-        self.bad = [*outside, float(at_least), math.nan, str(at_least), None, True]
+        self.bad = [at_least - 1, at_most + 1, float(at_least), math.nan, str(at_least), None, True]
 
     def check(self, value, name):
         if isinstance(value, bool) or not isinstance(value, numbers.Integral):
