@@ -19,20 +19,18 @@ UNDECLARED = {
         "names": "a string, or a list of strings",
     },
 }
-EXEMPT = "lib.checks."
-
-
-def declaring():
-    """Public names; also those that the API page lists one by one."""
-    single = ("relu_moments", "sigmoid_moments", "expected_cross_entropy")
-    for module, name in sorted({*public(), *(("lib.layers.fast", name) for name in single)}):
-        if not module.startswith(EXEMPT):
-            yield module, name
-
-
-def targets():
-    for module, name in declaring():
-        yield pytest.param(getattr(importlib.import_module(module), name), id=f"{module}.{name}")
+# Public functions that the API page lists one by one.
+SINGLE = ("relu_moments", "sigmoid_moments", "expected_cross_entropy")
+TARGETS = {
+    f"{module}.{name}": getattr(importlib.import_module(module), name)
+    for module, name in sorted({*public(), *(("lib.layers.fast", name) for name in SINGLE)})
+    if not module.startswith("lib.checks.")
+}
+CASES = [
+    pytest.param(target, argument, kind, id=f"{name}-{argument}")
+    for name, target in TARGETS.items()
+    for argument, kind in getattr(target, "declared", {}).items()
+]
 
 
 def parameters(target):
@@ -41,14 +39,7 @@ def parameters(target):
     return [name for name, each in signature.parameters.items() if each.kind in named]
 
 
-def cases():
-    for module, name in declaring():
-        target = getattr(importlib.import_module(module), name)
-        for argument, kind in getattr(target, "declared", {}).items():
-            yield pytest.param(target, argument, kind, id=f"{module}.{name}-{argument}")
-
-
-@pytest.mark.parametrize("target", list(targets()))
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 def test_every_argument_is_declared(target):
     """Or it stands in the table above, with the reason."""
     if isinstance(target, type) and "__init__" not in vars(target):
@@ -58,7 +49,7 @@ def test_every_argument_is_declared(target):
     assert missing == set(UNDECLARED.get(name, ()))
 
 
-@pytest.mark.parametrize(("target", "argument", "kind"), list(cases()))
+@pytest.mark.parametrize(("target", "argument", "kind"), CASES)
 def test_bad_values_are_refused_by_name_value_and_range(target, argument, kind):
     others = {name: each.good for name, each in target.declared.items() if name != argument}
     others |= {name: object() for name in parameters(target) if name not in target.declared}
