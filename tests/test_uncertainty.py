@@ -65,13 +65,6 @@ def test_targets_so_far_away_that_every_density_is_zero_keep_their_likelihood(ta
 # interval_coverage
 
 
-def ranked(n_samples, ties=False):
-    """Samples 1, ..., T, and targets with each possible number of them below."""
-    samples = torch.arange(1.0, n_samples + 1)[:, None]
-    targets = samples[:, 0] if ties else torch.arange(n_samples + 1) + 0.5
-    return samples.expand(-1, len(targets)), targets
-
-
 LEVELS = [Fraction(1, 2), Fraction(3, 5), Fraction(4, 5), Fraction(9, 10), Fraction(19, 20)]
 
 
@@ -79,16 +72,17 @@ LEVELS = [Fraction(1, 2), Fraction(3, 5), Fraction(4, 5), Fraction(9, 10), Fract
 @pytest.mark.parametrize("n_samples", [1, 2, 3, 10, 39, 40, 200])
 def test_a_target_is_inside_if_its_rank_among_the_samples_is(n_samples, level):
     """Both ends count, without noise: shares of samples below are compared as fractions."""
-    samples, targets = ranked(n_samples)
+    samples = torch.arange(n_samples)[:, None]
     tail = (1 - level) / 2
-    for below, target in enumerate(targets):
+    for below in range(n_samples + 1):
         inside = tail <= Fraction(below, n_samples) <= 1 - tail
-        assert interval_coverage(samples[:, :1], target[None], float(level)) == inside
+        assert interval_coverage(samples, torch.tensor([below - 0.5]), float(level)) == inside
 
 
 @pytest.mark.parametrize("n_samples", [1, 2, 3, 10, 40])
 def test_a_sample_equal_to_the_target_counts_by_half(n_samples):
-    samples, targets = ranked(n_samples, ties=True)
+    targets = torch.arange(n_samples)
+    samples = targets[:, None].expand(-1, n_samples)
     shares = [Fraction(2 * below + 1, 2 * n_samples) for below in range(n_samples)]
     for level in LEVELS:
         tail = (1 - level) / 2
@@ -99,7 +93,7 @@ def test_a_sample_equal_to_the_target_counts_by_half(n_samples):
 
 @several_taus
 @pytest.mark.parametrize("level", [0.5, 0.95])
-def test_with_several_they_are_quantiles_of_the_average_distribution(level, tau, rng):
+def test_with_noise_the_ends_are_quantiles_of_the_average_distribution(level, tau, rng):
     samples = rng.normal(size=(5, 1)) + [[0], [0], [0], [5], [5]]
 
     def end(share):
@@ -146,7 +140,6 @@ def test_every_output_of_an_example_counts_and_the_order_of_samples_does_not(tau
 
 # Bad input, of both
 
-
 both_need_targets = pytest.mark.parametrize(
     "function", [predictive_log_likelihood, interval_coverage]
 )
@@ -184,9 +177,9 @@ def test_samples_or_targets_that_are_not_finite_are_a_value_error(function, bad)
 
 # Entropies
 
-
-ENTROPIES = [predictive_entropy, expected_entropy, mutual_information]
-each_entropy = pytest.mark.parametrize("function", ENTROPIES)
+each_entropy = pytest.mark.parametrize(
+    "function", [predictive_entropy, expected_entropy, mutual_information]
+)
 
 
 @st.composite
