@@ -71,7 +71,7 @@ def test_a_vector_lies_along_the_last_axis_or_the_one_asked_for(rng):
 
 
 def test_a_vector_of_zeros_is_nan_and_spoils_no_other():
-    sparsities = hoyer_sparsity([[0.0, 0.0], [1.0, 0.0], [-2.0, 2.0]])
+    sparsities = hoyer_sparsity([[0.0, 0.0], [-1.0, 0.0], [-2.0, 2.0]])
     assert sparsities == pytest.approx([np.nan, 1, 0], abs=1e-12, nan_ok=True)
 
 

@@ -112,6 +112,10 @@ def test_the_array_that_comes_back_is_not_the_callers_own():
     assert given_array[0] == 1
 
 
+def test_items_may_come_one_by_one():
+    assert Many(COUNT).check(iter([1, np.int64(2)]), "x") == [1, 2]
+
+
 def test_a_generator_passes_as_it_is_and_draws_nothing():
     rng, same = (np.random.default_rng(0) for _ in range(2))
     assert GENERATOR.check(rng, "rng") is rng
@@ -155,7 +159,7 @@ class Example:
 def test_the_body_gets_the_converted_values():
     assert example("x", np.float32(0.5), n=np.int8(3)) == ("x", 0.5, 3)
     assert type(example("x", np.float32(0.5))[1]) is float
-    assert example("x") == ("x", 0.5, None)
+    assert example("x") == example("x", n=None) == ("x", 0.5, None)
     assert Example(1).keep_prob == 1.0
 
 
