@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from public_names import public
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "book" / "api.md").read_text(encoding="utf-8")
 MEMBERS = re.compile(r"automodule:: ([\w.]+)\n   :members:(\n   :imported-members:)?")
 DOCUMENTED = {module: bool(imported) for module, imported in MEMBERS.findall(PAGE)}

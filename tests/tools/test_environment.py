@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MADE_FROM = ("requirements.txt", "constraints.txt", "pyproject.toml")
 
 # A Python of any version: it notes what pip is asked for, and installs nothing.

@@ -11,7 +11,7 @@ from nbgrader.nbgraderformat import MetadataValidator
 
 import exercises
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted(ROOT.glob("book/*/exercises.ipynb"))
 by_part = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.parent.name)
 

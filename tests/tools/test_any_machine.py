@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [*ROOT.glob("*.py")] + [
     path for folder in ("lib", "tools", "tests") for path in ROOT.glob(f"{folder}/**/*.py")
 ]

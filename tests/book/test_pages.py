@@ -16,7 +16,7 @@ from book_math import to_mathml
 from fontTools.ttLib import TTFont
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MATH_FONT = ROOT / "book" / "_static" / "texgyretermes-math.woff2"
 
 

@@ -20,7 +20,7 @@ from book_math import to_mathml
 from math_core import LatexError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TEXT = r"""# Page
 
 $$

@@ -14,7 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from lib.experiments import EXPERIMENTS
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "book").rglob("*.ipynb"))
 IN_PARTS = [path for path in NOTEBOOKS if path.parent != ROOT / "book"]  # not the landing page
 RESULTS = ROOT / "book" / "reproductions" / "results.ipynb"  # a page to look things up in
