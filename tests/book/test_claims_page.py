@@ -2,41 +2,37 @@
 
 import ast
 import re
-from pathlib import Path
 
 import book_claims
-import nbformat
 import pytest
 import yaml
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from notebooks import KERNEL
+from repository import NOTEBOOKS, ROOT, code_cells, name, text_of, write
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from lib.claims import Verdict
 
-ROOT = Path(__file__).resolve().parents[2]
-NOTEBOOKS = sorted((ROOT / "book").rglob("*.ipynb"))
 
-
-def shown(text):
-    return new_output("display_data", {"text/plain": text, "text/html": f"<p>{text}</p>"})
+def shown(text, html=""):
+    return new_output("display_data", {"text/plain": text, "text/html": html})
 
 
 def test_claims_are_read_from_what_was_shown(tmp_path):
-    cells = [
+    write(
+        tmp_path / "a.ipynb",
         new_markdown_cell("✓ not this"),
         new_code_cell("claim(...)", outputs=[shown("✓ one"), new_output("stream", text="✓ nor")]),
         new_code_cell("claim(...)", outputs=[shown("✗ does not hold here: two"), shown("✓ three")]),
-    ]
-    nbformat.write(new_notebook(cells=cells), tmp_path / "a.ipynb")
+    )
     assert book_claims.claims_of(tmp_path / "a.ipynb") == ["one", "three"]
 
 
 def test_pages_come_in_the_order_of_the_table_of_contents(tmp_path):
-    for name, claims in {"b": ["of b"], "a": ["of a", "more of a"], "c": []}.items():
-        cells = [new_code_cell("", outputs=[shown(f"✓ {claim}") for claim in claims])]
-        nbformat.write(new_notebook(cells=cells), tmp_path / f"{name}.ipynb")
+    for page, claims in {"b": ["of b"], "a": ["of a", "more of a"], "c": []}.items():
+        outputs = [shown(f"✓ {claim}") for claim in claims]
+        write(tmp_path / f"{page}.ipynb", new_code_cell(outputs=outputs))
     chapters = [[{"file": "b"}, {"file": "c"}], [{"file": "markdown"}, {"file": "a"}]]
     parts = [{"caption": f"part {i}", "chapters": each} for i, each in enumerate(chapters)]
     (tmp_path / "_toc.yml").write_text(yaml.safe_dump({"parts": parts}), encoding="utf-8")
@@ -52,33 +48,26 @@ def calls(cell):
     return sum(isinstance(n, ast.Call) and getattr(n.func, "id", "") == "claim" for n in nodes)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
 def test_every_claim_of_a_page_was_shown_and_is_said_once(path):
-    cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
     claims = book_claims.claims_of(path)
-    assert len(claims) >= sum(map(calls, cells))  # one in a loop is shown several times
+    assert len(claims) >= sum(map(calls, code_cells(path)))  # one in a loop is shown several times
     assert len(claims) == len(set(claims))
 
 
 def test_every_page_with_claims_is_on_the_page_of_claims():
-    listed = {name for _, pages in book_claims.claims_by_part(ROOT) for name in pages}
-    claiming = {
-        path.relative_to(ROOT).with_suffix("").as_posix()
-        for path in NOTEBOOKS
-        if book_claims.claims_of(path)
-    }
-    assert claiming <= listed | {"book/index"}
+    listed = {f"{page}.ipynb" for _, pages in book_claims.claims_by_part(ROOT) for page in pages}
+    claiming = {name(path) for path in NOTEBOOKS if book_claims.claims_of(path)}
+    assert claiming <= listed | {"book/index.ipynb"}
 
 
 @pytest.mark.slow
 def test_a_link_of_the_page_of_claims_leads_to_its_claim(tmp_path):
     sentence = 'units > 1 & "kept"'
-    output = shown(f"✓ {sentence}")
-    output.data["text/html"] = Verdict(sentence, True)._repr_html_()
-    cells = [new_markdown_cell("# A"), new_code_cell("claim", outputs=[output])]
-    page = new_notebook(metadata=KERNEL, cells=cells)
+    output = shown(f"✓ {sentence}", Verdict(sentence, True)._repr_html_())
     (tmp_path / "part").mkdir()
-    nbformat.write(page, tmp_path / "part" / "a.ipynb")
+    cells = [new_markdown_cell("# A"), new_code_cell("claim", outputs=[output])]
+    write(tmp_path / "part" / "a.ipynb", *cells, **KERNEL)
     toc = {"parts": [{"caption": "one", "chapters": [{"file": "part/a"}]}]}
     (tmp_path / "_toc.yml").write_text(yaml.safe_dump(toc), encoding="utf-8")
     text = "# Claims\n\n```{toctree}\npart/a\n```\n\n```{book-claims}\n```\n"
@@ -88,7 +77,5 @@ def test_a_link_of_the_page_of_claims_leads_to_its_claim(tmp_path):
     with patch_docutils(), docutils_namespace():
         app = Sphinx(tmp_path, None, out, out, "html", settings, status=None, warningiserror=True)
         app.build()
-    page, place = re.search(
-        r'href="([^"#]+)#(claim-\w+)"', (out / "index.html").read_text()
-    ).groups()
-    assert f'id="{place}"' in (out / page).read_text(encoding="utf-8")
+    link = re.search(r'href="([^"#]+)#(claim-\w+)"', text_of(out / "index.html"))
+    assert f'id="{link[2]}"' in text_of(out / link[1])

@@ -1,23 +1,27 @@
 """The exercise notebooks and their students' copies."""
 
 import re
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from exercise_cells import grading, is_function, read
+from commands import call
 from nbgrader.nbgraderformat import MetadataValidator
+from repository import EXERCISES, ROOT, code_cells, grading, is_function, read, text_of
 
 import exercises
 
-ROOT = Path(__file__).resolve().parents[2]
-SOURCES = sorted(ROOT.glob("book/*/exercises.ipynb"))
-by_part = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.parent.name)
+by_part = pytest.mark.parametrize("source", EXERCISES, ids=lambda source: source.parent.name)
+SOLUTION = re.compile(
+    r"### BEGIN (SOLUTION|HIDDEN TESTS)\n(.*?)### END (?:SOLUTION|HIDDEN TESTS)", re.DOTALL
+)
 
 
 def copy_of(source):
     return ROOT / "exercises" / f"{source.parent.name}.ipynb"
+
+
+def source_of(path):
+    return "\n".join(cell.source for cell in read(path).cells)
 
 
 def is_given(cell):
@@ -26,66 +30,63 @@ def is_given(cell):
     return cell.cell_type == "code" and (locked or cell.id == "imports")
 
 
-def is_check(cell):
-    return cell.cell_type == "code" and cell.source.startswith("check.")
-
-
 def run(cells):
+    """Run what is given and what students write; return the names."""
     namespace = {}
     for cell in cells:
-        exec(compile(cell.source, cell.id, "exec"), namespace)
+        if is_given(cell) or is_function(cell):
+            exec(compile(cell.source, cell.id, "exec"), namespace)
     return namespace
 
 
+def checks(cells):
+    """What the check cells run, one for each function."""
+    found = [cell.source for cell in cells if cell.source.startswith("check.")]
+    assert len(found) == sum(map(is_function, cells)) >= 4
+    return found
+
+
+def hidden_tests(source):
+    return [cell for cell in code_cells(source) if "BEGIN HIDDEN TESTS" in cell.source]
+
+
 def test_every_part_has_exercises():
-    assert SOURCES
-    assert [copy_of(source).name for source in SOURCES] == sorted(
-        path.name for path in ROOT.glob("exercises/*.ipynb")
-    )
+    assert EXERCISES
+    assert sorted(map(copy_of, EXERCISES)) == sorted(ROOT.glob("exercises/*.ipynb"))
 
 
 @by_part
 def test_solutions_pass_their_checks(source, capsys):
-    cells = read(source).cells
-    namespace = run([cell for cell in cells if is_given(cell) or is_function(cell)])
-    checks = [cell for cell in cells if is_check(cell)]
-    assert len(checks) == sum(map(is_function, cells)) >= 4
-    for cell in checks:
-        exec(cell.source, namespace)
+    cells = code_cells(source)
+    namespace = run(cells)
+    for check in checks(cells):
+        exec(check, namespace)
         assert capsys.readouterr().out.count("\n") == 1
 
 
 @by_part
-def test_untouched_stubs_get_a_friendly_message(source):
-    cells = read(copy_of(source)).cells
-    namespace = run([cell for cell in cells if is_given(cell) or is_function(cell)])
-    checks = [cell for cell in cells if is_check(cell)]
-    assert len(checks) >= 4
-    for cell in checks:
-        with pytest.raises(AssertionError, match="is not written yet. Replace the line"):
-            exec(cell.source, namespace)
-
-
-@by_part
-def test_empty_functions_get_a_friendly_message(source):
-    """A student who deletes the line that raises, and writes nothing, is told so."""
-    cells = read(copy_of(source)).cells
-    for cell in cells:
-        if is_function(cell):
-            cell.source = re.sub(r"raise NotImplementedError.*", "pass", cell.source)
-    namespace = run([cell for cell in cells if is_given(cell) or is_function(cell)])
-    for cell in filter(is_check, cells):
-        with pytest.raises(AssertionError, match="returned None|must return"):
-            exec(cell.source, namespace)
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (None, "is not written yet. Replace the line"),
+        ("pass", "returned None|must return"),  # the line that raises deleted, and nothing written
+    ],
+    ids=["untouched", "empty"],
+)
+def test_unwritten_functions_get_a_friendly_message(source, body, message):
+    cells = code_cells(copy_of(source))
+    for cell in filter(is_function, cells):
+        cell.source = re.sub(r"raise NotImplementedError.*", body or r"\g<0>", cell.source)
+    namespace = run(cells)
+    for check in checks(cells):
+        with pytest.raises(AssertionError, match=message):
+            exec(check, namespace)
 
 
 @by_part
 def test_hidden_tests_pass_and_stay_out_of_the_book(source):
-    cells = read(source).cells
-    hidden = [cell for cell in cells if "BEGIN HIDDEN TESTS" in cell.source]
-    functions = [cell for cell in cells if is_function(cell)]
-    assert len(hidden) == len(functions)
-    namespace = run([cell for cell in cells if is_given(cell)] + functions)
+    namespace, hidden = run(code_cells(source)), hidden_tests(source)
+    assert len(hidden) == sum(map(is_function, code_cells(source)))
     for cell in hidden:
         assert "remove-cell" in cell.metadata.tags
         assert grading(cell)["grade"]
@@ -95,51 +96,35 @@ def test_hidden_tests_pass_and_stay_out_of_the_book(source):
 
 @by_part
 def test_hidden_tests_fail_on_stubs(source):
-    copies = [c for c in read(copy_of(source)).cells if is_given(c) or is_function(c)]
-    namespace = run(copies)
-    for cell in read(source).cells:
-        if "BEGIN HIDDEN TESTS" in cell.source:
-            with pytest.raises(NotImplementedError):
-                exec(cell.source, namespace)
+    namespace = run(code_cells(copy_of(source)))
+    for cell in hidden_tests(source):
+        with pytest.raises(NotImplementedError):
+            exec(cell.source, namespace)
 
 
 @by_part
 def test_copy_is_in_step_with_its_source(source):
-    copy = copy_of(source).read_text(encoding="utf-8")
-    assert copy == exercises.student_copy(source), "run `make exercises`"
+    assert text_of(copy_of(source)) == exercises.student_copy(source), "run `make exercises`"
 
 
 @by_part
 def test_copy_holds_no_solution(source):
-    solutions = {
-        line.strip()
-        for cell in read(source).cells
-        for region in re.findall(r"### BEGIN SOLUTION\n(.*?)### END SOLUTION", cell.source, re.S)
-        + re.findall(r"### BEGIN HIDDEN TESTS\n(.*?)### END HIDDEN TESTS", cell.source, re.S)
-        for line in region.splitlines()
-        if len(line.strip()) > 20
-    }
+    cells = read(source).cells
+    regions = [region for cell in cells for _, region in SOLUTION.findall(cell.source)]
+    solutions = [line.strip() for region in regions for line in region.splitlines()]
+    solutions = [line for line in solutions if len(line) > 20]
     folded, inside = [], False
-    for cell in read(source).cells:
-        inside = (inside or "{solution-start}" in cell.source) and (
-            "{solution-end}" not in cell.source
-        )
+    for cell in cells:
+        inside = inside or "{solution-start}" in cell.source
+        inside = inside and "{solution-end}" not in cell.source
         if inside and cell.cell_type == "markdown":
             folded += [line for line in cell.source.splitlines() if len(line) > 40]
-    text = "\n".join(cell.source for cell in read(copy_of(source)).cells)
+    text = source_of(copy_of(source))
     assert solutions
     assert folded
     assert [line for line in [*solutions, *folded] if line in text] == []
-    for mark in (
-        "SOLUTION",
-        "HIDDEN",
-        "{exercise}",
-        "{solution",
-        "{dropdown}",
-        ":label:",
-        ":class:",
-    ):
-        assert mark not in text
+    marks = r"SOLUTION|HIDDEN|\{exercise\}|\{solution|\{dropdown\}|:label:|:class:"
+    assert re.findall(marks, text) == []
 
 
 @by_part
@@ -155,30 +140,28 @@ def test_copy_is_plain_and_empty(source):
 
 @by_part
 def test_nbgrader_accepts_source_and_copy(source):
-    validator = MetadataValidator()
-    validator.validate_nb(read(source))
-    validator.validate_nb(read(copy_of(source)))
-    graded = [
-        {c.metadata.nbgrader.grade_id: c.metadata.nbgrader.get("points") for c in cells}
-        for cells in (
-            [cell for cell in read(path).cells if "nbgrader" in cell.metadata]
-            for path in (source, copy_of(source))
-        )
+    graded = []
+    for path in (source, copy_of(source)):
+        notebook = read(path)
+        MetadataValidator().validate_nb(notebook)
+        graded.append([cell for cell in notebook.cells if "nbgrader" in cell.metadata])
+    ids_and_points = [
+        {cell.metadata.nbgrader.grade_id: grading(cell).get("points") for cell in cells}
+        for cells in graded
     ]
-    assert graded[0] == graded[1]
-    for cell in read(copy_of(source)).cells:
-        if "nbgrader" in cell.metadata:
-            assert "checksum" in cell.metadata.nbgrader
-            assert cell.metadata.deletable is False
-            if grading(cell)["locked"]:
-                assert cell.metadata.editable is False
+    assert ids_and_points[0] == ids_and_points[1]
+    for cell in graded[1]:
+        assert "checksum" in grading(cell)
+        assert cell.metadata.deletable is False
+        if grading(cell)["locked"]:
+            assert cell.metadata.editable is False
 
 
 @by_part
 def test_every_exercise_has_label_solution_and_short_cells(source):
-    part = source.parent.name
-    text = "\n".join(cell.source for cell in read(source).cells)
+    text = source_of(source)
     labels = re.findall(r"^:label: (\S+)$", text, re.M)
+    part = source.parent.name
     assert labels == [f"ex-{part}-{number}" for number in range(1, len(labels) + 1)]
     assert 4 <= len(labels) <= 6
     assert re.findall(r"\{solution-start\} (\S+)", text) == labels
@@ -188,18 +171,18 @@ def test_every_exercise_has_label_solution_and_short_cells(source):
 def test_check_option_sees_a_stale_copy(tmp_path, monkeypatch, capsys):
     part = tmp_path / "book" / "idea"
     part.mkdir(parents=True)
-    (part / "exercises.ipynb").write_bytes(SOURCES[0].read_bytes())
+    (part / "exercises.ipynb").write_bytes(EXERCISES[0].read_bytes())
     monkeypatch.setattr(exercises, "ROOT", tmp_path)
 
-    monkeypatch.setattr(sys, "argv", ["exercises.py", "--check"])
-    with pytest.raises(SystemExit, match="out of date: exercises/idea.ipynb"):
+    def main(*options):
+        monkeypatch.setattr(sys, "argv", ["exercises.py", *options])
         exercises.main()
-    assert not (tmp_path / "exercises").exists()
 
-    monkeypatch.setattr(sys, "argv", ["exercises.py"])
-    exercises.main()
-    monkeypatch.setattr(sys, "argv", ["exercises.py", "--check"])
-    exercises.main()
+    with pytest.raises(SystemExit, match="out of date: exercises/idea.ipynb"):
+        main("--check")
+    assert not (tmp_path / "exercises").exists()
+    main()
+    main("--check")
     assert "up to date" in capsys.readouterr().out
 
 
@@ -236,4 +219,4 @@ def test_an_unknown_directive_is_refused():
 def test_checks_import_no_torch():
     """A check that needs torch imports it when it is called."""
     code = "import lib.checks, sys; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+    assert call(sys.executable, "-c", code, cwd=ROOT)[0] == 0

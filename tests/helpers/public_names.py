@@ -2,9 +2,9 @@
 
 import importlib
 import inspect
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from repository import ROOT
+
 # Helpers of the library itself, and scripts: nobody else calls them.
 INTERNAL = {"lib.validation", "lib.progress", "lib.checks.common", "lib.experiments.__main__"}
 
