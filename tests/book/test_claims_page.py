@@ -8,7 +8,7 @@ import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from notebooks import KERNEL
-from repository import NOTEBOOKS, ROOT, code_cells, name, text_of, write
+from repository import NOTEBOOKS, ROOT, code_cells, name, put, text_of, write
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
@@ -35,7 +35,7 @@ def test_pages_come_in_the_order_of_the_table_of_contents(tmp_path):
         write(tmp_path / f"{page}.ipynb", new_code_cell(outputs=outputs))
     chapters = [[{"file": "b"}, {"file": "c"}], [{"file": "markdown"}, {"file": "a"}]]
     parts = [{"caption": f"part {i}", "chapters": each} for i, each in enumerate(chapters)]
-    (tmp_path / "_toc.yml").write_text(yaml.safe_dump({"parts": parts}), encoding="utf-8")
+    put(tmp_path, {"_toc.yml": yaml.safe_dump({"parts": parts})})
     assert list(book_claims.claims_by_part(tmp_path)) == [
         ("part 0", {"b": ["of b"]}),
         ("part 1", {"a": ["of a", "more of a"]}),
@@ -65,13 +65,11 @@ def test_every_page_with_claims_is_on_the_page_of_claims():
 def test_a_link_of_the_page_of_claims_leads_to_its_claim(tmp_path):
     sentence = 'units > 1 & "kept"'
     output = shown(f"✓ {sentence}", Verdict(sentence, True)._repr_html_())
-    (tmp_path / "part").mkdir()
+    text = "# Claims\n\n```{toctree}\npart/a\n```\n\n```{book-claims}\n```\n"
+    toc = {"parts": [{"caption": "one", "chapters": [{"file": "part/a"}]}]}
+    put(tmp_path, {"_toc.yml": yaml.safe_dump(toc), "index.md": text})
     cells = [new_markdown_cell("# A"), new_code_cell("claim", outputs=[output])]
     write(tmp_path / "part" / "a.ipynb", *cells, **KERNEL)
-    toc = {"parts": [{"caption": "one", "chapters": [{"file": "part/a"}]}]}
-    (tmp_path / "_toc.yml").write_text(yaml.safe_dump(toc), encoding="utf-8")
-    text = "# Claims\n\n```{toctree}\npart/a\n```\n\n```{book-claims}\n```\n"
-    (tmp_path / "index.md").write_text(text, encoding="utf-8")
     settings = {"extensions": ["myst_nb", "book_claims"], "nb_execution_mode": "off"}
     out = tmp_path / "out"
     with patch_docutils(), docutils_namespace():

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 BIN = Path(sys.executable).parent
 HARD_NAME = os.fsdecode("Mi libro ñ".encode())  # these bytes, whatever the tests' own locale
 
@@ -21,3 +23,13 @@ def call(*command, cwd, **environment):
         check=False,
     )
     return result.returncode, result.stdout
+
+
+def end_of(main, *arguments):
+    """Call a program's `main` in this process; return what it ends with."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [main.__module__, *map(str, arguments)])
+        try:
+            return main()
+        except SystemExit as end:
+            return end.code

@@ -20,6 +20,13 @@ def text_of(path):
     return (ROOT / path).read_text(encoding="utf-8")
 
 
+def put(folder, texts):
+    """Write files into a folder: texts by their paths in it."""
+    for path, text in texts.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text, encoding="utf-8")
+
+
 def read(path):
     """Read a notebook; a Markdown page becomes a notebook of one cell."""
     if path.suffix == ".md":
@@ -28,6 +35,8 @@ def read(path):
 
 
 def write(path, *cells, **metadata):
+    """Write a notebook."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(new_notebook(cells=list(cells), metadata=metadata), path)
 
 
