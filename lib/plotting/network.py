@@ -48,7 +48,8 @@ def draw_network(ax, sizes, kept=None, names=None, title=None):
         for unit, (x, y) in enumerate(layer_places):
             text = f"${names[layer]}_{unit + 1}$" if names else ""
             _draw_unit(ax, x, y, text, is_kept=bool(masks[layer][unit]))
-    ax.set(aspect="equal", xlim=(-0.6, 1.6 * len(sizes) - 1.0), ylim=_limits(sizes))
+    half = (max(sizes) - 1) / 2 + 0.6
+    ax.set(aspect="equal", xlim=(-0.6, 1.6 * len(sizes) - 1.0), ylim=(-half, half))
     ax.axis("off")
     if title:
         ax.set_title(title, loc="center")
@@ -68,8 +69,3 @@ def _draw_unit(ax, x, y, text, is_kept):
                 [x - arm, x + arm], [y - sign * arm, y + sign * arm],
                 color=ROLES["none"].color, linewidth=1.8, zorder=4,
             )  # fmt: skip
-
-
-def _limits(sizes):
-    half = (max(sizes) - 1) / 2 + 0.6
-    return -half, half

@@ -1,1 +1,1 @@
-"""Tests of lib/checks: what students are told."""
+"""Tests of lib.checks: what students are told."""

@@ -1,1 +1,1 @@
-"""Tests of lib/datasets."""
+"""Tests of lib.datasets."""

@@ -1,1 +1,1 @@
-"""Tests of lib/plotting."""
+"""Tests of lib.plotting."""

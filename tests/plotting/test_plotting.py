@@ -20,11 +20,8 @@ def ax():
 def luminance(color):
     """Relative luminance by WCAG 2."""
     parts = np.array(to_rgb(color))
-    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ (
-        0.2126,
-        0.7152,
-        0.0722,
-    )
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return linear @ (0.2126, 0.7152, 0.0722)
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -87,7 +84,7 @@ def bars(fig, keep_prob):
 
 def moving(**changes):
     settings = {"draw": bars, "values": [0.2, 0.5, 0.8], "label": "keep probability", "alt": ALT}
-    return plotting.MovingFigure(**(settings | {"figsize": (2, 1), "dpi": 50} | changes))
+    return plotting.MovingFigure(**(settings | {"figsize": (1, 0.5)} | changes))
 
 
 def test_a_moving_figure_has_a_frame_a_value_and_leaves_no_figure_open():
