@@ -84,9 +84,9 @@ def test_icons_are_found_in_a_style_sheet(text, icons):
     assert book_fonts.shown_as_icons(f"a:before{{{text};color:#f0f0f0}}") == set(icons)
 
 
-def png(color, size=(30, 20)):
+def png(color):
     """The bytes of a picture."""
-    image = Image.new("RGB", size, color)
+    image = Image.new("RGB", (30, 20), color)
     image.putpixel((1, 1), (1, 2, 3))
     data = io.BytesIO()
     image.save(data, "png")
@@ -107,10 +107,8 @@ def test_pictures_lose_bytes_and_nothing_else(tmp_path):
     assert len(small) == 2
     assert {path.suffix for path in images.iterdir()} == {".webp"}
     for what, data in (("a.png", png("red")), (frame, png("blue"))):
-        before, after = (
-            Image.open(each).convert("RGB") for each in (io.BytesIO(data), small[what])
-        )
-        assert before.tobytes() == after.tobytes()
+        pictures = [Image.open(each).convert("RGB") for each in (io.BytesIO(data), small[what])]
+        assert pictures[0].tobytes() == pictures[1].tobytes()
     names = [f"../_images/{small[what].name}" for what in ("a.png", frame)]
     assert book_pictures.use_small(page, small) == (
         f'<html data-content_root="../">'
