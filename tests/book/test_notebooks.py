@@ -22,9 +22,8 @@ PAGES = NOTEBOOKS + sorted((ROOT / "book").rglob("*.md"))
 MAX_LINES = 40
 MAX_OUTPUT = 20_000
 OUTSIDE = re.compile(
-    r"^\s*[!%]|\bpip3? install\b|subprocess|os\.system|urlopen|urlretrieve|requests\.|"
-    r"fetch_openml|download=True",
-    re.MULTILINE,
+    r"(?m)^\s*[!%]|\bpip3? install\b|subprocess|os\.system|urlopen|urlretrieve|requests\.|"
+    r"fetch_openml|download=True"
 )
 MARKDOWN_IMAGE = re.compile(r"!\[([^\]]*)\]\(")
 IMAGE_DIRECTIVE = re.compile(r"^(`{3,}|:{3,})\{(?:image|figure)\}.*\n((?:.*\n)*?)\1", re.MULTILINE)
