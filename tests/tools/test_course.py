@@ -28,7 +28,7 @@ STUBBORN = f"""while True:
         pass"""
 WARNING = "__import__('warnings').warn('take care')"
 
-NOWHERE = math.inf
+NOWHERE = math.inf  # a place behind every other
 
 # Only a cell that never ends is stopped, soon after it began, however busy the machine is.
 # All others have ten minutes.
