@@ -2,7 +2,8 @@
 
 Scikit-learn's digits need no download. The other sets are looked for in the folder that the
 environment variable ``DROPOUT_DATA_DIR`` names, then in the user's cache, and are else downloaded
-into the cache.
+into the cache. Where one cannot be had, it is a FileNotFoundError; where a file does not have the
+content that it should, an OSError.
 """
 
 from lib.datasets.digits import load_digits

@@ -22,15 +22,13 @@ N_IMAGES, N_CLASSES = 1797, 10
 def load_digits(n_train=1000, n_val=0, n_test=497, seed=0, *, test_seed=None):
     """Scikit-learn's 8x8 handwritten digits, split at random with the classes in proportion.
 
-    The 1,797 images come with scikit-learn: nothing is downloaded.
-
     Parameters
     ----------
     n_train, n_val, n_test : int
-        Numbers of examples: at least 10 (one a digit), or 0 for `n_val`; at most 1,797 together.
+        Numbers of examples: at least 10, one a digit, or 0 for `n_val`.
     seed : int
-        Which split. For one seed, training sets of different sizes are nested, and
-        the test set does not depend on `n_train` or `n_val`.
+        Which split. For one seed, training sets of different sizes are nested, and the test set
+        does not depend on `n_train` or `n_val`.
     test_seed : int, optional
         The split whose test set is taken in place of this one's. With one for all seeds, no
         seed's test digit is trained on or chosen with by another.
@@ -59,19 +57,15 @@ def load_digits(n_train=1000, n_val=0, n_test=497, seed=0, *, test_seed=None):
     """
     check_together(N_IMAGES, N_CLASSES, n_train=n_train, n_val=n_val, n_test=n_test)
     pixels, labels = _all_digits()
-    if test_seed is None:
-        order = stratified_order(labels, seed)
-    else:
-        order = stratified_order(labels, test_seed)
+    order = stratified_order(labels, seed if test_seed is None else test_seed)
+    if test_seed is not None:
         rng, rest = np.random.default_rng(seed), order[: N_IMAGES - n_test]
         for label in range(N_CLASSES):  # exchange images of one class: the shares stay
             places = np.flatnonzero(labels[rest] == label)
             rest[places] = rng.permutation(rest[places])
-    parts = []
-    for rows in (order[:n_train], order[n_train : n_train + n_val], order[N_IMAGES - n_test :]):
-        parts.append(torch.tensor(pixels[rows], dtype=torch.float32) / 16)
-        parts.append(torch.tensor(labels[rows]))
-    return Split(*parts)
+    inputs, targets = torch.tensor(pixels, dtype=torch.float32) / 16, torch.tensor(labels)
+    parts = order[:n_train], order[n_train : n_train + n_val], order[N_IMAGES - n_test :]
+    return Split(*(each[rows] for rows in parts for each in (inputs, targets)))
 
 
 @cache

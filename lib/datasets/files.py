@@ -1,7 +1,7 @@
 """Files of data sets: found or downloaded, and verified whenever they are read.
 
-A file is looked for in the folder that the environment variable ``DROPOUT_DATA_DIR`` names, then
-in the user's cache, and is else downloaded into the cache.
+A file is known by its path in the data folder. Of an archive, only some members count, such as
+``"*.sgm"``.
 """
 
 import gzip
@@ -46,10 +46,8 @@ DIGESTS = {
 def data_folder():
     """The folder that ``DROPOUT_DATA_DIR`` names; None if the variable is empty or not set."""
     name = os.environ.get("DROPOUT_DATA_DIR")
-    if not name:
-        return None
-    folder = Path(os.path.expanduser(name))
-    if not folder.is_dir():
+    folder = Path(os.path.expanduser(name)) if name else None
+    if folder and not folder.is_dir():
         raise NotADirectoryError(
             f"DROPOUT_DATA_DIR must name a folder with data, got {name!r}: there is no such folder"
         )
@@ -62,7 +60,7 @@ def cache_folder():
 
 
 def locate(path):
-    """Where a file is, by its path in the data folder; None if it would have to be downloaded."""
+    """Where a file is; None if it would have to be downloaded."""
     for folder in (data_folder(), cache_folder()):
         if folder is not None and (folder / path).is_file():
             return folder / path
@@ -70,15 +68,9 @@ def locate(path):
 
 
 def find(path, addresses, members=None):
-    """Where a file is; it is downloaded from the first of the addresses that has the right content.
-
-    It is known by its path in the data folder. `members` says which members of a ``.tar.gz``
-    archive count, such as ``"*.sgm"``.
-    """
-    found = locate(path)
-    if found is not None:
+    """Where a file is; else it is downloaded from the first address that has the right content."""
+    if found := locate(path):
         return found
-
     reasons = []
     for address in addresses:
         try:
@@ -131,17 +123,19 @@ def _verified(data, path, members):
 
 
 def _content(data, path, members):
+    """What a file holds, unpacked in memory: nothing is written to the disk."""
     if not path.endswith(".gz"):
         return data
     content = _Limited()
     with gzip.open(io.BytesIO(data)) as zipped:
         shutil.copyfileobj(zipped, content)
-    return _members(content, members) if path.endswith(".tar.gz") else content.getvalue()
+    if not path.endswith(".tar.gz"):
+        return content.getvalue()
+    content.seek(0)
+    return _members(content, members)
 
 
 def _members(file, pattern):
-    """Read an archive's members that match, in memory: nothing is written to the disk."""
-    file.seek(0)
     content = {}
     with tarfile.open(fileobj=file, mode="r:") as archive:
         for member in archive:
@@ -157,14 +151,10 @@ def _members(file, pattern):
 
 def _download(address):
     """The bytes at an address."""
-    name = address.rpartition("/")[2]
-    bar = tqdm(desc=f"Downloading {name}", total=1, unit="B", unit_scale=True, delay=2, leave=False)
-    data = _Limited()
-    with bar:
-        fetch = pooch.HTTPDownloader(
-            progressbar=bar, chunk_size=2**16, timeout=SECONDS_WITHOUT_ANSWER
-        )
-        fetch(address, data, None)
+    data, title = _Limited(), f"Downloading {address.rpartition('/')[2]}"
+    with tqdm(desc=title, total=1, unit="B", unit_scale=True, delay=2, leave=False) as bar:
+        settings = {"chunk_size": 2**16, "timeout": SECONDS_WITHOUT_ANSWER}
+        pooch.HTTPDownloader(progressbar=bar, **settings)(address, data, None)
     return data.getvalue()
 
 

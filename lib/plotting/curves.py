@@ -18,6 +18,7 @@ from lib.validation import (
 
 PLACE = Numbers(ndim=0)
 POINTS = Numbers(ndim=1)
+SIDE = OneOf("left", "center", "right")
 RUNS = Numbers(Real(-np.inf, np.inf, "[]"), ndim=2, empty=False, nan=True)
 
 
@@ -53,37 +54,16 @@ def seed_dots(ax, x, runs, role, *, spread=0.0):
 
     Parameters
     ----------
-    ax : matplotlib.axes.Axes
-    x : array_like, shape (points,)
-    runs : array_like, shape (points, seeds)
-    role : str
-        A key of `ROLES`.
+    ax, x, runs, role
+        As for `interval_band`.
     spread : float
         Width over which the dots of one point are spread, so that they don't hide one another.
     """
-    offsets = np.linspace(-spread / 2, spread / 2, runs.shape[1])
-    look = ROLES[role]
-    ax.scatter(
-        x[:, None] + offsets,
-        runs,
-        s=12,
-        color=look.color,
-        marker=look.marker,
-        alpha=0.35,
-        linewidth=0,
-    )
+    look, places = ROLES[role], x[:, None] + np.linspace(-spread / 2, spread / 2, runs.shape[1])
+    ax.scatter(places, runs, s=12, color=look.color, marker=look.marker, alpha=0.35, linewidth=0)
 
 
-@declared(
-    ax=AXES,
-    x=PLACE,
-    y=PLACE,
-    text=TEXT,
-    role=ROLE,
-    dx=FINITE,
-    dy=FINITE,
-    ha=OneOf("left", "center", "right"),
-)
+@declared(ax=AXES, x=PLACE, y=PLACE, text=TEXT, role=ROLE, dx=FINITE, dy=FINITE, ha=SIDE)
 def label(ax, x, y, text, role, *, dx=6, dy=0, ha="left"):
     """Write a label beside a point of a line, in the line's colour.
 
@@ -98,15 +78,6 @@ def label(ax, x, y, text, role, *, dx=6, dy=0, ha="left"):
     dx, dy : float
         Offset in points.
     ha : {"left", "center", "right"}
-        Alignment.
     """
-    ax.annotate(
-        text,
-        (x, y),
-        xytext=(dx, dy),
-        textcoords="offset points",
-        color=ROLES[role].color,
-        va="center",
-        ha=ha,
-        annotation_clip=False,
-    )
+    place = {"xytext": (dx, dy), "textcoords": "offset points", "va": "center", "ha": ha}
+    ax.annotate(text, (x, y), color=ROLES[role].color, annotation_clip=False, **place)

@@ -9,10 +9,10 @@ import json
 import matplotlib.pyplot as plt
 from PIL import Image
 
-from lib.validation import COUNT, POSITIVE, TEXT, Function, Pair, Text, Whole, declared
+from lib.validation import POSITIVE, TEXT, Function, Pair, Text, Whole, declared
 
 MIN_ALT = 40
-COLORS = 64
+DPI, COLORS = 120, 64  # about 10 kB a frame
 
 PAGE = """\
 <div class="moving-figure" id="{id}">
@@ -44,14 +44,7 @@ PAGE = """\
 </div>"""
 
 
-@declared(
-    draw=Function(),
-    label=TEXT,
-    alt=Text(MIN_ALT),
-    text=Function(),
-    figsize=Pair(POSITIVE),
-    dpi=COUNT,
-)
+@declared(draw=Function(), label=TEXT, alt=Text(MIN_ALT), text=Function(), figsize=Pair(POSITIVE))
 class MovingFigure:
     """A figure that the reader can change: a slider shows one of its frames.
 
@@ -69,15 +62,13 @@ class MovingFigure:
     label : str
         What changes, as it stands beside the slider.
     alt : str
-        What one sees and what it means, for those who cannot see it; at least 40 characters.
+        What one sees and what it means, for those who cannot see it.
     start : int
         Place of the frame that is shown first; negative places count from the end.
     text : callable
         Turns a value into what stands beside the slider.
     figsize : pair of float
-        Width and height in inches.
-    dpi : int
-        Pixels an inch. The frames are held in 64 colours: about 10 kB each.
+        Width and height in inches. The frames are held in 64 colours.
 
     Raises
     ------
@@ -93,24 +84,23 @@ class MovingFigure:
     <MovingFigure: keep probability from 0.2 to 0.8, 3 frames>
     """
 
-    def __init__(self, draw, values, *, label, alt, start=0, text=str, figsize=(6.4, 3.2), dpi=120):
+    def __init__(self, draw, values, *, label, alt, start=0, text=str, figsize=(6.4, 3.2)):
         values = list(values)
         if len(values) < 2:
             raise ValueError(f"values must be at least two, got {len(values)}")
-        last = len(values) - 1
-        start = Whole(-len(values), last).check(start, "start")
+        start = Whole(-len(values), len(values) - 1).check(start, "start")
         self.label, self.alt, self.start = label, alt, start % len(values)
         self.values = [text(value) for value in values]
-        self.dpi, self.width = dpi, round(100 * figsize[0])
+        self.width = round(100 * figsize[0])
         self.frames = [self._frame(draw, value, figsize) for value in values]
 
     def _frame(self, draw, value, figsize):
         """Draw one frame; return it as a small PNG."""
-        fig = plt.figure(figsize=figsize, dpi=self.dpi)
+        fig = plt.figure(figsize=figsize, dpi=DPI)
         try:
             draw(fig, value)
             drawn, small = io.BytesIO(), io.BytesIO()
-            fig.savefig(drawn, format="png", dpi=self.dpi)
+            fig.savefig(drawn, format="png", dpi=DPI)
         finally:
             plt.close(fig)
         image = Image.open(drawn).convert("RGB").quantize(COLORS)
@@ -125,9 +115,8 @@ class MovingFigure:
         return self.frames[self.start]
 
     def _repr_html_(self):
-        frames = [
-            f"data:image/png;base64,{base64.b64encode(frame).decode()}" for frame in self.frames
-        ]
+        texts = (base64.b64encode(frame).decode() for frame in self.frames)
+        frames = [f"data:image/png;base64,{text}" for text in texts]
         return PAGE.format(
             id="moving-" + hashlib.sha256(b"".join(self.frames)).hexdigest()[:12],
             still=frames[self.start],

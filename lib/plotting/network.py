@@ -1,5 +1,7 @@
 """A layered network drawn by neurons, with units crossed out."""
 
+from itertools import pairwise, product
+
 import numpy as np
 
 from lib.plotting.style import AXES, FAINT, INK, PAPER, ROLES
@@ -34,21 +36,21 @@ def draw_network(ax, sizes, kept=None, names=None, title=None):
                 f"got {len(mask)}"
             )
         masks[layer] = np.asarray(mask, dtype=int)
-    # The first unit stands on top; every layer is centred.
-    places = [
-        [(1.6 * layer, (size - 1) / 2 - unit) for unit in range(size)]
-        for layer, size in enumerate(sizes)
+    # The place of every unit, and whether it is kept: the first stands on top, layers are centred.
+    layers = [
+        [((1.6 * layer, (len(mask) - 1) / 2 - unit), kept) for unit, kept in enumerate(mask)]
+        for layer, mask in enumerate(masks)
     ]
-    for layer in range(len(sizes) - 1):
-        for start, start_kept in zip(places[layer], masks[layer], strict=True):
-            for end, end_kept in zip(places[layer + 1], masks[layer + 1], strict=True):
-                if start_kept and end_kept:
-                    ax.plot(*zip(start, end, strict=True), color=FAINT, linewidth=0.8, zorder=1)
-    for layer, layer_places in enumerate(places):
-        for unit, (x, y) in enumerate(layer_places):
+    for before, after in pairwise(layers):
+        for (start, start_kept), (end, end_kept) in product(before, after):
+            if start_kept and end_kept:
+                ax.plot(*zip(start, end, strict=True), color=FAINT, linewidth=0.8, zorder=1)
+    for layer, units in enumerate(layers):
+        for unit, (place, is_kept) in enumerate(units):
             text = f"${names[layer]}_{unit + 1}$" if names else ""
-            _draw_unit(ax, x, y, text, is_kept=bool(masks[layer][unit]))
-    ax.set(aspect="equal", xlim=(-0.6, 1.6 * len(sizes) - 1.0), ylim=_limits(sizes))
+            _draw_unit(ax, *place, text, is_kept)
+    half = (max(sizes) - 1) / 2 + 0.6
+    ax.set(aspect="equal", xlim=(-0.6, 1.6 * len(sizes) - 1.0), ylim=(-half, half))
     ax.axis("off")
     if title:
         ax.set_title(title, loc="center")
@@ -68,8 +70,3 @@ def _draw_unit(ax, x, y, text, is_kept):
                 [x - arm, x + arm], [y - sign * arm, y + sign * arm],
                 color=ROLES["none"].color, linewidth=1.8, zorder=4,
             )  # fmt: skip
-
-
-def _limits(sizes):
-    half = (max(sizes) - 1) / 2 + 0.6
-    return -half, half

@@ -6,14 +6,10 @@ from matplotlib.patches import Rectangle
 from lib.plotting.style import AXES, PAPER, ROLES
 from lib.validation import POSITIVE, SHARE, TEXT, Many, Numbers, Optional, declared
 
+CAPTION = Optional(TEXT)
 
-@declared(
-    ax=AXES,
-    mask=Numbers(SHARE, ndim=2),
-    title=Optional(TEXT),
-    xlabel=Optional(TEXT),
-    ylabel=Optional(TEXT),
-)
+
+@declared(ax=AXES, mask=Numbers(SHARE, ndim=2), title=CAPTION, xlabel=CAPTION, ylabel=CAPTION)
 def draw_mask(ax, mask, *, title=None, xlabel="hidden unit", ylabel="example"):
     """Draw a mask as a table: a filled tile is kept, a crossed empty one dropped.
 
@@ -62,10 +58,9 @@ def draw_images(axes, images, titles=None, *, limit=None):
     """
     limit = limit or np.abs(images).max()
     signed = images.min() < 0
+    look = {"cmap": "PuOr", "vmin": -limit} if signed else {"cmap": "Greys", "vmin": 0}
     for i, (ax, image) in enumerate(zip(axes, images, strict=False)):
-        ax.imshow(
-            image, cmap="PuOr" if signed else "Greys", vmin=-limit if signed else 0, vmax=limit
-        )
+        ax.imshow(image, vmax=limit, **look)
         ax.axis("off")
         if titles is not None:
             ax.set_title(titles[i], fontsize=9, loc="center")

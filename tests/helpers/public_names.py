@@ -2,26 +2,19 @@
 
 import importlib
 import inspect
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from repository import ROOT
+
 # Helpers of the library itself, and scripts: nobody else calls them.
 INTERNAL = {"lib.validation", "lib.progress", "lib.checks.common", "lib.experiments.__main__"}
 
 
 def modules():
-    """Names of all modules of the library."""
+    """Every module of the library by its name."""
     for path in (ROOT / "lib").rglob("*.py"):
         parts = path.relative_to(ROOT).with_suffix("").parts
-        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def defined(module):
-    """Public functions and classes that a module defines itself."""
-    for name, value in vars(importlib.import_module(module)).items():
-        of_module = getattr(value, "__module__", None) == module
-        if of_module and not name.startswith("_") and callable(value):
-            yield name
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        yield name, importlib.import_module(name)
 
 
 def public():
@@ -30,17 +23,18 @@ def public():
     A package says what is public in its `__all__`. In a module that stands for itself, everything
     is, but for the checks of arguments that modules share.
     """
-    packages = {name: importlib.import_module(name) for name in modules()}
-    packages = {name: package for name, package in packages.items() if hasattr(package, "__all__")}
-    for name, package in packages.items():
-        for exported in package.__all__:
-            if inspect.isroutine(value := getattr(package, exported)) or inspect.isclass(value):
-                yield name, exported
-    for name in modules():
+    loaded = dict(modules())
+    for name, module in loaded.items():
         parent = name.rpartition(".")[0]
-        exported_by_parent = parent in packages and parent != "lib.checks"
-        if name in packages or name in INTERNAL or exported_by_parent:
-            continue
-        for each in defined(name):
-            if not each.startswith("check_"):
+        exported_by_parent = parent != "lib.checks" and hasattr(loaded.get(parent), "__all__")
+        if hasattr(module, "__all__"):
+            exported = module.__all__
+        elif name in INTERNAL or exported_by_parent:
+            exported = []
+        else:
+            exported = [each for each in vars(module) if not each.startswith(("_", "check_"))]
+        for each in exported:
+            value = getattr(module, each)
+            is_own = hasattr(module, "__all__") or getattr(value, "__module__", None) == name
+            if is_own and (inspect.isroutine(value) or inspect.isclass(value)):
                 yield name, each

@@ -6,11 +6,12 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
+from commands import HARD_NAME
+from repository import put, text_of
 
-ROOT = Path(__file__).resolve().parent.parent
+CALLED = ("cat", "cksum", "cmp", "cp", "dirname", "head", "mkdir", "rm", "sed", "sh", "sleep")
 MADE_FROM = ("requirements.txt", "constraints.txt", "pyproject.toml")
 
 # A Python of any version: it notes what pip is asked for, and installs nothing.
@@ -30,30 +31,14 @@ class Clone:
     """A clone with what the script reads, and a path with nothing but the tools that it calls."""
 
     def __init__(self, folder):
-        self.folder = folder / os.fsdecode("Mi libro ñ".encode())
-        self.path = folder / "bin"
+        self.folder, self.path = folder / HARD_NAME, folder / "bin"
         self.path.mkdir()
-        for tool in (
-            "cat",
-            "cksum",
-            "cmp",
-            "cp",
-            "dirname",
-            "head",
-            "mkdir",
-            "rm",
-            "sed",
-            "sh",
-            "sleep",
-        ):
+        for tool in CALLED:
             (self.path / tool).symlink_to(shutil.which(tool))
-        (self.folder / "tools").mkdir(parents=True)
-        for name in ("tools/environment.sh", *MADE_FROM):
-            shutil.copy(ROOT / name, self.folder / name)
+        put(self.folder, {name: text_of(name) for name in ("tools/environment.sh", *MADE_FROM)})
 
     def program(self, path, text):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        put(path.parent, {path.name: text})
         path.chmod(0o755)
         return path
 
@@ -75,16 +60,16 @@ class Clone:
             stderr=subprocess.STDOUT,
         )
 
-    def set_up(self, python=None):
+    def set_up(self, python=None, fails=False):
         """Run the script; return what it printed."""
         process = self.start(python)
-        printed = process.communicate()[0]
-        self.failed = process.returncode != 0
-        return os.fsdecode(printed)
+        printed = os.fsdecode(process.communicate()[0])
+        assert (process.returncode != 0) == fails, printed
+        return printed
 
     def installs(self):
         log = self.folder / "pip.log"
-        return log.read_text(encoding="utf-8").count(" -r ") if log.exists() else 0
+        return text_of(log).count(" -r ") if log.exists() else 0
 
 
 @pytest.fixture
@@ -111,13 +96,11 @@ def test_else_the_newest_that_runs_and_is_supported(clone, version):
 
 
 def test_without_any_it_says_what_is_needed_and_what_is_there(clone):
-    printed = clone.set_up()
-    assert clone.failed
-    assert "CPython 3.11, 3.12, 3.13 or 3.14 is needed: none is on the path" in printed
+    needed = "CPython 3.11, 3.12, 3.13 or 3.14 is needed: none is on the path"
+    assert needed in clone.set_up(fails=True)
     clone.python("python3", 3, 10, 13)
     clone.program(clone.path / "python3.12", SHIM)
-    printed = clone.set_up()
-    assert clone.failed
+    printed = clone.set_up(fails=True)
     assert "python3 is Python 3.10.13, python3.12 does not run" in printed
     assert "make PYTHON=" in printed
     assert not (clone.folder / ".venv").exists()
@@ -130,10 +113,9 @@ def test_the_one_that_is_named_is_taken_or_refused(clone, tmp_path):
     assert clone.set_up(named) == ""
     assert clone.set_up() == ""  # it stays
     old = clone.python("python", 3, 9, 1, folder=tmp_path / "old")
-    assert f"{old} is Python 3.9.1" in clone.set_up(old)
-    assert clone.failed
-    assert f"{tmp_path / 'none'} does not run" in clone.set_up(tmp_path / "none")
-    assert clone.failed
+    assert f"{old} is Python 3.9.1" in clone.set_up(old, fails=True)
+    nobody = tmp_path / "none"
+    assert f"{nobody} does not run" in clone.set_up(nobody, fails=True)
 
 
 def test_an_environment_of_another_python_or_folder_is_made_anew(clone, tmp_path):
@@ -172,12 +154,11 @@ def test_two_at_once_install_once(clone):
 
 
 def test_every_place_names_the_same_pythons():
-    script = (ROOT / "tools" / "environment.sh").read_text(encoding="utf-8")
-    assert "CPython 3.11, 3.12, 3.13 or 3.14" in script
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "CPython 3.11, 3.12, 3.13 or 3.14" in text_of("tools/environment.sh")
+    project = tomllib.loads(text_of("pyproject.toml"))
     assert project["project"]["requires-python"] == ">=3.11,<3.15"
     assert project["tool"]["ruff"]["target-version"] == "py311"
-    workflow = (ROOT / ".github" / "workflows" / "book.yml").read_text(encoding="utf-8")
+    workflow = text_of(".github/workflows/book.yml")
     assert re.findall(r'"(3\.\d+)"', workflow) == ["3.11", "3.14"]
-    assert (ROOT / "binder" / "runtime.txt").read_text(encoding="utf-8") == "python-3.11\n"
-    assert "Python 3.11, 3.12, 3.13 or 3.14" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text_of("binder/runtime.txt") == "python-3.11\n"
+    assert "Python 3.11, 3.12, 3.13 or 3.14" in text_of("README.md")

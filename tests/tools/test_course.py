@@ -1,21 +1,19 @@
 """The nbgrader course: four students hand in the exercises of one part, and are graded."""
 
+import math
 import os
 import re
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import course as layout
 import nbformat
 import pytest
-from exercise_cells import is_function, read
+from commands import BIN, call, end_of
 from nbgrader.api import Gradebook
+from repository import EXERCISES, grading, is_function, read, text_of
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parent.parent
-BIN = Path(sys.executable).parent
 PART = "convolutional"  # its cells run fast
 SOLUTION = re.compile(r"### BEGIN SOLUTION\n(.*?)### END SOLUTION", re.DOTALL)
 BEGINS = "open({sign!r}, 'a').write('.')\n"  # a sign of life from a function that never ends
@@ -29,6 +27,8 @@ STUBBORN = f"""while True:
     except:
         pass"""
 WARNING = "__import__('warnings').warn('take care')"
+
+NOWHERE = math.inf  # a place behind every other
 
 # Only a cell that never ends is stopped, soon after it began, however busy the machine is.
 # All others have ten minutes.
@@ -55,39 +55,28 @@ c.Execute.timeout_func = limit
 """
 
 
-def lay_out(folder, *parts):
-    """Call `make course` in this process; return what it ends with."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["course.py", str(folder), *parts])
-        try:
-            layout.main()
-        except SystemExit as end:
-            return end.code
-    return None
+lay_out = partial(end_of, layout.main)
+
+
+def notebook_of(course, *stage):
+    """The file of the assignment at one stage, such as "submitted" by a student."""
+    return course.joinpath(*stage, PART, f"{PART}.ipynb")
 
 
 def nbgrader(course, *arguments):
     """Call nbgrader as in an active environment: it looks for its tools on the path."""
-    result = subprocess.run(
-        [BIN / "nbgrader", *arguments],
-        cwd=course,
-        env=os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout
-    return result.stdout
+    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    code, log = call(BIN / "nbgrader", *arguments, cwd=course, PATH=path)
+    assert code == 0, log
 
 
-def hand_in(course, student, bodies, endless=(), stuck_after=99):
+def hand_in(course, student, bodies, endless=(), stuck_after=NOWHERE):
     """Hand in the released notebook; `bodies` replaces the stubs by place.
 
     The cells behind a function at a place in `endless` say where it gives a sign of life, and so do
     all cells behind the place `stuck_after`: there the function's last call still runs.
     """
-    notebook = read(course / "release" / PART / f"{PART}.ipynb")
+    notebook = read(notebook_of(course, "release"))
     place = -1
     for cell in notebook.cells:
         if is_function(cell):
@@ -96,9 +85,9 @@ def hand_in(course, student, bodies, endless=(), stuck_after=99):
         never_ends = place in endless and not is_function(cell)
         if cell.cell_type == "code" and (never_ends or place > stuck_after):
             cell.metadata["sign"] = str(sign_of(course, student))
-    folder = course / "submitted" / student / PART
-    folder.mkdir(parents=True)
-    nbformat.write(notebook, folder / f"{PART}.ipynb")
+    file = notebook_of(course, "submitted", student)
+    file.parent.mkdir(parents=True)
+    nbformat.write(notebook, file)
 
 
 def sign_of(course, student):
@@ -114,7 +103,7 @@ def course(tmp_path_factory):
         settings.write(LIMITS)
     nbgrader(course, "generate_assignment", PART, "--create")
 
-    sources = filter(is_function, read(course / "source" / PART / f"{PART}.ipynb").cells)
+    sources = filter(is_function, read(notebook_of(course, "source")).cells)
     right = {place: cell.source for place, cell in enumerate(sources)}
 
     def with_body(place, body):
@@ -131,7 +120,7 @@ def course(tmp_path_factory):
     wrong = {place: with_body(place, "return 0") for place in (3, 4)}
     hand_in(course, "half", {place: right[place] for place in (0, 1)} | wrong)
     for student, bodies, stuck_after in [
-        ("endless", {2: FOREVER, 3: WITHOUT_END}, 99),
+        ("endless", {2: FOREVER, 3: WITHOUT_END}, NOWHERE),
         ("stubborn", {4: STUBBORN}, 4),
     ]:
         sign = str(sign_of(course, student))
@@ -141,61 +130,45 @@ def course(tmp_path_factory):
     return course
 
 
-def points(course, student):
-    """The points of each automatically graded cell."""
-    with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as gradebook:
-        submission = gradebook.find_submission_notebook(PART, PART, student)
-        return {
-            grade.name: (grade.auto_score, grade.max_score)
-            for grade in submission.grades
-            if grade.name.endswith(("_check", "_hidden"))
-        }
-
-
 def cells(*functions):
     """The cells that grade these functions."""
     return {f"{name}_{kind}" for name in functions for kind in ("check", "hidden")}
 
 
-def scored(grades):
-    return {name for name, (score, _) in grades.items() if score}
+FIRST_TWO = cells("spatial_dropout", "pooled_mean")
+NEXT_TWO = cells("survival_probabilities", "residual_block")
+LAST_TWO = cells("join", "make_block")
 
 
-def test_right_has_all_points(course):
-    grades = points(course, "right")
-    assert len(grades) == 12
-    assert all(score == most for score, most in grades.values())
+@pytest.mark.parametrize(
+    ("student", "right"),
+    [
+        ("right", FIRST_TWO | NEXT_TWO | LAST_TWO),
+        ("half", FIRST_TWO),
+        ("endless", FIRST_TWO | LAST_TWO),
+        ("stubborn", FIRST_TWO | NEXT_TWO),
+    ],
+)
+def test_what_is_right_has_all_points_and_all_else_has_none(course, student, right):
+    with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as gradebook:
+        submission = gradebook.find_submission_notebook(PART, PART, student)
+        grades = {grade.name: (grade.auto_score, grade.max_score) for grade in submission.grades}
+    assert grades.keys() == FIRST_TWO | NEXT_TWO | LAST_TWO
+    for name, (score, most) in grades.items():
+        assert score == (most if name in right else 0), name
 
 
-def test_what_is_right_has_its_points_and_what_is_untouched_or_wrong_has_none(course):
-    two = cells("spatial_dropout", "pooled_mean")
-    grades = points(course, "half")
-    assert scored(grades) == two
-    assert sum(score for score, _ in grades.values()) == 6
-
-
-def test_an_endless_submission_is_stopped_and_the_rest_scored(course):
-    grades = points(course, "endless")
-    never = cells("survival_probabilities", "residual_block")
-    assert never < set(grades)
-    assert scored(grades) == set(grades) - never
-    graded = course / "autograded" / "endless" / PART / f"{PART}.ipynb"
-    assert graded.stat().st_size < 1_000_000
-
-
-def test_what_stands_before_a_cell_that_cannot_be_stopped_is_scored(course):
-    grades = points(course, "stubborn")
-    assert scored(grades) == set(grades) - cells("join", "make_block")
+def test_output_without_end_is_cut(course):
+    assert notebook_of(course, "autograded", "endless").stat().st_size < 1_000_000
 
 
 def test_feedback_shows_what_was_wrong(course):
     nbgrader(course, "generate_feedback", PART, "--student=half")
-    feedback = (course / "feedback" / "half" / PART / f"{PART}.html").read_text(encoding="utf-8")
-    assert "is not written yet" in feedback
+    assert "is not written yet" in text_of(course / "feedback" / "half" / PART / f"{PART}.html")
 
 
 def test_students_get_no_solution_and_no_directive(course):
-    released = (course / "release" / PART / f"{PART}.ipynb").read_text(encoding="utf-8")
+    released = text_of(notebook_of(course, "release"))
     for text in ("BEGIN SOLUTION", "BEGIN HIDDEN TESTS", "{solution-start}", ":::", "](../"):
         assert text not in released
 
@@ -203,16 +176,16 @@ def test_students_get_no_solution_and_no_directive(course):
 def test_every_part_is_an_assignment(tmp_path):
     assert lay_out(tmp_path / "course") is None
     laid_out = {path.stem for path in tmp_path.glob("course/source/*/*.ipynb")}
-    assert laid_out == {path.parent.name for path in ROOT.glob("book/*/exercises.ipynb")}
+    assert laid_out == {path.parent.name for path in EXERCISES}
 
 
 def test_a_changed_file_is_left_alone(tmp_path):
     assert lay_out(tmp_path, PART) is None
     assert lay_out(tmp_path, PART) is None  # unchanged: nothing to say
-    mine = tmp_path / "source" / PART / f"{PART}.ipynb"
+    mine = notebook_of(tmp_path, "source")
     mine.write_text("changed", encoding="utf-8")
     assert f"left alone: {mine}" in lay_out(tmp_path)
-    assert mine.read_text(encoding="utf-8") == "changed"
+    assert text_of(mine) == "changed"
     assert not (tmp_path / "source" / "noise").exists()
 
 
@@ -222,12 +195,10 @@ def test_an_unknown_part_is_named(tmp_path):
 
 
 def test_the_teaching_page_states_the_points():
-    page = (ROOT / "book" / "teaching.md").read_text(encoding="utf-8")
-    stated = re.findall(r"^\| ([^|]+) \| (\d+) \| (\d+) \|$", page, re.MULTILINE)
+    stated = re.findall(r"(?m)^\| [^|]+ \| (\d+) \| (\d+) \|$", text_of("book/teaching.md"))
     counted = []
-    for source in ROOT.glob("book/*/exercises.ipynb"):
-        graded = [c.metadata.get("nbgrader", {}) for c in read(source).cells]
-        graded = [each for each in graded if each.get("grade")]
-        by_hand = sum(each.points for each in graded if each.solution)
-        counted.append((sum(each.points for each in graded) - by_hand, by_hand))
-    assert sorted((int(a), int(b)) for _, a, b in stated) == sorted(counted)
+    for source in EXERCISES:
+        graded = [each for each in map(grading, read(source).cells) if each["grade"]]
+        by_hand = sum(each["points"] for each in graded if each["solution"])
+        counted.append((sum(each["points"] for each in graded) - by_hand, by_hand))
+    assert sorted((int(checked), int(by_hand)) for checked, by_hand in stated) == sorted(counted)

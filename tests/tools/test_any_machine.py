@@ -5,17 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
-import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from commands import HARD_NAME
+from nbformat.v4 import new_code_cell
+from repository import EXERCISES, NOTEBOOKS, ROOT, code_cells, name, read, text_of, write
 
-ROOT = Path(__file__).resolve().parent.parent
-SOURCES = [*ROOT.glob("*.py")] + [
-    path for folder in ("lib", "tools", "tests") for path in ROOT.glob(f"{folder}/**/*.py")
-]
-NOTEBOOKS = [*ROOT.glob("book/**/*.ipynb"), *ROOT.glob("exercises/*.ipynb")]
+SOURCES = [path for folder in ("lib", "tools", "tests") for path in ROOT.glob(f"{folder}/**/*.py")]
 # Modules with an `open` of their own, which reads and writes bytes.
 BINARY = {"gzip", "tarfile", "wave", "Image", "zipfile"}
 
@@ -60,16 +56,17 @@ def test_what_has_no_encoding_is_found(line, is_found):
 
 def test_text_is_read_and_written_as_utf8():
     found = [
-        f"{path.relative_to(ROOT)}:{line}"
-        for path in SOURCES
-        for line in without_encoding(path.read_text(encoding="utf-8"))
+        f"{name(path)}:{line}"
+        for path in [*ROOT.glob("*.py"), *SOURCES]
+        for line in without_encoding(text_of(path))
     ]
-    for path in NOTEBOOKS:
-        for place, cell in enumerate(nbformat.read(path, as_version=4).cells):
-            if cell.cell_type == "code" and not cell.source.startswith("%%"):
-                found += [
-                    f"{path.relative_to(ROOT)}, cell {place}" for _ in without_encoding(cell.source)
-                ]
+    found += [
+        f"{name(path)}, {cell.source}"
+        for path in [*NOTEBOOKS, *ROOT.glob("exercises/*.ipynb")]
+        for cell in code_cells(path)
+        if not cell.source.startswith("%%")
+        for _ in without_encoding(cell.source)
+    ]
     assert not found, found
 
 
@@ -79,17 +76,15 @@ def test_text_is_read_and_written_as_utf8():
 )
 def test_tools_run_where_text_is_ascii_in_a_folder_with_a_space(tmp_path):
     """As in the POSIX locale, with everything that Python does against it switched off."""
-    folder = os.fsdecode("Mi libro ñ".encode())  # these bytes, whatever the tests' own locale
-    clone = tmp_path / folder
+    clone = tmp_path / HARD_NAME
     for folder in ("book", "exercises", "lib", "tools"):
         shutil.copytree(ROOT / folder, clone / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    page = clone / "page.ipynb"
+    page, course = clone / "page.ipynb", clone / HARD_NAME
     source = "import os, lib\nprint('ñ', os.path.samefile(os.path.dirname(lib.__file__), 'lib'))"
-    cell = new_code_cell(source)
-    nbformat.write(new_notebook(cells=[cell]), page)
+    write(page, new_code_cell(source))
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     commands = (
-        ["tools/course.py", folder],
+        ["tools/course.py", course.name],
         ["tools/exercises.py", "--check"],
         ["tools/notebooks.py", page.name],
         ["-m", "lib.experiments", "table", "reuters"],
@@ -107,9 +102,6 @@ def test_tools_run_where_text_is_ascii_in_a_folder_with_a_space(tmp_path):
     for command, process in zip(commands, started, strict=True):
         _, errors = process.communicate()
         assert process.returncode == 0, (command, errors.decode(errors="replace"))
-    for path in (ROOT / "book").glob("*/exercises.ipynb"):
-        part = path.parent.name
-        laid_out = clone / folder / "source" / part / f"{part}.ipynb"
-        assert nbformat.read(laid_out, as_version=4).cells
-    printed = nbformat.read(page, as_version=4).cells[0].outputs[0].text
-    assert printed == "ñ True\n"
+    for part in (path.parent.name for path in EXERCISES):
+        assert read(course / "source" / part / f"{part}.ipynb").cells
+    assert read(page).cells[0].outputs[0].text == "ñ True\n"

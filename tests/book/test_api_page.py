@@ -4,14 +4,12 @@ import ast
 import importlib
 import inspect
 import re
-from pathlib import Path
 
-import nbformat
 import pytest
 from public_names import public
+from repository import NOTEBOOKS, ROOT, code_cells, text_of
 
-ROOT = Path(__file__).resolve().parent.parent
-PAGE = (ROOT / "book" / "api.md").read_text(encoding="utf-8")
+PAGE = text_of("book/api.md")
 MEMBERS = re.compile(r"automodule:: ([\w.]+)\n   :members:(\n   :imported-members:)?")
 DOCUMENTED = {module: bool(imported) for module, imported in MEMBERS.findall(PAGE)}
 FUNCTIONS = set(re.findall(r"autofunction:: ([\w.]+)", PAGE))
@@ -34,12 +32,11 @@ def test_single_functions_exist(name):
 
 def words():
     """Every name in the code of the notebooks, and of the experiments whose tables they show."""
-    for path in (ROOT / "book").rglob("*.ipynb"):
-        for cell in nbformat.read(path, as_version=4).cells:
-            if cell.cell_type == "code":
-                yield from re.findall(r"\w+", cell.source)
+    for path in NOTEBOOKS:
+        for cell in code_cells(path):
+            yield from re.findall(r"\w+", cell.source)
     for path in (ROOT / "lib" / "experiments").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(ast.parse(text_of(path))):
             if isinstance(node, ast.Name):
                 yield node.id
             elif isinstance(node, ast.Attribute):
@@ -53,6 +50,7 @@ THROUGH = {  # what readers get or use by way of a function that the book calls
     "History": "fit",
     "Role": "ROLES",
     "SpokenDigits": "load_spoken_digits",
+    "StochasticLayer": "Dropout",
     "UciSettings": "uci_settings",
     "constrain_norms": "fit",
     "reuters_topics": "load_reuters",

@@ -3,8 +3,6 @@
 import base64
 import io
 import re
-import shutil
-from pathlib import Path
 
 import book_fonts
 import book_light
@@ -15,8 +13,8 @@ import pytest
 from book_math import to_mathml
 from fontTools.ttLib import TTFont
 from PIL import Image
+from repository import ROOT, put, text_of
 
-ROOT = Path(__file__).resolve().parent.parent
 MATH_FONT = ROOT / "book" / "_static" / "texgyretermes-math.woff2"
 
 
@@ -48,16 +46,11 @@ def test_rules_that_no_page_can_use_are_dropped(css, expected):
 
 
 def test_a_sheet_brings_what_it_imports_and_its_paths_stay_right(tmp_path):
-    (tmp_path / "styles").mkdir()
-    (tmp_path / "styles" / "theme.css").write_text(
-        '@import "../basic.css";\np{src:url(../a.png)}', encoding="utf-8"
-    )
-    (tmp_path / "basic.css").write_text(
-        "b{src:url('img/b.png')}i{src:url(data:image/png;base64,A)}", encoding="utf-8"
-    )
-    css = book_styles.read(tmp_path, "styles/theme.css")
+    theme = '@import "../basic.css";\np{src:url(../a.png)}'
+    basic = "b{src:url('img/b.png')}i{src:url(data:image/png;base64,A)}"
+    put(tmp_path, {"styles/theme.css": theme, "basic.css": basic})
     expected = "b{src:url(img/b.png)}i{src:url(data:image/png;base64,A)}\np{src:url(a.png)}"
-    assert css == expected
+    assert book_styles.read(tmp_path, "styles/theme.css") == expected
 
 
 def test_a_font_has_what_formulas_show_and_grows_with_them():
@@ -91,9 +84,9 @@ def test_icons_are_found_in_a_style_sheet(text, icons):
     assert book_fonts.shown_as_icons(f"a:before{{{text};color:#f0f0f0}}") == set(icons)
 
 
-def png(color, size=(30, 20)):
+def png(color):
     """The bytes of a picture."""
-    image = Image.new("RGB", size, color)
+    image = Image.new("RGB", (30, 20), color)
     image.putpixel((1, 1), (1, 2, 3))
     data = io.BytesIO()
     image.save(data, "png")
@@ -114,10 +107,8 @@ def test_pictures_lose_bytes_and_nothing_else(tmp_path):
     assert len(small) == 2
     assert {path.suffix for path in images.iterdir()} == {".webp"}
     for what, data in (("a.png", png("red")), (frame, png("blue"))):
-        before, after = (
-            Image.open(each).convert("RGB") for each in (io.BytesIO(data), small[what])
-        )
-        assert before.tobytes() == after.tobytes()
+        pictures = [Image.open(each).convert("RGB") for each in (io.BytesIO(data), small[what])]
+        assert pictures[0].tobytes() == pictures[1].tobytes()
     names = [f"../_images/{small[what].name}" for what in ("a.png", frame)]
     assert book_pictures.use_small(page, small) == (
         f'<html data-content_root="../">'
@@ -138,37 +129,34 @@ HEAD = """<html data-content_root="./"><head>
 </head>"""
 
 
+SHEET = """.scrolled{top:0}math{font-family:'Book Math'}
+@font-face {font-family: "Book Math"; src: url("math.woff2") format("woff2")}"""
+
+
 @pytest.fixture
 def built(tmp_path):
     """A folder with two pages, style sheets and scripts."""
-    static = tmp_path / "_static"
-    (static / "styles").mkdir(parents=True)
-    (static / "vendor" / "fontawesome").mkdir(parents=True)
-    (static / "macros.html").write_text(HEAD, encoding="utf-8")
-    (static / "a.js").write_text('document.body.classList.add("scrolled")', encoding="utf-8")
-    (static / "copybutton.js").write_text('"copied"', encoding="utf-8")
-    (static / "styles" / "a.css").write_text(
-        "p{top:0}.card{top:0}.copied{top:0}.gone{top:0}", encoding="utf-8"
-    )
-    face = '@font-face {font-family: "Book Math"; src: url("%s") format("woff2")}'
-    (static / "b.css").write_text(
-        ".scrolled{top:0}math{font-family:'Book Math'}" + face % "math.woff2", encoding="utf-8"
-    )
-    shutil.copy(MATH_FONT, static / "math.woff2")
-    (tmp_path / "one.html").write_text(f"{HEAD}<p>{to_mathml('x', False)}</p>", encoding="utf-8")
-    (tmp_path / "two.html").write_text(
-        f'{HEAD}<p class="card"></p><div class="highlight"></div>', encoding="utf-8"
-    )
-    (tmp_path / "index.html").write_text(
-        '<meta http-equiv="Refresh" content="0; url=one.html" />', encoding="utf-8"
-    )
+    files = {
+        "_static/macros.html": HEAD,
+        "_static/a.js": 'document.body.classList.add("scrolled")',
+        "_static/copybutton.js": '"copied"',
+        "_static/vendor/fontawesome/a.css": "",
+        "_static/styles/a.css": "p{top:0}.card{top:0}.copied{top:0}.gone{top:0}",
+        "_static/b.css": SHEET,
+        "one.html": f"{HEAD}<p>{to_mathml('x', False)}</p>",
+        "two.html": f'{HEAD}<p class="card"></p><div class="highlight"></div>',
+        "index.html": '<meta http-equiv="Refresh" content="0; url=one.html" />',
+    }
+    put(tmp_path, files)
+    (tmp_path / "_static" / "math.woff2").write_bytes(MATH_FONT.read_bytes())
     return tmp_path
 
 
 def test_pages_load_one_sheet_and_the_scripts_that_they_need(built):
     book_light.lighten(built)
-    one, two = ((built / name).read_text(encoding="utf-8") for name in ("one.html", "two.html"))
-    css = (built / "_static" / "pages.css").read_text(encoding="utf-8")
+    one, two, css = (
+        text_of(built / name) for name in ("one.html", "two.html", "_static/pages.css")
+    )
     for kept in ("p{", ".card{", ".copied{", ".scrolled{", "math{", "url(formulas.woff2?v="):
         assert kept in css
     assert ".gone" not in css
@@ -187,21 +175,20 @@ def test_pages_load_one_sheet_and_the_scripts_that_they_need(built):
 
 def test_a_page_written_anew_joins_the_others(built):
     """The others keep what they need, and learn about the new sheet; then nothing changes."""
-    book_light.lighten(built)
-    (built / "one.html").write_text(f'{HEAD}<p class="gone"></p>', encoding="utf-8")
-    book_light.lighten(built)
-    css = (built / "_static" / "pages.css").read_text(encoding="utf-8")
+
+    def lightened():
+        book_light.lighten(built)
+        return {path.stem: text_of(path) for path in built.glob("*.html")}
+
+    lightened()
+    put(built, {"one.html": f'{HEAD}<p class="gone"></p>'})
+    pages = lightened()
+    css = text_of(built / "_static" / "pages.css")
     assert ".gone{" in css
     assert ".card{" in css
-    pages = {path: path.read_text(encoding="utf-8") for path in built.glob("*.html")}
-    sheets = {
-        re.search(r"pages\.css\?v=\w+", page)[0]
-        for path, page in pages.items()
-        if path.stem != "index"
-    }
-    assert len(sheets) == 1
-    book_light.lighten(built)
-    assert pages == {path: path.read_text(encoding="utf-8") for path in built.glob("*.html")}
+    sheets = [re.search(r"pages\.css\?v=\w+", pages[name])[0] for name in ("one", "two")]
+    assert sheets[0] == sheets[1]
+    assert lightened() == pages
 
 
 def test_nothing_folds_in_the_index_of_modules():

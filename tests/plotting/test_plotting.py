@@ -20,11 +20,8 @@ def ax():
 def luminance(color):
     """Relative luminance by WCAG 2."""
     parts = np.array(to_rgb(color))
-    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ (
-        0.2126,
-        0.7152,
-        0.0722,
-    )
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return linear @ (0.2126, 0.7152, 0.0722)
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -87,16 +84,17 @@ def bars(fig, keep_prob):
 
 def moving(**changes):
     settings = {"draw": bars, "values": [0.2, 0.5, 0.8], "label": "keep probability", "alt": ALT}
-    return plotting.MovingFigure(**(settings | {"figsize": (2, 1), "dpi": 50} | changes))
+    return plotting.MovingFigure(**(settings | {"figsize": (1, 0.5)} | changes))
 
 
-def test_a_moving_figure_has_a_frame_a_value_and_leaves_no_figure_open():
+def test_a_moving_figure_has_a_frame_a_value_starts_where_told_and_leaves_no_figure_open():
     figure = moving()
     assert len(set(figure.frames)) == 3
     assert all(frame.startswith(b"\x89PNG") for frame in figure.frames)
-    assert plt.get_fignums() == []
     assert figure._repr_png_() == figure.frames[0]
+    assert moving(start=-1)._repr_png_() == figure.frames[2]
     assert repr(figure) == "<MovingFigure: keep probability from 0.2 to 0.8, 3 frames>"
+    assert plt.get_fignums() == []
 
 
 def test_a_moving_figure_can_be_moved_by_keyboard_and_is_still_without_scripts():
@@ -107,10 +105,6 @@ def test_a_moving_figure_can_be_moved_by_keyboard_and_is_still_without_scripts()
     assert "<p hidden>" in page  # the script shows it
     assert f'alt="{ALT}"' in page
     assert "http" not in page  # no network
-
-
-def test_a_moving_figure_starts_where_it_is_told():
-    assert moving(start=-1)._repr_png_() == moving().frames[2]
 
 
 def test_a_moving_figure_escapes_what_it_is_given():

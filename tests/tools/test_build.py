@@ -1,26 +1,24 @@
 """The book's own Sphinx extensions, on a book of one page."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import SimpleNamespace
 
 import book_execution
 import book_launch
 import book_theme
-import nbformat
 import pytest
 import yaml
 from book_math import to_mathml
+from commands import BIN, HARD_NAME, call
 from math_core import LatexError
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell
+from notebooks import KERNEL
+from repository import ROOT, put, text_of, write
 
-ROOT = Path(__file__).resolve().parent.parent
+ADDRESS = "https://github.com/somebody/somewhere"
 TEXT = r"""# Page
 
 $$
@@ -29,8 +27,6 @@ $$ (eq-page)
 
 By {eq}`eq-page`, $\mathbb{E}[\hat{y}] = y$.
 """
-
-
 SOLUTION = """### BEGIN SOLUTION
 print(f"the answer is {answer()}")
 ### END SOLUTION"""
@@ -39,93 +35,76 @@ print(f"the answer is {answer()}")
 @pytest.fixture
 def book(tmp_path):
     """A book with this book's settings, one page, and a `lib`; its folder has a hard name."""
-    root = tmp_path / os.fsdecode("Mi libro ñ".encode())
-    root.mkdir()
-    settings = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
-    extensions = settings["sphinx"]["local_extensions"]
+    root = tmp_path / HARD_NAME
+    settings = yaml.safe_load(text_of("_config.yml"))
     settings["sphinx"]["local_extensions"] = {
-        name: str(ROOT / folder) for name, folder in extensions.items()
+        name: str(ROOT / folder) for name, folder in settings["sphinx"]["local_extensions"].items()
     }
-    (root / "_config.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-    (root / "_toc.yml").write_text("format: jb-book\nroot: book/page\n", encoding="utf-8")
+    files = {
+        "_config.yml": yaml.safe_dump(settings),
+        "_toc.yml": "format: jb-book\nroot: book/page\n",
+        "book/references.bib": text_of("book/references.bib"),
+        "lib/__init__.py": "",
+        "lib/answer.py": answering(41),
+    }
+    put(root, files)
     for name in ("_static", "_templates"):
         shutil.copytree(ROOT / "book" / name, root / "book" / name)
-    shutil.copy(ROOT / "book" / "references.bib", root / "book")
-    (root / "lib").mkdir()
-    (root / "lib" / "__init__.py").touch()
-    write_function(root, 41)
     write_page(root, TEXT, f"from lib.answer import answer\n\n{SOLUTION}")
     return root
 
 
-def write_function(book, value):
-    source = f"def answer():\n    return {value}\n"
-    (book / "lib" / "answer.py").write_text(source, encoding="utf-8")
+def answering(value):
+    return f"def answer():\n    return {value}\n"
 
 
 def write_page(book, text, source):
-    notebook = new_notebook(cells=[new_markdown_cell(text), new_code_cell(source)])
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, book / "book" / "page.ipynb")
-
-
-ADDRESS = "https://github.com/somebody/somewhere"
+    write(book / "book" / "page.ipynb", new_markdown_cell(text), new_code_cell(source), **KERNEL)
 
 
 def build(book):
     """Build the book as `make book` does; return the exit code, and what was printed."""
     settings = {"PYTHONPATH": str(book), "NO_COLOR": "1", "BOOK_REPOSITORY": ADDRESS}
     settings["PYTHONDONTWRITEBYTECODE"] = ""  # bytecode can be stale as well
-    result = subprocess.run(
-        [BIN / "jupyter-book", "build", ".", "-W", "--keep-going", "-n"],
-        cwd=book,
-        env=os.environ | settings,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        check=False,
-    )
-    return result.returncode, result.stdout
+    command = [BIN / "jupyter-book", "build", ".", "-W", "--keep-going", "-n"]
+    return call(*command, cwd=book, **settings)
 
 
-BIN = Path(sys.executable).parent
+def page_of(book):
+    """Build the book without a fault; return its page, and what was printed."""
+    code, log = build(book)
+    assert code == 0, log
+    return text_of(book / "_build" / "html" / "book" / "page.html"), log
 
 
 @pytest.mark.slow
 def test_a_change_in_lib_changes_the_page(book):
     """Built; built again after a change of style alone; and again after a change in `lib`."""
-    page = book / "_build" / "html" / "book" / "page.html"
-
-    code, log = build(book)
-    assert code == 0, log
-    html = page.read_text(encoding="utf-8")
-    assert "the answer is 41" in html
+    page, log = page_of(book)
+    assert "the answer is 41" in page
     assert "executed book/page.ipynb" in log
-    assert "SOLUTION" not in html
+    assert "SOLUTION" not in page
     # With an address there are buttons; Thebe, which would load a program, is gone.
-    assert "mybinder.org/v2/gh/somebody/somewhere/main" in html
-    assert "thebe" not in html.lower()
+    assert "mybinder.org/v2/gh/somebody/somewhere/main" in page
+    assert "thebe" not in page.lower()
     # Formulas need no script, and keep their number. The root page opens the landing page.
-    assert "<math" in html
-    assert "window.MathJax" not in html
-    assert "mathjax@" not in html
-    assert '<span class="eqno">(1)' in html
-    index = (book / "_build" / "html" / "index.html").read_text(encoding="utf-8")
-    assert "url=book/page.html" in index
+    assert "<math" in page
+    assert "window.MathJax" not in page
+    assert "mathjax@" not in page
+    assert '<span class="eqno">(1)' in page
+    html = book / "_build" / "html"
+    assert "url=book/page.html" in text_of(html / "index.html")
 
-    style = book / "book" / "_static" / "book.css"
-    style.write_text("p { color: red; }", encoding="utf-8")
-    code, log = build(book)
-    assert code == 0, log
+    put(book, {"book/_static/book.css": "p { color: red; }"})
+    page, log = page_of(book)
     assert "executed" not in log
-    assert "the answer is 41" in page.read_text(encoding="utf-8")
-    assert "red" in (book / "_build" / "html" / "_static" / "book.css").read_text(encoding="utf-8")
+    assert "the answer is 41" in page
+    assert "red" in text_of(html / "_static" / "book.css")
 
-    write_function(book, 42)
-    code, log = build(book)
-    assert code == 0, log
+    put(book, {"lib/answer.py": answering(42)})
+    page, log = page_of(book)
     assert "executed book/page.ipynb" in log
-    assert "the answer is 42" in page.read_text(encoding="utf-8")
+    assert "the answer is 42" in page
     assert len(list((book / "_build" / ".jupyter_cache").iterdir())) == 1
 
 
@@ -160,9 +139,7 @@ def test_a_change_of_lib_during_the_build_leaves_no_number_behind(book):
     code, log = build(book)
     assert code != 0
     assert "changed while the book was built: lib/answer.py" in log
-    code, log = build(book)
-    assert code == 0, log
-    page = (book / "_build" / "html" / "book" / "page.html").read_text(encoding="utf-8")
+    page, _ = page_of(book)
     assert "the answer is 41" in page
 
 
@@ -177,34 +154,25 @@ def test_two_builds_at_once(book):
 
 def test_fingerprint(tmp_path):
     """It follows contents and names of what results depend on, and nothing else."""
-    (tmp_path / "lib").mkdir()
-    source = tmp_path / "lib" / "masks.py"
-    source.write_text("a = 1", encoding="utf-8")
-    (tmp_path / "requirements.txt").write_text("numpy==2.4.6", encoding="utf-8")
+    lib, results = tmp_path / "lib", tmp_path / "book" / "part" / "results"
+    put(tmp_path, {"lib/masks.py": "a = 1", "requirements.txt": "numpy==2.4.6"})
     seen = [book_execution.fingerprint(tmp_path)]
 
     def changed():
         seen.append(book_execution.fingerprint(tmp_path))
         return seen[-1] != seen[-2]
 
-    (tmp_path / "README.md").touch()
-    (tmp_path / "lib" / "__pycache__").mkdir()
-    (tmp_path / "lib" / "__pycache__" / "masks.pyc").touch()
+    put(tmp_path, {"README.md": "", "lib/__pycache__/masks.pyc": ""})
     assert not changed()
-    source.write_text("a = 2", encoding="utf-8")
+    put(lib, {"masks.py": "a = 2"})
     assert changed()
-    source.rename(tmp_path / "lib" / "moments.py")
+    (lib / "masks.py").rename(lib / "moments.py")
     assert changed()
-    (tmp_path / "requirements.txt").write_text("numpy==2.4.7", encoding="utf-8")
+    put(tmp_path, {"requirements.txt": "numpy==2.4.7"})
     assert changed()
-    results = tmp_path / "book" / "part" / "results"
-    results.mkdir(parents=True)
-    for name in ("one.csv", "one.png"):
-        (results / name).write_text("1,2", encoding="utf-8")
-        assert changed()
-    for name in ("one.lock", "one.part"):
-        (results / name).touch()
-        assert not changed()
+    for name in ("one.csv", "one.png", "one.lock", "one.part"):
+        put(results, {name: "1,2"})
+        assert changed() == (name in ("one.csv", "one.png"))
 
 
 @pytest.mark.parametrize(
@@ -276,17 +244,14 @@ def test_formula_that_cannot_be_converted(latex):
 
 def pins(path):
     """The pinned packages of a requirements file: name and version."""
-    text = (ROOT / path).read_text(encoding="utf-8")
-    return dict(re.findall(r"^([\w-]+)==([\w.]+)", text, re.MULTILINE))
+    return dict(re.findall(r"^([\w-]+)==([\w.]+)", text_of(path), re.MULTILINE))
 
 
 def test_requirements_are_pinned_and_binder_has_the_same():
-    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
-    lines = [line for line in text.splitlines() if line]
-    required = pins("requirements.txt")
-    assert len(required) == len([line for line in lines if not line.startswith("#")])
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    binder = pins("binder/requirements.txt")
+    required, binder = pins("requirements.txt"), pins("binder/requirements.txt")
+    lines = text_of("requirements.txt").splitlines()
+    assert len(required) == len([line for line in lines if line and not line.startswith("#")])
+    project = tomllib.loads(text_of("pyproject.toml"))["project"]
     assert set(project["dependencies"]) <= set(binder)
     for package in binder.keys() & required.keys():
         assert binder[package] == required[package], package

@@ -2,32 +2,28 @@
 
 import ast
 import re
-import subprocess
 import sys
-from pathlib import Path
 
-import nbformat
 import notebooks as runner
 import pytest
 import yaml
+from commands import call
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from repository import NOTEBOOKS, ROOT, markdown_of, name, read, text_of, write
 
 from lib.experiments import EXPERIMENTS
+from lib.plotting.moving import MIN_ALT
 
-ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted((ROOT / "book").rglob("*.ipynb"))
 IN_PARTS = [path for path in NOTEBOOKS if path.parent != ROOT / "book"]  # not the landing page
 RESULTS = ROOT / "book" / "reproductions" / "results.ipynb"  # a page to look things up in
 LESSONS = [path for path in IN_PARTS if path.stem != "exercises" and path != RESULTS]
 PAGES = NOTEBOOKS + sorted((ROOT / "book").rglob("*.md"))
 
-MIN_ALT = 40
 MAX_LINES = 40
 MAX_OUTPUT = 20_000
 OUTSIDE = re.compile(
-    r"^\s*[!%]|\bpip3? install\b|subprocess|os\.system|urlopen|urlretrieve|requests\.|"
-    r"fetch_openml|download=True",
-    re.MULTILINE,
+    r"(?m)^\s*[!%]|\bpip3? install\b|subprocess|os\.system|urlopen|urlretrieve|requests\.|"
+    r"fetch_openml|download=True"
 )
 MARKDOWN_IMAGE = re.compile(r"!\[([^\]]*)\]\(")
 IMAGE_DIRECTIVE = re.compile(r"^(`{3,}|:{3,})\{(?:image|figure)\}.*\n((?:.*\n)*?)\1", re.MULTILINE)
@@ -35,16 +31,9 @@ ALT_OPTION = re.compile(r"^:alt: *(.*)$", re.MULTILINE)
 DROPDOWN = re.compile(r"^(:{3,})\{dropdown\} *(.*)\n((?:.*\n)*?)\1\s*$", re.MULTILINE)
 
 
-def read(path):
-    """Read a notebook; a Markdown page becomes a notebook of one cell."""
-    if path.suffix == ".md":
-        return new_notebook(cells=[new_markdown_cell(path.read_text(encoding="utf-8"))])
-    return nbformat.read(path, as_version=4)
-
-
-def code_cells(notebook):
+def numbered(notebook, kind):
     """Pairs of a cell's place in the notebook, counted from 1, and the cell."""
-    return [(i, c) for i, c in enumerate(notebook.cells, start=1) if c.cell_type == "code"]
+    return [(i, c) for i, c in enumerate(notebook.cells, start=1) if c.cell_type == kind]
 
 
 def tags(cell):
@@ -66,7 +55,7 @@ def is_figure(output):
 
 
 def figures_are_described(notebook):
-    for i, cell in code_cells(notebook):
+    for i, cell in numbered(notebook, "code"):
         figures = [output for output in cell.outputs if is_figure(output)]
         if not figures:
             continue
@@ -82,9 +71,7 @@ def figures_are_described(notebook):
 
 
 def pictures_are_described(notebook):
-    for i, cell in enumerate(notebook.cells, start=1):
-        if cell.cell_type != "markdown":
-            continue
+    for i, cell in numbered(notebook, "markdown"):
         alts = MARKDOWN_IMAGE.findall(cell.source)
         for _, options in IMAGE_DIRECTIVE.findall(cell.source + "\n"):
             alts += ALT_OPTION.findall(options) or [""]
@@ -94,7 +81,7 @@ def pictures_are_described(notebook):
 
 
 def outputs_are_text(notebook):
-    for i, cell in code_cells(notebook):
+    for i, cell in numbered(notebook, "code"):
         for output in cell.outputs:
             if any(mime.startswith("image/") for mime in output.get("data", {})):
                 yield f"cell {i}: image data is stored; run `make outputs`"
@@ -107,36 +94,32 @@ def outputs_are_text(notebook):
 
 
 def cells_were_run_in_order(notebook):
-    for count, (i, cell) in enumerate(code_cells(notebook), start=1):
+    for count, (i, cell) in enumerate(numbered(notebook, "code"), start=1):
         if cell.execution_count != count:
             yield f"cell {i}: has not been run in order from a fresh kernel; run `make outputs`"
 
 
 def nothing_comes_from_outside(notebook):
-    for i, cell in code_cells(notebook):
+    for i, cell in numbered(notebook, "code"):
         if match := OUTSIDE.search(cell.source):
             yield f"cell {i}: {match[0].strip()!r}: nothing is installed, downloaded or shelled out"
 
 
 def first_cell_only_imports(notebook):
-    cells = code_cells(notebook)
-    if not cells:
-        return
-    i, cell = cells[0]
-    if not all(
-        isinstance(node, ast.Import | ast.ImportFrom) for node in ast.parse(cell.source).body
-    ):
-        yield f"cell {i}: the first code cell holds imports, and nothing else"
+    for i, cell in numbered(notebook, "code")[:1]:
+        statements = ast.parse(cell.source).body
+        if not all(isinstance(each, ast.Import | ast.ImportFrom) for each in statements):
+            yield f"cell {i}: the first code cell holds imports, and nothing else"
 
 
 def cells_are_short(notebook):
-    for i, cell in code_cells(notebook):
+    for i, cell in numbered(notebook, "code"):
         if (lines := len(cell.source.splitlines())) > MAX_LINES:
             yield f"cell {i}: {lines} lines; at most {MAX_LINES}"
 
 
 def ignored_outputs_are_followed_by_a_claim(notebook):
-    cells = code_cells(notebook)
+    cells = numbered(notebook, "code")
     for position, (i, cell) in enumerate(cells):
         if "nbval-skip" in tags(cell) or "NBVAL" in cell.source:
             yield f"cell {i}: every cell runs in the tests, and is marked by tags only"
@@ -154,17 +137,6 @@ def ignored_outputs_are_followed_by_a_claim(notebook):
 def kernel_is_python3(notebook):
     if notebook.metadata.get("kernelspec", {}).get("name") != "python3":
         yield "the notebook's kernel is not python3; run `make outputs`"
-
-
-NOTEBOOK_RULES = [
-    figures_are_described,
-    outputs_are_text,
-    cells_were_run_in_order,
-    nothing_comes_from_outside,
-    cells_are_short,
-    ignored_outputs_are_followed_by_a_claim,
-    kernel_is_python3,
-]
 
 
 def lesson_has_its_parts(notebook):
@@ -200,73 +172,66 @@ def lesson_hides_nothing(notebook):
             yield f"cell {i}: {hidden.pop()}: a lesson hides nothing (hide-input folds)"
 
 
-def name(path):
-    return path.relative_to(ROOT).as_posix() if isinstance(path, Path) else path.__name__
+PAGES_OF_RULES = {
+    figures_are_described: NOTEBOOKS,
+    outputs_are_text: NOTEBOOKS,
+    cells_were_run_in_order: NOTEBOOKS,
+    nothing_comes_from_outside: NOTEBOOKS,
+    cells_are_short: NOTEBOOKS,
+    ignored_outputs_are_followed_by_a_claim: NOTEBOOKS,
+    kernel_is_python3: NOTEBOOKS,
+    first_cell_only_imports: IN_PARTS,
+    pictures_are_described: PAGES,
+    lesson_has_its_parts: LESSONS,
+    lesson_hides_nothing: LESSONS,
+}
 
 
-def check(rule, path):
+@pytest.mark.parametrize(
+    ("rule", "path"),
+    [
+        pytest.param(rule, path, id=f"{rule.__name__}-{name(path)}")
+        for rule, paths in PAGES_OF_RULES.items()
+        for path in paths
+    ],
+)
+def test_page_follows_the_rule(rule, path):
     problems = list(rule(read(path)))
     assert not problems, "\n".join(["", *(f"{name(path)}: {problem}" for problem in problems)])
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
-@pytest.mark.parametrize("rule", NOTEBOOK_RULES, ids=name)
-def test_notebook(rule, path):
-    check(rule, path)
-
-
-@pytest.mark.parametrize("path", IN_PARTS, ids=name)
-def test_first_cell(path):
-    check(first_cell_only_imports, path)
-
-
-@pytest.mark.parametrize("path", PAGES, ids=name)
-def test_pictures(path):
-    check(pictures_are_described, path)
-
-
-@pytest.mark.parametrize("path", LESSONS, ids=name)
-@pytest.mark.parametrize("rule", [lesson_has_its_parts, lesson_hides_nothing], ids=name)
-def test_lesson(rule, path):
-    check(rule, path)
-
-
 def test_every_page_is_in_the_table_of_contents():
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    toc = yaml.safe_load(text_of("_toc.yml"))
     chapters = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
     pages = {path.relative_to(ROOT).with_suffix("").as_posix() for path in PAGES}
     assert {toc["root"], *chapters} == pages
 
 
 def test_results_have_a_section_for_each_experiment_and_the_overview_says_the_same():
-    text = "\n".join(cell.source for cell in read(RESULTS).cells if cell.cell_type == "markdown")
-    overview = dict(re.findall(r"^\| \[.*\]\(results-([\w-]+)\) .* (\w+) \|$", text, re.MULTILINE))
-    sections = dict(
-        re.findall(
-            r"^\(results-([\w-]+)\)=\n(?:(?!^\().*\n)*?.*Reproduced: (\w+)", text, re.MULTILINE
-        )
-    )
+    text = markdown_of(RESULTS)
+    overview = dict(re.findall(r"(?m)^\| \[.*\]\(results-([\w-]+)\) .* (\w+) \|$", text))
+    section = r"(?m)^\(results-([\w-]+)\)=\n(?:(?!^\().*\n)*?.*Reproduced: (\w+)"
+    sections = dict(re.findall(section, text))
     assert list(overview) == list(sections) == list(EXPERIMENTS)
     assert overview == sections
     assert set(overview.values()) <= {"yes", "partly", "no", "undecided"}
 
 
 def test_every_paper_of_the_bibliography_is_cited():
-    bibliography = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
-    cells = [cell for path in PAGES for cell in read(path).cells if cell.cell_type == "markdown"]
-    roles = re.findall(r"\{cite:\w+\}`([^`]+)`", "\n".join(cell.source for cell in cells))
+    bibliography = text_of("book/references.bib")
+    roles = re.findall(r"\{cite:\w+\}`([^`]+)`", "\n".join(map(markdown_of, PAGES)))
     cited = {key.strip() for keys in roles for key in keys.split(",")}
     assert set(re.findall(r"^@\w+\{(.+),$", bibliography, re.MULTILINE)) == cited
 
 
 # The rules themselves: each must find its fault.
 
-DESCRIBED = {
-    "mystnb": {
-        "figure": {"caption": "Two lines."},
-        "image": {"alt": "Two lines that cross at one half: the rate at which both methods agree."},
-    }
-}
+
+def described(caption="Lines.", alt=""):
+    return {"mystnb": {"figure": {"caption": caption}, "image": {"alt": alt}}}
+
+
+ALT = "Two lines that cross at one half: the rate at which both methods agree."
 FIGURE = new_output("display_data", data={"text/plain": "<Figure size 640x480 with 1 Axes>"})
 MOVING = new_output(
     "execute_result", data={"text/plain": "<MovingFigure: keep probability from 0 to 1, 3 frames>"}
@@ -274,90 +239,6 @@ MOVING = new_output(
 PICTURE = new_output("display_data", data={"image/png": "aGk=", "text/plain": "<Figure size 1x1>"})
 IGNORE = {"tags": ["nbval-ignore-output"]}
 PRINTED = new_output("stream", text="0.93\n")
-
-
-def code(source="1 + 1", outputs=(), metadata=None, count=1):
-    return new_code_cell(
-        source, outputs=list(outputs), metadata=metadata or {}, execution_count=count
-    )
-
-
-def captioned(caption, alt):
-    return {"mystnb": {"figure": {"caption": caption}, "image": {"alt": alt}}}
-
-
-@pytest.mark.parametrize(
-    ("rule", "cells", "fault"),
-    [
-        (figures_are_described, [code(outputs=[FIGURE], metadata=DESCRIBED)], None),
-        (figures_are_described, [code(outputs=[FIGURE])], "caption"),
-        (figures_are_described, [code(outputs=[PICTURE], metadata=captioned("Lines.", ""))], "alt"),
-        (figures_are_described, [code(outputs=[MOVING], metadata=captioned("Lines.", ""))], None),
-        (figures_are_described, [code(outputs=[MOVING])], "caption"),
-        (figures_are_described, [code(outputs=[FIGURE], metadata=captioned("L.", "Short."))], "40"),
-        (
-            figures_are_described,
-            [code(outputs=[FIGURE], metadata=captioned("A line. " * 8, "A line. " * 8))],
-            "repeats",
-        ),
-        (pictures_are_described, [new_markdown_cell("![a net](net.png)")], "a net"),
-        (pictures_are_described, [new_markdown_cell(f"![{'a net ' * 10}](net.png)")], None),
-        (pictures_are_described, [new_markdown_cell(":::{figure} net.png\nA net.\n:::")], "''"),
-        (
-            pictures_are_described,
-            [new_markdown_cell(f"```{{image}} net.png\n:alt: {'a net ' * 10}\n```")],
-            None,
-        ),
-        (outputs_are_text, [code(outputs=[PICTURE])], "image data"),
-        (outputs_are_text, [code(outputs=[new_output("stream", name="stderr", text="!")])], "'!'"),
-        (outputs_are_text, [code(outputs=[new_output("error", ename="KeyError")])], "KeyError"),
-        (outputs_are_text, [code(outputs=[FIGURE, PRINTED])], None),
-        (cells_were_run_in_order, [code(), code(count=2)], None),
-        (cells_were_run_in_order, [code(), code(count=None)], "cell 2"),
-        (nothing_comes_from_outside, [code("!pip install torch")], "cell 1"),
-        (nothing_comes_from_outside, [code("%pip install torch")], "cell 1"),
-        (nothing_comes_from_outside, [code("urllib.request.urlopen('x')")], "urlopen"),
-        (nothing_comes_from_outside, [code("a % b != c")], None),
-        (first_cell_only_imports, [code("import numpy as np\n\nx = 1")], "imports"),
-        (first_cell_only_imports, [code("import numpy as np\nfrom lib import masks")], None),
-        (cells_are_short, [code("x = 1\n" * 41)], "41 lines"),
-        (
-            ignored_outputs_are_followed_by_a_claim,
-            [code(outputs=[PRINTED], metadata=IGNORE), code("assert True")],
-            None,
-        ),
-        (
-            ignored_outputs_are_followed_by_a_claim,
-            [code(outputs=[PRINTED], metadata=IGNORE), code("print(1)")],
-            "no claim follows",
-        ),
-        (
-            ignored_outputs_are_followed_by_a_claim,
-            [code(outputs=[FIGURE], metadata=IGNORE), code("assert True")],
-            "print numbers",
-        ),
-        (
-            ignored_outputs_are_followed_by_a_claim,
-            [code("timeit.timeit(f)", outputs=[PRINTED], metadata=IGNORE), code("print(1)")],
-            None,
-        ),
-        (
-            ignored_outputs_are_followed_by_a_claim,
-            [code(metadata={"tags": ["nbval-skip"]})],
-            "every cell runs",
-        ),
-        (kernel_is_python3, [], "python3"),
-        (lesson_has_its_parts, [new_markdown_cell("# Dropout\n\nA page.")], "In short"),
-        (lesson_hides_nothing, [code(metadata={"tags": ["remove-cell"]})], "remove-cell"),
-    ],
-)
-def test_rule_finds_its_fault(rule, cells, fault):
-    problems = list(rule(new_notebook(cells=cells)))
-    if fault is None:
-        assert problems == []
-    else:
-        assert any(fault in problem for problem in problems), problems
-
 
 LESSON = """# Dropout
 
@@ -382,21 +263,88 @@ QUESTION = """
 Because a dropped unit sends zero, and zero times any weight is zero.
 :::
 """
+LACKING = ":::{dropdown} Why?\nYes.\n:::\n"
 
 
-@pytest.mark.parametrize(
-    ("text", "fault"),
-    [
+def code(source="1 + 1", *outputs, count=1, **metadata):
+    return new_code_cell(source, outputs=list(outputs), metadata=metadata, execution_count=count)
+
+
+# For each rule: cells, or the text of one, and a part of what is found; None if all is well.
+FAULTS = {
+    figures_are_described: [
+        (code("plot()", FIGURE, **described(alt=ALT)), None),
+        (code("plot()", FIGURE), "caption"),
+        (code("plot()", PICTURE, **described()), "alt"),
+        (code("plot()", MOVING, **described()), None),
+        (code("plot()", MOVING), "caption"),
+        (code("plot()", FIGURE, **described(alt="Short.")), "40"),
+        (code("plot()", FIGURE, **described(caption=ALT, alt=ALT)), "repeats"),
+    ],
+    pictures_are_described: [
+        ("![a net](net.png)", "a net"),
+        (f"![{'a net ' * 10}](net.png)", None),
+        (":::{figure} net.png\nA net.\n:::", "''"),
+        (f"```{{image}} net.png\n:alt: {'a net ' * 10}\n```", None),
+    ],
+    outputs_are_text: [
+        (code("plot()", PICTURE), "image data"),
+        (code("warn()", new_output("stream", name="stderr", text="!")), "'!'"),
+        (code("fail()", new_output("error", ename="KeyError")), "KeyError"),
+        (code("plot()", FIGURE, PRINTED), None),
+    ],
+    cells_were_run_in_order: [
+        ([code(), code(count=2)], None),
+        ([code(), code(count=None)], "cell 2"),
+    ],
+    nothing_comes_from_outside: [
+        (code("!pip install torch"), "cell 1"),
+        (code("%pip install torch"), "cell 1"),
+        (code("urllib.request.urlopen('x')"), "urlopen"),
+        (code("a % b != c"), None),
+    ],
+    first_cell_only_imports: [
+        (code("import numpy as np\n\nx = 1"), "imports"),
+        (code("import numpy as np\nfrom lib import masks"), None),
+    ],
+    cells_are_short: [(code("x = 1\n" * 41), "41 lines")],
+    ignored_outputs_are_followed_by_a_claim: [
+        ([code("1 + 1", PRINTED, **IGNORE), code("assert True")], None),
+        ([code("1 + 1", PRINTED, **IGNORE), code("print(1)")], "no claim follows"),
+        ([code("1 + 1", FIGURE, **IGNORE), code("assert True")], "print numbers"),
+        ([code("timeit.timeit(f)", PRINTED, **IGNORE), code("print(1)")], None),
+        (code(tags=["nbval-skip"]), "every cell runs"),
+    ],
+    kernel_is_python3: [([], "python3")],
+    lesson_has_its_parts: [
+        ("# Dropout\n\nA page.", "In short"),
         (LESSON + 3 * QUESTION, None),
         (LESSON + 2 * QUESTION, "2 questions"),
-        (LESSON + 2 * QUESTION + ":::{dropdown} Why?\nYes.\n:::\n", "lacks"),
+        (LESSON + 2 * QUESTION + LACKING, "lacks"),
         (LESSON.replace("Time to run", "Time") + 3 * QUESTION, "Time to run"),
         (LESSON.replace("(exercises)", "(index)") + 3 * QUESTION, "link"),
         (LESSON.replace("## Quiz", "## Questions") + 3 * QUESTION, "no heading 'Quiz'"),
     ],
+    lesson_hides_nothing: [(code(tags=["remove-cell"]), "remove-cell")],
+}
+
+
+@pytest.mark.parametrize(
+    ("rule", "cells", "fault"),
+    [(rule, *case) for rule, cases in FAULTS.items() for case in cases],
 )
-def test_anatomy(text, fault):
-    test_rule_finds_its_fault(lesson_has_its_parts, [new_markdown_cell(text)], fault)
+def test_rule_finds_its_fault(rule, cells, fault):
+    if isinstance(cells, str):
+        cells = new_markdown_cell(cells)
+    problems = list(rule(new_notebook(cells=cells if isinstance(cells, list) else [cells])))
+    if fault is None:
+        assert problems == []
+    else:
+        assert any(fault in problem for problem in problems), problems
+
+
+def test_every_rule_is_seen_to_find_a_fault():
+    assert FAULTS.keys() == PAGES_OF_RULES.keys()
 
 
 @pytest.fixture(scope="module")
@@ -407,17 +355,17 @@ def stored(tmp_path_factory):
     settings = f'[pytest]\npythonpath = "{ROOT / "tools"}"\n'
     (folder / "pytest.ini").write_text(settings, encoding="utf-8")
     path = folder / "same.ipynb"
-    cells = [
+    write(
+        path,
         new_code_cell("import matplotlib.pyplot as plt"),
         new_code_cell("print(f'kept: {0.25:.2f}')"),
-        new_code_cell("plt.plot([1, 2]);", metadata=DESCRIBED),
+        new_code_cell("plt.plot([1, 2]);", metadata=described(alt=ALT)),
         new_code_cell("import time\nprint(time.time())", metadata=IGNORE),
         new_code_cell(
             "from lib.plotting import MovingFigure\n"
             "MovingFigure(lambda fig, p: fig.subplots(), [1, 2], label='p', alt=40 * 'a')"
         ),
-    ]
-    nbformat.write(new_notebook(cells=cells), path)
+    )
     runner.run(path)
     return path
 
@@ -434,32 +382,14 @@ def test_stored_outputs_hold_no_image_data(stored):
 @pytest.mark.slow
 def test_a_changed_number_fails(stored):
     """Strict comparison: 0.25 stored as 0.26 fails, and the rest of the notebook passes."""
-    text = stored.read_text(encoding="utf-8")
+    text = text_of(stored)
     assert "kept: 0.25" in text
     changed = stored.with_name("changed.ipynb")
     changed.write_text(text.replace("kept: 0.25\\n", "kept: 0.26\\n"), encoding="utf-8")
-    result = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "--nbval",
-            "-rA",
-            "-p",
-            "no:xdist",
-            "-p",
-            "no:cacheprovider",
-            changed,
-        ],
-        cwd=stored.parent,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    outcomes = set(
-        re.findall(r"^(PASSED|FAILED) (\w+\.ipynb::Cell \d)", result.stdout, re.MULTILINE)
-    )
-    assert outcomes == {
+    options = ["--nbval", "-rA", "-p", "no:xdist", "-p", "no:cacheprovider"]
+    _, log = call(sys.executable, "-m", "pytest", *options, changed, cwd=stored.parent)
+    outcomes = re.findall(r"^(PASSED|FAILED) (\w+\.ipynb::Cell \d)", log, re.MULTILINE)
+    assert set(outcomes) == {
         ("PASSED" if i != 1 else "FAILED", f"changed.ipynb::Cell {i}") for i in range(5)
     }
-    assert "0.26" in result.stdout
+    assert "0.26" in log
