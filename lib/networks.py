@@ -7,10 +7,7 @@ from lib.validation import COUNT, PROBABILITY, Function, Many, declared
 
 
 @declared(
-    sizes=Many(COUNT, at_least=2),
-    keep_hidden=PROBABILITY,
-    keep_input=PROBABILITY,
-    mask=Function(),
+    sizes=Many(COUNT, at_least=2), keep_hidden=PROBABILITY, keep_input=PROBABILITY, mask=Function()
 )
 def multilayer_perceptron(sizes, keep_hidden=1.0, keep_input=1.0, mask=Dropout):
     """Build a network of fully connected ReLU layers, a mask behind each hidden one.

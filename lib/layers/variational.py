@@ -12,11 +12,7 @@ LARGEST_LOG_SIGMA2 = 20.0  # larger variances would overflow
 
 
 @declared(
-    in_features=COUNT,
-    out_features=COUNT,
-    bias=Flag(),
-    log_sigma2=FINITE,
-    threshold=Real(ends="[]"),
+    in_features=COUNT, out_features=COUNT, bias=Flag(), log_sigma2=FINITE, threshold=Real(ends="[]")
 )
 class VariationalLinear(StochasticLayer, nn.Linear):
     r"""Linear layer whose weights are Gaussian, with a mean and a variance to learn for each.
