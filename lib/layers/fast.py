@@ -10,45 +10,6 @@ from lib.layers.base import TENSOR
 from lib.validation import COUNT, PROBABILITY, Flag, Kind, OneOf, declared
 
 
-class Moments(Kind):
-    """A tensor of numbers, or their means and variances."""
-
-    allowed = (
-        "a tensor of a floating-point dtype, or a pair of them of one shape: means, and variances "
-        "of at least 0"
-    )
-    good = (torch.ones(2, 3), torch.ones(2, 3))
-    bad = (
-        *(None, "ab", torch.ones(2, 3).long(), 1j * torch.ones(2, 3), torch.ones(2, 3).numpy()),
-        *((torch.ones(2, 3),), (torch.ones(2, 3),) * 3, (torch.ones(2, 3), 1.0)),
-        *((torch.ones(2, 3), torch.ones(3)), (torch.ones(2, 3), -torch.ones(2, 3))),
-    )
-
-    def check(self, value, name):
-        """Return means and variances; None for the variances of a tensor."""
-        parts = value if isinstance(value, tuple | list) else (value,)
-        if not all(isinstance(part, Tensor) and part.is_floating_point() for part in parts):
-            self.refuse(value, name, TypeError)
-        if isinstance(value, Tensor):
-            return value, None
-        if len(parts) != 2 or parts[0].shape != parts[1].shape or _is_negative(parts[1]):
-            self.refuse(value, name)
-        return parts
-
-
-def _is_negative(variance):
-    """Whether an entry is; not asked where a graph is traced, or a value stands for many."""
-    if torch.compiler.is_compiling():
-        return False
-    try:
-        return bool((variance < 0).any())
-    except RuntimeError:  # under vmap, and on the device meta
-        return False
-
-
-MOMENTS = Moments()
-
-
 @declared(
     in_features=COUNT,
     out_features=COUNT,
@@ -255,6 +216,45 @@ ACTIVATIONS = {
     "sigmoid": (torch.sigmoid, sigmoid_moments),
     None: (lambda z: z, lambda mean, variance: (mean, variance)),
 }
+
+
+class Moments(Kind):
+    """A tensor of numbers, or their means and variances."""
+
+    allowed = (
+        "a tensor of a floating-point dtype, or a pair of them of one shape: means, and variances "
+        "of at least 0"
+    )
+    good = (torch.ones(2, 3), torch.ones(2, 3))
+    bad = (
+        *(None, "ab", torch.ones(2, 3).long(), 1j * torch.ones(2, 3), torch.ones(2, 3).numpy()),
+        *((torch.ones(2, 3),), (torch.ones(2, 3),) * 3, (torch.ones(2, 3), 1.0)),
+        *((torch.ones(2, 3), torch.ones(3)), (torch.ones(2, 3), -torch.ones(2, 3))),
+    )
+
+    def check(self, value, name):
+        """Return means and variances; None for the variances of a tensor."""
+        parts = value if isinstance(value, tuple | list) else (value,)
+        if not all(isinstance(part, Tensor) and part.is_floating_point() for part in parts):
+            self.refuse(value, name, TypeError)
+        if isinstance(value, Tensor):
+            return value, None
+        if len(parts) != 2 or parts[0].shape != parts[1].shape or _is_negative(parts[1]):
+            self.refuse(value, name)
+        return parts
+
+
+def _is_negative(variance):
+    """Whether an entry is; not asked where a graph is traced, or a value stands for many."""
+    if torch.compiler.is_compiling():
+        return False
+    try:
+        return bool((variance < 0).any())
+    except RuntimeError:  # under vmap, and on the device meta
+        return False
+
+
+MOMENTS = Moments()
 
 
 @declared(output=MOMENTS, labels=TENSOR)
