@@ -25,9 +25,9 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
     "weight"      :math:`(M \odot W) x + m \odot b`        :math:`p \, (W x + b)`
     ============  =======================================  =========================
 
-    Either way eval gives the mean of what training gives. The activation of that mean is not the
-    mean of the activation: for that there is the paper's inference, `gaussian_inference`, which
-    stands for the layer *and* its activation.
+    Either way eval gives the mean of what training gives (mean-only inference). The activation of
+    that mean is not the mean of the activation: for that there is the paper's inference,
+    `gaussian_inference`, which stands for the layer *and* its activation.
 
     Parameters
     ----------
