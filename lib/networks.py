@@ -3,15 +3,11 @@
 from torch import nn
 
 from lib.layers import Dropout, StochasticDepth
-from lib.layers.base import GATE
-from lib.validation import COUNT, PROBABILITY, SCALING, Function, Many, declared
+from lib.validation import COUNT, PROBABILITY, Function, Many, declared
 
 
 @declared(
-    sizes=Many(COUNT, at_least=2),
-    keep_hidden=PROBABILITY,
-    keep_input=PROBABILITY,
-    mask=Function(),
+    sizes=Many(COUNT, at_least=2), keep_hidden=PROBABILITY, keep_input=PROBABILITY, mask=Function()
 )
 def multilayer_perceptron(sizes, keep_hidden=1.0, keep_input=1.0, mask=Dropout):
     """Build a network of fully connected ReLU layers, a mask behind each hidden one.
@@ -53,29 +49,20 @@ def digit_classifier(keep_hidden=1.0, mask=Dropout):
 
     Parameters
     ----------
-    keep_hidden : float
-        Probability to KEEP a hidden unit, in (0, 1].
-    mask : callable
-        Makes a dropout layer from a keep probability.
+    keep_hidden, mask
+        As of `multilayer_perceptron`.
 
     Returns
     -------
     torch.nn.Sequential
-        As of `multilayer_perceptron`; the masks are its layers 2 and 5.
+        The masks are its layers 2 and 5.
     """
     return multilayer_perceptron([64, 128, 128, 10], keep_hidden, mask=mask)
 
 
-@declared(
-    survival_probs=Many(PROBABILITY),
-    maps=COUNT,
-    side=COUNT,
-    stride=COUNT,
-    gate=GATE,
-    scaling=SCALING,
-)
-def residual_net(survival_probs, maps=16, side=28, stride=4, gate="batch", scaling="inverted"):
-    """Build a convolutional network of residual blocks, which stochastic depth may skip.
+@declared(survival_probs=Many(PROBABILITY), maps=COUNT)
+def residual_net(survival_probs, maps=16):
+    """Build a network of residual blocks, which stochastic depth may skip, for Fashion-MNIST.
 
     Parameters
     ----------
@@ -83,30 +70,21 @@ def residual_net(survival_probs, maps=16, side=28, stride=4, gate="batch", scali
         Of each block, in (0, 1].
     maps : int
         Feature maps, the same in all blocks.
-    side : int
-        Height and width of the images, which come as vectors.
-    stride : int
-        By what the first convolution divides the sides.
-    gate, scaling : str
-        As of `lib.layers.StochasticDepth`.
 
     Returns
     -------
     torch.nn.Sequential
+        It takes images as vectors of 784 pixels.
     """
 
-    def branch():
-        return nn.Sequential(
-            *(nn.Conv2d(maps, maps, 3, padding=1, bias=False), nn.BatchNorm2d(maps), nn.ReLU()),
-            *(nn.Conv2d(maps, maps, 3, padding=1, bias=False), nn.BatchNorm2d(maps)),
-        )
+    def convolution(inputs, size, **settings):
+        return nn.Conv2d(inputs, maps, size, bias=False, **settings), nn.BatchNorm2d(maps)
 
     blocks = []
     for survival_prob in survival_probs:
-        blocks += [StochasticDepth(branch(), survival_prob, gate, scaling), nn.ReLU()]
-    return nn.Sequential(
-        nn.Unflatten(-1, (1, side, side)),
-        *(nn.Conv2d(1, maps, stride, stride, bias=False), nn.BatchNorm2d(maps), nn.ReLU()),
-        *blocks,
-        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(maps, 10)),
-    )
+        first, second = convolution(maps, 3, padding=1), convolution(maps, 3, padding=1)
+        branch = nn.Sequential(*first, nn.ReLU(), *second)
+        blocks += [StochasticDepth(branch, survival_prob), nn.ReLU()]
+    start = nn.Unflatten(-1, (1, 28, 28)), *convolution(1, 4, stride=4), nn.ReLU()
+    end = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(maps, 10)
+    return nn.Sequential(*start, *blocks, *end)

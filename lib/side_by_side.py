@@ -51,20 +51,20 @@ def train_seeds(build, splits, *, side_by_side=True, **settings):
     nets, histories = [], []
     for seed, split in enumerate(splits):
         seed_everything(seed)
-        nets.append(build())
-        histories.append(fit(nets[-1], split, **settings))
-        nets[-1].eval()
+        net = build()
+        histories.append(fit(net, split, **settings))
+        nets.append(net.eval())
     columns = zip(*histories, strict=True)
     return nets, History(*(torch.stack(column, dim=-1) for column in columns))
 
 
 @declared(models=Many(MODULE))
 class SideBySide(nn.Module):
-    """Several networks of one architecture, computed together.
+    """Several networks of one architecture, computed together in the time of a few.
 
-    Small networks leave a processor idle. Stacking their weights, (nets, out, in), and adding the
-    dimension to every operation with `torch.vmap` trains them in the time of a few. They share
-    nothing: each has its own weights, masks, data and order of data.
+    Small networks leave a processor idle. Here their weights are stacked, (nets, out, in), and
+    `torch.vmap` adds the dimension to every operation. The networks share nothing: each has its own
+    weights, masks, data and order of data.
 
     Parameters
     ----------
@@ -108,13 +108,8 @@ class SideBySide(nn.Module):
         Parameters
         ----------
         build : callable
-            Takes nothing, returns a network.
+            As of `train_seeds`.
         seeds : iterable of int
-            For `seed_everything`, before each network is built.
-
-        Returns
-        -------
-        SideBySide
         """
         models = []
         for seed in seeds:
@@ -136,17 +131,15 @@ class SideBySide(nn.Module):
 
     @torch.no_grad()
     def unstack(self):
-        """Return the networks one by one.
+        """Return the networks one by one, as copies with no link to the stack.
 
         Returns
         -------
         list of torch.nn.Module
-            Copies, with no link to the stack.
         """
         nets = [copy.deepcopy(self.net) for _ in range(self.n_nets)]
         for i, net in enumerate(nets):
-            stacks = _state(self.net).items()
-            _replace_state(net, {name: stack[i].clone() for name, stack in stacks})
+            _replace_state(net, {name: stack[i].clone() for name, stack in _state(net).items()})
         return nets
 
 
@@ -164,36 +157,31 @@ def _replace_state(net, tensors):
         setattr(module, leaf, tensor)
 
 
-INTERNAL = frozenset(vars(nn.Module()))  # hooks, parameters, the mode
+INTERNAL = vars(nn.Module()).keys() - {"training"}  # hooks, tensors, parts
 
 
-def _difference(one, other, name="the network"):
-    """Say in what two networks differ besides the values of their tensors; None if in nothing."""
-    if type(one) is not type(other):
-        return f"{name}: {type(one).__name__} and {type(other).__name__}"
-    if one.training != other.training:
-        return f"{name}.training: {one.training} and {other.training}"
-    settings, others = (_settings(module) for module in (one, other))
-    for key in settings.keys() | others.keys():
+def _settings(net):
+    """Classes, parts, modes, settings and shapes of a network, by name."""
+    settings = {}
+    for name, module in net.named_modules(prefix="the network"):
+        settings[name] = type(module)
+        settings[f"the parts of {name}"] = list(module._modules)
+        for key, value in vars(module).items():
+            if key not in INTERNAL:
+                settings[f"{name}.{key}"] = value
+        for key, tensor in (module._parameters | module._buffers).items():
+            shape = None if tensor is None else (tuple(tensor.shape), tensor.dtype)
+            settings[f"{name}.{key}"] = shape
+    return settings
+
+
+def _difference(one, other):
+    """Say what two networks do not have in common besides their weights; None if nothing."""
+    settings, others = _settings(one), _settings(other)
+    for key in settings | others:
         if key not in settings or key not in others or not _alike(settings[key], others[key]):
-            return f"{name}.{key}: {settings.get(key)!r} and {others.get(key)!r}"
-    shapes, other_shapes = (_shapes(module) for module in (one, other))
-    if shapes != other_shapes:
-        return f"the shapes in {name}: {shapes} and {other_shapes}"
-    children, others = dict(one.named_children()), dict(other.named_children())
-    if list(children) != list(others):
-        return f"the parts of {name}: {list(children)} and {list(others)}"
-    found = (_difference(children[key], others[key], f"{name}.{key}") for key in children)
-    return next(filter(None, found), None)
-
-
-def _settings(module):
-    return {key: value for key, value in vars(module).items() if key not in INTERNAL}
-
-
-def _shapes(module):
-    tensors = module._parameters | module._buffers
-    return {key: None if t is None else (tuple(t.shape), t.dtype) for key, t in tensors.items()}
+            return f"{key}: {settings.get(key)!r} and {others.get(key)!r}"
+    return None
 
 
 def _alike(a, b):
@@ -204,8 +192,6 @@ def _alike(a, b):
         return False
     if isinstance(a, torch.Tensor):
         return torch.equal(a, b)
-    if isinstance(a, nn.Module):
-        return _difference(a, b) is None
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(_alike(a[key], b[key]) for key in a)
     if isinstance(a, list | tuple):
@@ -214,9 +200,8 @@ def _alike(a, b):
         return _alike((a.func, a.args, a.keywords), (b.func, b.args, b.keywords))
     if isinstance(a, types.FunctionType):
         cells = ([cell.cell_contents for cell in f.__closure__ or ()] for f in (a, b))
-        return (
-            a.__code__ == b.__code__ and _alike(*cells) and _alike(a.__defaults__, b.__defaults__)
-        )
+        same_code = a.__code__ == b.__code__
+        return same_code and _alike(*cells) and _alike(a.__defaults__, b.__defaults__)
     return bool(a == b)
 
 
@@ -231,6 +216,6 @@ def stack_splits(splits):
     Returns
     -------
     lib.datasets.Split
-        Each part with a first dimension of networks.
+        With a first dimension of networks.
     """
     return Split(*(torch.stack(parts) for parts in zip(*splits, strict=True)))

@@ -10,11 +10,7 @@ from lib.validation import COUNT, PROBABILITY, SCALING, Flag, Function, declared
 
 
 @declared(
-    in_features=COUNT,
-    out_features=COUNT,
-    keep_prob=PROBABILITY,
-    bias=Flag(),
-    scaling=SCALING,
+    in_features=COUNT, out_features=COUNT, keep_prob=PROBABILITY, bias=Flag(), scaling=SCALING
 )
 class DropConnectLinear(StochasticLayer, nn.Linear):
     r"""Linear layer that keeps each weight and each bias with probability `keep_prob`.
@@ -29,9 +25,9 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
     "weight"      :math:`(M \odot W) x + m \odot b`        :math:`p \, (W x + b)`
     ============  =======================================  =========================
 
-    Either way eval gives the mean of what training gives (mean-only inference). The activation
-    that follows has another mean than the activation of that mean. The paper's inference is
-    `gaussian_inference`: it stands for the layer *and* its activation.
+    Either way eval gives the mean of what training gives (mean-only inference). The activation of
+    that mean is not the mean of the activation: for that there is the paper's inference,
+    `gaussian_inference`, which stands for the layer *and* its activation.
 
     Parameters
     ----------
@@ -48,15 +44,13 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
 
     Shape
     -----
-    Input (..., in_features), output (..., out_features). Each example, that is each row of the
-    last dimension, has a mask of its own.
+    Input (..., in_features), output (..., out_features). Each row of the input is an example, with
+    a mask of its own.
 
     Raises
     ------
-    TypeError
-        If the input is not of a floating-point dtype.
-    ValueError
-        If the input has not `in_features` features.
+    TypeError, ValueError
+        If the input is not of a floating-point dtype, or has not `in_features` features.
 
     Notes
     -----
@@ -115,8 +109,8 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
     def moments(self, x):
         r"""Mean and variance of the pre-activation over all masks, exactly.
 
-        The entries of the mask are independent, so the variances of the terms add up. Squares are
-        taken entry by entry:
+        The entries of the mask are independent, so the variances of the terms add up, and the units
+        of an example are independent, given x. Squares are taken entry by entry:
 
         ============  =====================  ==================================================
         scaling       mean                   variance
@@ -124,8 +118,6 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
         "inverted"    :math:`W x + b`        :math:`\frac{1 - p}{p} \, (W^2 x^2 + b^2)`
         "weight"      :math:`p \, (Wx + b)`  :math:`p \, (1 - p) \, (W^2 x^2 + b^2)`
         ============  =====================  ==================================================
-
-        The units of one example are independent of one another, given x.
 
         Parameters
         ----------
@@ -139,9 +131,8 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
         self._check_input(x)
         p = self.keep_prob
         spread = (1 - p) / p if self.scaling == "inverted" else p * (1 - p)
-        bias_squared = None if self.bias is None else self.bias.square()
-        squares = linear(x.square(), self.weight.square(), bias_squared)
-        return self._mean(x), spread * squares
+        b_squared = None if self.bias is None else self.bias.square()
+        return self._mean(x), spread * linear(x.square(), self.weight.square(), b_squared)
 
     @declared(x=TENSOR, activation=Function(), n_samples=COUNT)
     @torch.no_grad()
@@ -152,26 +143,20 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
 
             \frac{1}{n} \sum_{k=1}^n a(u_k), \qquad u_k \sim N(\text{mean}, \text{variance})
 
-        with the two `moments`. The activations are averaged, not the pre-activations.
+        with the two `moments`.
 
         Parameters
         ----------
         x : torch.Tensor, shape (..., in_features)
         activation : callable
-            The nonlinearity a, for instance ``torch.relu``: takes a sample, shape
-            (..., out_features).
+            The nonlinearity a, ``torch.relu`` say, of a sample of shape (..., out_features).
         n_samples : int
-            Number of samples, at least 1. They are taken one after the other, so the memory does
-            not grow with them.
+            Number of samples, at least 1: taken one after the other, so memory does not grow.
 
         Returns
         -------
         torch.Tensor
             Of the activation's shape, without gradient. The same in every mode.
-
-        References
-        ----------
-        Wan et al. (2013), section 3.2 and algorithm 2.
 
         Examples
         --------

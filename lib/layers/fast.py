@@ -10,47 +10,6 @@ from lib.layers.base import TENSOR
 from lib.validation import COUNT, PROBABILITY, Flag, Kind, OneOf, declared
 
 
-class Moments(Kind):
-    """A tensor of numbers, or their means and variances."""
-
-    allowed = (
-        "a tensor of a floating-point dtype, or a pair of them of one shape: means, and variances "
-        "of at least 0"
-    )
-    good = property(lambda self: (torch.ones(2, 3), torch.ones(2, 3)))
-    bad = (
-        *(None, "ab", torch.ones(2, 3).long(), 1j * torch.ones(2, 3), torch.ones(2, 3).numpy()),
-        *((torch.ones(2, 3),), (torch.ones(2, 3),) * 3, (torch.ones(2, 3), 1.0)),
-        *((torch.ones(2, 3), torch.ones(3)), (torch.ones(2, 3), -torch.ones(2, 3))),
-    )
-
-    def check(self, value, name):
-        """Return means and variances; None for the variances of a tensor."""
-        parts = (value,) if isinstance(value, Tensor) else value
-        if not isinstance(parts, tuple | list) or not all(isinstance(x, Tensor) for x in parts):
-            self.refuse(value, name, TypeError)
-        if not all(x.is_floating_point() for x in parts):
-            self.refuse(value, name, TypeError)
-        if isinstance(value, Tensor):
-            return value, None
-        if len(parts) != 2 or parts[0].shape != parts[1].shape or _is_negative(parts[1]):
-            self.refuse(value, name)
-        return parts
-
-
-def _is_negative(variance):
-    """Whether an entry is; not asked where a graph is traced, or a value stands for many."""
-    if torch.compiler.is_compiling():
-        return False
-    try:
-        return bool((variance < 0).any())
-    except RuntimeError:  # under vmap, and on the device meta
-        return False
-
-
-MOMENTS = Moments()
-
-
 @declared(
     in_features=COUNT,
     out_features=COUNT,
@@ -63,7 +22,7 @@ class FastDropoutLinear(nn.Linear):
     r"""Linear layer behind dropout, and its activation: mean and variance instead of masks.
 
     Inputs with means :math:`\mu` and variances v are dropped with inverted scaling and summed. The
-    mean and the variance of the sums z are (squares are taken entry by entry)
+    sums z have (squares are taken entry by entry)
 
     .. math::
 
@@ -80,7 +39,7 @@ class FastDropoutLinear(nn.Linear):
     ============  ===========================================================
 
     Nothing is random in either mode, so it is no `StochasticLayer`. Eval is the ordinary network,
-    as for inverted dropout. A pass in training mode gives the moments for prediction, if wanted.
+    as for inverted dropout; for the moments at prediction, leave it in training mode.
 
     Parameters
     ----------
@@ -89,8 +48,7 @@ class FastDropoutLinear(nn.Linear):
     keep_prob : float
         Probability to KEEP an input, in (0, 1].
     activation : {"relu", "sigmoid"} or None
-        What follows the sum. With None the mean and the variance of each sum are exact, if the
-        inputs are independent; what two sums have in common is left out all the same.
+        What follows the sum. With None, mean and variance are exact if the inputs are independent.
     bias : bool
         Whether to add a bias. It is not dropped.
     passes : {"moments", "mean"}
@@ -146,55 +104,26 @@ class FastDropoutLinear(nn.Linear):
     def forward(self, x):
         mean, variance = MOMENTS.check(x, "x")
         plain, moments = ACTIVATIONS[self.activation]
-        if not self.training:
-            return plain(linear(mean, self.weight, self.bias))
-        if self.keep_prob == 1 and variance is None:
+        nothing_varies = self.keep_prob == 1 and variance is None
+        if nothing_varies or not self.training:
             mean = plain(linear(mean, self.weight, self.bias))
             variance = torch.zeros_like(mean)
         else:
             spread = mean.square() * ((1 - self.keep_prob) / self.keep_prob)  # (..., in)
             if variance is not None:
                 spread = spread + variance / self.keep_prob
-            z_mean, z_variance = Sums.apply(mean, spread, self.weight)  # (..., out)
+            z_mean = linear(mean, self.weight)  # (..., out)
+            z_variance = linear(spread, self.weight.square())
             if self.bias is not None:
                 z_mean = z_mean + self.bias
             mean, variance = moments(z_mean, z_variance)
-        return mean if self.passes == "mean" else (mean, variance)
+        return (mean, variance) if self.training and self.passes == "moments" else mean
 
     def extra_repr(self):
         return (
             f"{super().extra_repr()}, keep_prob={self.keep_prob:g}, "
             f"activation={self.activation!r}, passes={self.passes!r}"
         )
-
-
-class Sums(torch.autograd.Function):
-    """x W^T and v (W^2)^T, as autograd would, with fewer matrices of the size of W.
-
-    On a CPU, making one takes about as long as one of the products.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x, v, weight):
-        return x @ weight.mT, v @ weight.square().mT
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx, by_mean, by_variance):
-        x, v, weight = ctx.saved_tensors
-        x, v = x.reshape(-1, x.shape[-1]), v.reshape(-1, v.shape[-1])  # (examples, in)
-        rows, noise_rows = (by.reshape(-1, len(weight)) for by in (by_mean, 2 * by_variance))
-        by_noise, by_rows = noise_rows.mT @ v, rows.mT @ x
-        if torch.is_grad_enabled():  # a second derivative may be asked for
-            by_weight = by_noise * weight + by_rows
-        else:
-            by_weight = by_noise.mul_(weight).add_(by_rows)
-        return by_mean @ weight, by_variance @ weight.square(), by_weight
 
 
 @declared(mean=TENSOR, variance=TENSOR)
@@ -204,7 +133,7 @@ def relu_moments(mean, variance):
     Parameters
     ----------
     mean, variance : torch.Tensor, of one shape
-        Moments of z.
+        Of z.
 
     Returns
     -------
@@ -259,9 +188,8 @@ class ReluMoments(torch.autograd.Function):
             h = density / (2 * std)
         pull = 2 * by_variance * relu_mean
         by_active = by_mean - pull
-        return torch.addcmul(pull, by_active, active), torch.addcmul(
-            by_variance * active, by_active, h
-        )
+        to_mean = torch.addcmul(pull, by_active, active)
+        return to_mean, torch.addcmul(by_variance * active, by_active, h)
 
 
 @declared(mean=TENSOR, variance=TENSOR)
@@ -271,7 +199,7 @@ def sigmoid_moments(mean, variance):
     Parameters
     ----------
     mean, variance : torch.Tensor, of one shape
-        Moments of z.
+        Of z.
 
     Returns
     -------
@@ -290,14 +218,52 @@ ACTIVATIONS = {
 }
 
 
+class Moments(Kind):
+    """A tensor of numbers, or their means and variances."""
+
+    allowed = (
+        "a tensor of a floating-point dtype, or a pair of them of one shape: means, and variances "
+        "of at least 0"
+    )
+    good = (torch.ones(2, 3), torch.ones(2, 3))
+    bad = (
+        *(None, "ab", torch.ones(2, 3).long(), 1j * torch.ones(2, 3), torch.ones(2, 3).numpy()),
+        *((torch.ones(2, 3),), (torch.ones(2, 3),) * 3, (torch.ones(2, 3), 1.0)),
+        *((torch.ones(2, 3), torch.ones(3)), (torch.ones(2, 3), -torch.ones(2, 3))),
+    )
+
+    def check(self, value, name):
+        """Return means and variances; None for the variances of a tensor."""
+        parts = value if isinstance(value, tuple | list) else (value,)
+        if not all(isinstance(part, Tensor) and part.is_floating_point() for part in parts):
+            self.refuse(value, name, TypeError)
+        if isinstance(value, Tensor):
+            return value, None
+        if len(parts) != 2 or parts[0].shape != parts[1].shape or _is_negative(parts[1]):
+            self.refuse(value, name)
+        return parts
+
+
+def _is_negative(variance):
+    """Whether an entry is; not asked where a graph is traced, or a value stands for many."""
+    if torch.compiler.is_compiling():
+        return False
+    try:
+        return bool((variance < 0).any())
+    except RuntimeError:  # under vmap, and on the device meta
+        return False
+
+
+MOMENTS = Moments()
+
+
 @declared(output=MOMENTS, labels=TENSOR)
 def expected_cross_entropy(output, labels) -> Tensor:
     r"""Cross-entropy averaged over the noise of the logits: an upper bound, close for small noise.
 
     The logits z are taken for independent Gaussians with means :math:`\mu_k` and variances
     :math:`v_k`. (Under dropout they covary, in a linear model too, since they read the same masked
-    inputs: it is a bound for what the formula takes them for.) For any numbers a, by Jensen's
-    inequality,
+    inputs.) For any numbers a, by Jensen's inequality,
 
     .. math::
 

@@ -1,7 +1,5 @@
 """Dropout in an LSTM: one mask a sequence, shared by all its steps, and the other places for it."""
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
@@ -32,7 +30,6 @@ class RecurrentDropoutLSTM(StochasticLayer):
         (i, f, g, o) &= W (m^x x_t) + U (m^h h_{t-1}) + b , \\
         c_t &= \sigma(f) \, c_{t-1} + \sigma(i) \tanh(g) , \qquad h_t = \sigma(o) \tanh(c_t) .
 
-    `recurrent` says what the second mask multiplies: :math:`h_{t-1}`, as above, or another part.
     In eval there are no masks, and it is ``torch.nn.LSTM`` with one layer.
 
     Parameters
@@ -46,9 +43,9 @@ class RecurrentDropoutLSTM(StochasticLayer):
     masks : {"sequence", "step"}
         Whether a sequence keeps its masks, or each of its steps draws new ones.
     recurrent : {"state", "update", "cell", "weights"}
-        What the recurrent mask multiplies: the state :math:`h_{t-1}`; the update :math:`\tanh(g)`;
-        the memory :math:`c_{t-1}`; or the matrix U, with one mask for all steps and all sequences
-        of a call, whatever `masks` says.
+        What the recurrent mask multiplies: the state :math:`h_{t-1}`, as above; the update
+        :math:`\tanh(g)`; the memory :math:`c_{t-1}`; or the matrix U, with one mask for all steps
+        and all sequences of a call, whatever `masks` says.
     bias : bool
         Whether there is a bias b, of two parts as in torch.
     batch_first : bool
@@ -71,10 +68,9 @@ class RecurrentDropoutLSTM(StochasticLayer):
 
     Raises
     ------
-    TypeError
-        If an input is not of a floating-point dtype.
-    ValueError
-        If a tensor has not one of the shapes above, with at least one step.
+    TypeError, ValueError
+        If the input is not of a floating-point dtype, or a tensor has not one of the shapes above,
+        with at least one step.
 
     References
     ----------
@@ -85,13 +81,11 @@ class RecurrentDropoutLSTM(StochasticLayer):
 
     Examples
     --------
-    >>> _ = torch.manual_seed(0)
     >>> layer = RecurrentDropoutLSTM(3, 4, keep_prob=0.5)
     >>> output, (h, c) = layer(torch.ones(10, 2, 3))
     >>> output.shape, h.shape
     (torch.Size([10, 2, 4]), torch.Size([1, 2, 4]))
-    >>> plain = nn.LSTM(3, 4)
-    >>> plain.load_state_dict(layer.state_dict())
+    >>> nn.LSTM(3, 4).load_state_dict(layer.state_dict())
     <All keys matched successfully>
     """
 
@@ -110,26 +104,14 @@ class RecurrentDropoutLSTM(StochasticLayer):
         dtype=None,
     ):
         super().__init__()
-        self.input_size = input_size
-        self.hidden_size = hidden_size
+        self.input_size, self.hidden_size = input_size, hidden_size
         self.keep_prob = keep_prob
-        if recurrent_keep_prob is None:
-            recurrent_keep_prob = keep_prob
-        self.recurrent_keep_prob = recurrent_keep_prob
-        self.masks = masks
-        self.recurrent = recurrent
+        self.recurrent_keep_prob = keep_prob if recurrent_keep_prob is None else recurrent_keep_prob
+        self.masks, self.recurrent = masks, recurrent
         self.bias, self.batch_first = bias, batch_first
-        shapes = {
-            "weight_ih_l0": (4 * hidden_size, input_size),
-            "weight_hh_l0": (4 * hidden_size, hidden_size),
-            "bias_ih_l0": (4 * hidden_size,),
-            "bias_hh_l0": (4 * hidden_size,),
-        }
-        bound = 1 / math.sqrt(hidden_size)
-        for name, shape in shapes.items():
-            if bias or name.startswith("weight"):
-                values = torch.empty(shape, device=device, dtype=dtype).uniform_(-bound, bound)
-                self.register_parameter(name, nn.Parameter(values))
+        torchs = nn.LSTM(input_size, hidden_size, bias=bias, device=device, dtype=dtype)
+        for name, parameter in torchs.named_parameters():
+            self.register_parameter(name, parameter)
 
     def forward(self, x: Tensor, state=None):
         check_floating_point(x)
@@ -153,13 +135,13 @@ class RecurrentDropoutLSTM(StochasticLayer):
             if where == "weights":
                 U = U * _draw(U, self.recurrent_keep_prob)
             else:
-                masks = x.new_empty(steps, batch, self.hidden_size)
-                masks = self._draw_in_time(masks, self.recurrent_keep_prob).unbind()
+                states = x.new_empty(steps, batch, self.hidden_size)
+                masks = self._draw_in_time(states, self.recurrent_keep_prob)
         b = self.bias_ih_l0 + self.bias_hh_l0 if self.bias else None
         from_input = linear(x, self.weight_ih_l0, b)  # (time, batch, 4 hidden)
 
         outputs = []
-        for gates, m in zip(from_input.unbind(), masks, strict=True):
+        for gates, m in zip(from_input, masks, strict=True):
             gates = gates + linear(h * m if where == "state" else h, U)
             i, f, g, o = gates.chunk(4, dim=-1)  # (batch, hidden) each
             update = torch.sigmoid(i) * torch.tanh(g)
@@ -177,9 +159,7 @@ class RecurrentDropoutLSTM(StochasticLayer):
 
     def _draw_in_time(self, x, keep_prob):
         """Draw the masks of all steps of x, (time, batch, size)."""
-        if self.masks == "step":
-            return _draw(x, keep_prob)
-        return _draw(x[0], keep_prob).expand_as(x)
+        return _draw(x if self.masks == "step" else x[:1], keep_prob).expand_as(x)
 
     def _check_shapes(self, x, state):
         if x.dim() not in (2, 3) or x.shape[-1] != self.input_size:
@@ -188,17 +168,16 @@ class RecurrentDropoutLSTM(StochasticLayer):
                 f"x must have shape ({order}, {self.input_size}) or (time, {self.input_size}), "
                 f"got {tuple(x.shape)}"
             )
-        time_dim = 1 if self.batch_first and x.dim() == 3 else 0
-        if x.shape[time_dim] == 0:
+        # the first dimensions are (batch, time), or the other way round, or (time,)
+        *batch, steps = x.shape[:-1] if self.batch_first else x.shape[-2::-1]
+        if steps == 0:
             raise ValueError(f"x must have at least one step in time, got {tuple(x.shape)}")
-        if state is not None:
-            batch = () if x.dim() == 2 else (x.shape[1 - time_dim],)
-            expected = (1, *batch, self.hidden_size)
-            shapes = [tuple(part.shape) for part in state]
-            if shapes != [expected, expected]:
-                raise ValueError(
-                    f"state must be two tensors (h, c) of shape {expected}, got shapes {shapes}"
-                )
+        expected = (1, *batch, self.hidden_size)
+        if state is not None and [part.shape for part in state] != [expected, expected]:
+            raise ValueError(
+                f"state must be two tensors (h, c) of shape {expected}, "
+                f"got shapes {[tuple(part.shape) for part in state]}"
+            )
 
     def extra_repr(self):
         return (

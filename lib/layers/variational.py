@@ -6,36 +6,31 @@ from torch.nn.functional import linear, softplus
 
 from lib.layers.base import StochasticLayer, check_floating_point
 from lib.theory.variational import MOLCHANOV
-from lib.validation import COUNT, FINITE, Flag, Optional, Real, declared
+from lib.validation import COUNT, FINITE, Flag, Real, declared
 
-# Larger variances would overflow. The gradient by `log_sigma2` is zero above.
-LARGEST_LOG_SIGMA2 = 20.0
+LARGEST_LOG_SIGMA2 = 20.0  # larger variances would overflow
 
 
 @declared(
-    in_features=COUNT,
-    out_features=COUNT,
-    bias=Flag(),
-    log_sigma2=FINITE,
-    threshold=Real(ends="[]"),
+    in_features=COUNT, out_features=COUNT, bias=Flag(), log_sigma2=FINITE, threshold=Real(ends="[]")
 )
 class VariationalLinear(StochasticLayer, nn.Linear):
     r"""Linear layer whose weights are Gaussian, with a mean and a variance to learn for each.
 
     The distribution of a weight is :math:`q(w) = N(\theta, \sigma^2)`, with
-    :math:`\sigma^2 = \alpha \theta^2`: Gaussian dropout with noise of its own, and a rate of its
-    own, for each weight. With the input x, a row:
+    :math:`\sigma^2 = \alpha \theta^2`: Gaussian dropout with a rate of its own for each weight.
+    With the input x, a row:
 
     ============  ===========================================================
-    training      :math:`y \sim N(x \theta^T + b, \; x^2 (\sigma^2)^T)`, drawn for each example and
-                  each unit (squares are taken entry by entry)
+    training      :math:`y \sim N(x \theta^T + b, \; x^2 (\sigma^2)^T)` for each example and unit
+                  (squares are taken entry by entry)
     eval          :math:`x \hat\theta^T + b`, with :math:`\hat\theta = \theta` where
                   :math:`\log \alpha` is below `threshold`, else 0
     ============  ===========================================================
 
-    In training no weight is ever drawn: the sums are, which have the same distribution as with a
-    fresh weight matrix for each example (the *local reparameterization trick*). The loss to
-    minimise is the mean loss over the N training examples plus ``kl() / N`` of every such layer.
+    In training the sums are drawn, not the weights: their distribution is that of a fresh weight
+    matrix for each example (the *local reparameterization trick*). The loss to minimise is the mean
+    loss over the N training examples plus ``kl() / N`` of every such layer.
 
     Parameters
     ----------
@@ -53,12 +48,10 @@ class VariationalLinear(StochasticLayer, nn.Linear):
 
     Attributes
     ----------
-    weight : torch.nn.Parameter, shape (out_features, in_features)
-        The means :math:`\theta`, first drawn as ``torch.nn.Linear`` does.
-    log_sigma2 : torch.nn.Parameter, shape (out_features, in_features)
-        Logarithms of the variances, learned beside the means: the gradient by a mean then has none
-        of the weight's noise in it, as it has in :math:`w = \theta (1 + \sqrt\alpha \epsilon)`.
-    bias : torch.nn.Parameter, shape (out_features,), or None
+    weight, log_sigma2 : torch.nn.Parameter, shape (out_features, in_features)
+        The means :math:`\theta`, first drawn as ``torch.nn.Linear`` does, and the logarithms of the
+        variances. With :math:`\alpha` in their place, :math:`w = \theta (1 + \sqrt\alpha e)`, the
+        gradient by a mean would have the weight's noise in it.
 
     Shape
     -----
@@ -86,8 +79,9 @@ class VariationalLinear(StochasticLayer, nn.Linear):
     >>> layer.eval()(torch.ones(2, 3))
     tensor([[2., 2.],
             [2., 2.]])
-    >>> layer.sparsity()
-    0.5
+    >>> layer.pruned
+    tensor([[False, False,  True],
+            [False,  True,  True]])
     """
 
     def __init__(
@@ -107,19 +101,19 @@ class VariationalLinear(StochasticLayer, nn.Linear):
 
     @property
     def sigma2(self) -> Tensor:
-        """Variances of the weights, shape (out_features, in_features)."""
+        """Variances of the weights. They stop growing, and get no gradient, at exp(20)."""
         return self.log_sigma2.clamp(max=LARGEST_LOG_SIGMA2).exp()
 
     @property
     def log_alpha(self) -> Tensor:
-        """log(sigma^2 / theta^2), of shape (out_features, in_features); finite at theta = 0 too."""
+        """log(sigma^2 / theta^2), a number for each weight; finite at theta = 0 too."""
         tiny = torch.finfo(self.weight.dtype).tiny
         log_theta = (self.weight.abs() + tiny).log()
         return self.log_sigma2.clamp(max=LARGEST_LOG_SIGMA2) - 2 * log_theta
 
     @property
     def pruned(self) -> Tensor:
-        """Which weights are zero in eval, bool of shape (out_features, in_features)."""
+        """Which weights are zero in eval, a bool for each."""
         return self.log_alpha >= self.threshold
 
     def forward(self, x: Tensor) -> Tensor:
@@ -142,12 +136,6 @@ class VariationalLinear(StochasticLayer, nn.Linear):
         k1, k2, k3 = MOLCHANOV
         log_alpha = self.log_alpha
         return (k1 * torch.sigmoid(-k2 - k3 * log_alpha) + softplus(-log_alpha) / 2).sum()
-
-    @declared(threshold=Optional(Real(ends="[]")))
-    def sparsity(self, threshold=None):
-        """Fraction of the weights with log alpha >= `threshold`; by default the layer's."""
-        threshold = self.threshold if threshold is None else threshold
-        return (self.log_alpha >= threshold).float().mean().item()
 
     def extra_repr(self):
         return f"{super().extra_repr()}, threshold={self.threshold:g}"
