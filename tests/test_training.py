@@ -271,31 +271,29 @@ def test_the_loss_with_masks_on_is_the_mean_over_the_minibatches_before_each_ste
         torch.testing.assert_close(history.train_loss_masks_on[0], before)
 
 
-def test_a_step_is_one_of_adam_on_the_mean_loss(digits):
+def adam(parameters, steps):
+    return torch.optim.Adam(parameters, lr=0.01), None
+
+
+def halving(parameters, steps):
+    optimizer = torch.optim.SGD(parameters, lr=0.1)
+    return optimizer, torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("build", "settings"), [(adam, {"learning_rate": 0.01}), (halving, {"optimizer": halving})]
+)
+def test_steps_are_those_of_the_optimizer_and_its_rate_moves_after_each(build, settings, digits):
     net = dense_net(keep_prob=1)
     by_hand = copy.deepcopy(net)
-    fit(net, digits, epochs=1, batch_size=200, learning_rate=0.01)
-    optimizer = torch.optim.Adam(by_hand.parameters(), lr=0.01)
-    nn.functional.cross_entropy(by_hand(digits.x_train), digits.y_train).backward()
-    optimizer.step()
-    assert_same_weights(net, by_hand)
-
-
-def test_another_optimizer_takes_the_place_of_adam_and_its_rate_moves_after_every_step(digits):
-    net = dense_net(keep_prob=1)
-    by_hand = copy.deepcopy(net)
-
-    def halving(parameters, steps):
-        optimizer = torch.optim.SGD(parameters, lr=0.1)
-        return optimizer, torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
-
-    fit(net, digits, epochs=3, batch_size=200, optimizer=halving)
-    for rate in (0.1, 0.05, 0.025):
-        by_hand.zero_grad()
+    fit(net, digits, epochs=3, batch_size=200, **settings)
+    optimizer, schedule = build(by_hand.parameters(), 3)
+    for _ in range(3):
+        optimizer.zero_grad()
         nn.functional.cross_entropy(by_hand(digits.x_train), digits.y_train).backward()
-        with torch.no_grad():
-            for parameter in by_hand.parameters():
-                parameter -= rate * parameter.grad
+        optimizer.step()
+        if schedule is not None:
+            schedule.step()
     assert_same_weights(net, by_hand)
 
 
@@ -361,25 +359,17 @@ def test_weight_decay_is_a_quadratic_penalty_in_the_loss(plain, decaying, digits
     assert_same_weights(net, penalized)
 
 
-def test_training_repeats_under_the_seed(digits):
-    def train(seed):
+def test_training_repeats_under_the_seed_however_often_it_is_measured(digits):
+    def train(seed, every=1):
         seed_everything(seed)
         net = dense_net()
-        return fit(net, digits, epochs=2), net
+        return fit(net, digits, epochs=2, every=every), net
 
     (first, net), (same, same_net), (other, _) = train(1), train(1), train(2)
     assert all(torch.equal(a, b) for a, b in zip(first, same, strict=True))
     assert states_equal(net, same_net)
+    assert states_equal(net, train(1, every=2)[1])
     assert not torch.equal(first.train_loss, other.train_loss)
-
-
-def test_how_often_is_measured_does_not_change_the_training(digits):
-    nets = []
-    for every in (1, 3):
-        seed_everything(0)
-        nets.append(dense_net())
-        fit(nets[-1], digits, epochs=3, every=every)
-    assert states_equal(*nets)
 
 
 def test_another_loss_of_the_same_form_is_trained_just_as_well():
