@@ -277,9 +277,14 @@ def batch_norm_reestimated(model, batches):
     return model.eval()
 
 
+def _runs_in_order(module):
+    """Whether it is a Sequential: one with a forward of its own, a residual block say, is not."""
+    return type(module).forward is nn.Sequential.forward
+
+
 def _original_rule_dropouts(module, following=()):
     """Pair each such dropout, wherever it stands, with the layers after it in its Sequential."""
-    if isinstance(module, nn.Sequential):
+    if _runs_in_order(module):
         layers = _in_order(module)
         for i, layer in enumerate(layers):
             yield from _original_rule_dropouts(layer, layers[i + 1 :])
@@ -292,7 +297,7 @@ def _original_rule_dropouts(module, following=()):
 
 def _in_order(module):
     """The layers of a Sequential, nested ones unrolled."""
-    if not isinstance(module, nn.Sequential):
+    if not _runs_in_order(module):
         return [module]
     return [layer for child in module for layer in _in_order(child)]
 

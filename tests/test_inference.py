@@ -476,10 +476,17 @@ def test_a_weight_that_does_not_stand_in_just_one_place_is_a_value_error(make):
         weight_scaled(make())
 
 
-NOT_HOMOGENEOUS = [nn.Sigmoid(), nn.Tanh(), nn.Softmax(dim=1), nn.BatchNorm1d(4), nn.ELU()]
+class Residual(nn.Sequential):
+    """A sequence whose layers are not all there is."""
+
+    def forward(self, x):
+        return x + super().forward(x)
 
 
-@pytest.mark.parametrize("between", NOT_HOMOGENEOUS)
+NOT_HOMOGENEOUS = [nn.Sigmoid(), nn.Tanh(), nn.ELU(), nn.Softmax(dim=1), nn.BatchNorm1d(4)]
+
+
+@pytest.mark.parametrize("between", [*NOT_HOMOGENEOUS, Residual(nn.Linear(4, 4))])
 def test_a_layer_that_does_not_let_the_factor_through_is_a_value_error(between):
     model = nn.Sequential(Dropout(0.5, "weight"), between, nn.Linear(4, 2))
     name = type(between).__name__
@@ -502,8 +509,8 @@ class InAModule(nn.Module):
         Dropout(0.5, "weight"),
         nn.Sequential(nn.Linear(4, 2), Dropout(0.5, "weight")),
         nn.Sequential(nn.Linear(4, 2), Dropout(0.5, "weight"), nn.ReLU()),
-        InAModule(),
         nn.Sequential(InAModule(), nn.Linear(4, 2)),
+        nn.Sequential(Residual(nn.Linear(4, 4), Dropout(0.5, "weight")), nn.Linear(4, 2)),
     ],
 )
 def test_no_weights_behind_is_a_value_error(model):
