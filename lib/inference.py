@@ -9,7 +9,6 @@ from torch import nn
 from lib.layers import Dropout, GaussianDropout, MaxPoolDropout2d, SpatialDropout, StochasticLayer
 from lib.layers.base import MODULE, TENSOR, modes_restored
 from lib.progress import progress
-from lib.training import WEIGHTED
 from lib.validation import COUNT, Many, declared
 
 # Dropout proper, and layers that hold a dropout rate of their own.
@@ -165,6 +164,8 @@ def _allows_vmap(model, x):
             return False
     return True
 
+
+WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 # Layers that pass their input on in eval, times their factor if they follow the original rule.
 UNIT_DROPOUT = (Dropout, GaussianDropout, SpatialDropout, nn.modules.dropout._DropoutNd)

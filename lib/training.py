@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lib.datasets.splits import SPLIT
+from lib.inference import WEIGHTED
 from lib.layers.base import MODULE, TENSOR, modes_restored
 from lib.progress import progress
 from lib.validation import COUNT, NOT_NEGATIVE, POSITIVE, Function, Optional, Real, Whole, declared
@@ -335,9 +336,6 @@ def evaluate(model, x, y, loss=classification_loss):
         return Evaluation(value, torch.full_like(value, torch.nan))
     is_wrong = (output.argmax(dim=-1) != y) | output.isnan().any(dim=-1)  # NaN is no answer
     return Evaluation(value, is_wrong.float().mean(dim=-1))
-
-
-WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @declared(model=MODULE, max_norm=POSITIVE)
