@@ -295,7 +295,7 @@ def test_what_comes_before_the_first_stochastic_layer_is_computed_once_for_all_s
 
 
 @every_stochastic_model
-def test_samples_repeat_under_the_seed(name):
+def test_samples_repeat_under_the_seed_and_one_alone_is_what_a_pass_draws(name):
     model, x = stochastic_model(name)
     draws = []
     for seed in (1, 1, 2):
@@ -304,6 +304,11 @@ def test_samples_repeat_under_the_seed(name):
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
     assert not torch.equal(draws[2], mc_samples(model, x, 4))  # without a seed they go on
+    torch.manual_seed(1)
+    (alone,) = mc_samples(model, x, 1)
+    torch.manual_seed(1)
+    with torch.no_grad(), sampling(model):
+        torch.testing.assert_close(alone, model(x.clone()))
 
 
 def test_networks_side_by_side_are_sampled_side_by_side():
