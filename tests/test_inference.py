@@ -499,8 +499,9 @@ def test_a_layer_that_does_not_let_the_factor_through_is_a_value_error(between):
     message = rf"model must let the factor of Dropout\(.*\) through .*, got {name}"
     with pytest.raises(ValueError, match=message):
         weight_scaled(model)
-    model[0].scaling = "inverted"  # leaves no factor
-    weight_scaled(model)
+    for without_factor in (Dropout(0.5, "inverted"), Dropout(1, "weight")):
+        model[0] = without_factor
+        weight_scaled(model)
 
 
 class InAModule(nn.Module):
