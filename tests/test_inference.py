@@ -443,11 +443,19 @@ def test_dropout_layers_without_a_factor_are_taken_out(layer):
     assert torch.equal(scaled[0].weight, net[0].weight)
 
 
-def test_a_factor_goes_through_pooling_with_dropout():
-    pool = nn.Sequential(Dropout(0.5, "weight"), MaxPoolDropout2d(2, 0.7), nn.Conv2d(2, 3, 2))
-    x = torch.randn(4, 2, 6, 6).double()
-    pool = pool.double().eval()
-    torch.testing.assert_close(weight_scaled(pool)(x), pool(x), rtol=1e-12, atol=1e-12)
+LET_THROUGH = [
+    *(nn.Identity(), nn.Unflatten(1, (1, 2)), nn.LeakyReLU(), nn.PReLU(), SpatialDropout(0.5)),
+    *(nn.MaxPool1d(2), nn.MaxPool2d(2), nn.AvgPool1d(2), nn.AvgPool2d(2), MaxPoolDropout2d(2)),
+    *(nn.AdaptiveAvgPool1d(2), nn.AdaptiveAvgPool2d(1)),
+]
+
+
+@pytest.mark.parametrize("between", LET_THROUGH)
+def test_a_factor_goes_through_layers_whose_output_scales_with_their_input(between):
+    layers = Dropout(0.5, "weight"), between, nn.Flatten(), nn.LazyLinear(3)
+    net, x = nn.Sequential(*layers).double().eval(), torch.randn(4, 2, 6).double()
+    expected = net(x)
+    torch.testing.assert_close(weight_scaled(net)(x), expected, rtol=1e-12, atol=1e-12)
 
 
 @both_scalings
