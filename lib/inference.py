@@ -6,19 +6,12 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from lib.layers import (
-    Dropout,
-    GaussianDropout,
-    MaxPoolDropout2d,
-    SpatialDropout,
-    StochasticLayer,
-)
+from lib.layers import Dropout, GaussianDropout, MaxPoolDropout2d, SpatialDropout, StochasticLayer
 from lib.layers.base import MODULE, TENSOR, modes_restored
 from lib.progress import progress
 from lib.validation import COUNT, Many, declared
 
-# Layers of torch that drop at random when their `training` flag is on: dropout proper, and layers
-# that hold a dropout rate of their own.
+# Dropout proper, and layers that hold a dropout rate of their own.
 TORCH_STOCHASTIC = (
     nn.modules.dropout._DropoutNd,
     nn.RNNBase,
@@ -30,7 +23,10 @@ TORCH_STOCHASTIC = (
 
 @declared(model=MODULE)
 def stochastic_layers(model):
-    """List the layers of a model that drop at random, ours and torch's.
+    """List the layers of a model that drop at random, ours (`lib.layers`) and torch's.
+
+    Torch's are ``nn.Dropout`` and its kin, and dropout in recurrent layers, attention and
+    transformer layers.
 
     Parameters
     ----------
@@ -51,17 +47,14 @@ def stochastic_layers(model):
 @declared(model=MODULE)
 @contextmanager
 def sampling(model):
-    """Let the stochastic layers of a model sample, with everything else in eval.
+    """Let the `stochastic_layers` of a model sample, with everything else in eval.
 
     ``model.train()`` would switch batch normalization to batch statistics too, and change the
-    stored ones. Here it stays in eval. On leaving, every module gets its former state back, after
-    an exception too.
+    stored ones. On leaving, every module gets its former mode back, after an exception too.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Its layers may be ours (`lib.layers`) or torch's (``nn.Dropout`` and its kin, dropout in
-        recurrent layers, attention, transformer layers).
 
     Yields
     ------
@@ -103,18 +96,15 @@ def mc_samples(model, x, n_samples, *, max_rows=10_000):
     model : torch.nn.Module
         With at least one stochastic layer. Its mode does not matter and is left as it was.
     x : torch.Tensor, shape (batch, ...)
-        Input.
     n_samples : int
-        Number of samples, at least 1.
     max_rows : int
-        Samples are taken in chunks of at most this many rows of input, which bounds the memory,
-        whatever `n_samples`. A vector is a row; so is a step of a sequence, or a row of pixels.
+        Samples are taken in chunks of at most this many rows of input, which bounds the memory.
+        A vector is a row; so is a step of a sequence, or a row of pixels.
 
     Returns
     -------
     torch.Tensor, shape (n_samples, batch, ...)
-        The outputs, without gradient. Their mean over the first dimension is the Monte Carlo
-        average.
+        The outputs, without gradient. Their mean over the samples is the Monte Carlo average.
 
     Raises
     ------
@@ -128,12 +118,10 @@ def mc_samples(model, x, n_samples, *, max_rows=10_000):
     Examples
     --------
     >>> _ = torch.manual_seed(0)
-    >>> mc_samples(nn.Sequential(Dropout(0.5)), torch.ones(1, 4), n_samples=3)
-    tensor([[[2., 0., 2., 0.]],
-    <BLANKLINE>
-            [[2., 0., 2., 2.]],
-    <BLANKLINE>
-            [[0., 2., 0., 0.]]])
+    >>> mc_samples(nn.Sequential(Dropout(0.5)), torch.ones(4), n_samples=3)
+    tensor([[2., 0., 2., 0.],
+            [2., 0., 2., 2.],
+            [0., 2., 0., 0.]])
     """
     if not stochastic_layers(model):
         raise ValueError(
@@ -177,38 +165,27 @@ def _allows_vmap(model, x):
     return True
 
 
+WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
 # Layers that pass their input on in eval, times their factor if they follow the original rule.
 UNIT_DROPOUT = (Dropout, GaussianDropout, SpatialDropout, nn.modules.dropout._DropoutNd)
 
 # What lets a factor through to the weights behind it: f(c x) = c f(x) for c > 0.
 HOMOGENEOUS = (
-    nn.Identity,
-    nn.Flatten,
-    nn.Unflatten,
-    nn.ReLU,
-    nn.LeakyReLU,
-    nn.PReLU,
-    nn.MaxPool1d,
-    nn.MaxPool2d,
-    nn.AvgPool1d,
-    nn.AvgPool2d,
-    nn.AdaptiveAvgPool1d,
-    nn.AdaptiveAvgPool2d,
-    MaxPoolDropout2d,
-    *UNIT_DROPOUT,
+    *(nn.Identity, nn.Flatten, nn.Unflatten, nn.ReLU, nn.LeakyReLU, nn.PReLU),
+    *(nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, MaxPoolDropout2d),
+    *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, *UNIT_DROPOUT),
 )
-WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @declared(model=MODULE)
 def weight_scaled(model):
     r"""Copy a trained model without its dropout layers, their factor moved into the weights.
 
-    Inverted and Gaussian dropout leave no factor: their layers are just taken out. For the
-    original rule the weights that come next are multiplied by the keep probability,
-    :math:`W_\text{test} = p W`. The copy computes what the model computes in eval. Layers that drop
-    something else, weights say, or do more than dropping, stay as they are: in training mode they
-    would draw again.
+    The copy computes what the model computes in eval. For the original rule the weights that come
+    next are multiplied by the keep probability, :math:`W_\text{test} = p W`; inverted and Gaussian
+    dropout leave no factor. Layers that drop something else, weights say, or do more than dropping,
+    stay as they are: in training mode they would draw again.
 
     Parameters
     ----------
@@ -301,9 +278,14 @@ def batch_norm_reestimated(model, batches):
     return model.eval()
 
 
+def _runs_in_order(module):
+    """Whether it is a Sequential: one with a forward of its own, a residual block say, is not."""
+    return type(module).forward is nn.Sequential.forward
+
+
 def _original_rule_dropouts(module, following=()):
     """Pair each such dropout, wherever it stands, with the layers after it in its Sequential."""
-    if isinstance(module, nn.Sequential):
+    if _runs_in_order(module):
         layers = _in_order(module)
         for i, layer in enumerate(layers):
             yield from _original_rule_dropouts(layer, layers[i + 1 :])
@@ -316,13 +298,23 @@ def _original_rule_dropouts(module, following=()):
 
 def _in_order(module):
     """The layers of a Sequential, nested ones unrolled."""
-    if not isinstance(module, nn.Sequential):
+    if not _runs_in_order(module):
         return [module]
     return [layer for child in module for layer in _in_order(child)]
 
 
 def _receiver(model, dropout, following):
-    layer = _next_weights(dropout, following)
+    """The layer that takes the factor: the next with weights."""
+    layer = next((each for each in following if not isinstance(each, HOMOGENEOUS)), None)
+    if layer is None:
+        raise ValueError(
+            f"model must have weights after {dropout}, in the same Sequential, to take its factor"
+        )
+    if not isinstance(layer, WEIGHTED):
+        raise ValueError(
+            f"model must let the factor of {dropout} through to the next weights, "
+            f"got {layer} between them"
+        )
     everywhere = model.named_parameters(remove_duplicate=False)
     places = [name for name, parameter in everywhere if parameter is layer.weight]
     if len(places) != 1:
@@ -331,20 +323,6 @@ def _receiver(model, dropout, following):
             f"got {places}"
         )
     return layer
-
-
-def _next_weights(dropout, following):
-    for layer in following:
-        if isinstance(layer, WEIGHTED):
-            return layer
-        if not isinstance(layer, HOMOGENEOUS):
-            raise ValueError(
-                f"model must let the factor of {dropout} through to the next weights, "
-                f"got {layer} between them"
-            )
-    raise ValueError(
-        f"model must have weights after {dropout}, in the same Sequential, to take its factor"
-    )
 
 
 def _without_dropout(module):

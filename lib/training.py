@@ -6,22 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import Tensor
 
 from lib.datasets.splits import SPLIT
+from lib.inference import WEIGHTED
 from lib.layers.base import MODULE, TENSOR, modes_restored
 from lib.progress import progress
-from lib.validation import (
-    COUNT,
-    NOT_NEGATIVE,
-    POSITIVE,
-    Function,
-    Optional,
-    Real,
-    Whole,
-    declared,
-)
+from lib.validation import COUNT, NOT_NEGATIVE, POSITIVE, Function, Optional, Real, Whole, declared
 
 
 @declared(seed=Whole(0, 2**32 - 1))
@@ -31,7 +22,6 @@ def seed_everything(seed):
     Parameters
     ----------
     seed : int
-        From 0 to 2**32 - 1.
     """
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - the generator that other libraries draw from
@@ -55,9 +45,6 @@ class History(NamedTuple):
     test_error: Tensor
 
 
-NO_LABEL = -(2**62)  # torch leaves out labels of -100, unless another number is named
-
-
 @declared(logits=TENSOR, y=TENSOR)
 def classification_loss(logits, y):
     """Mean cross-entropy over a batch, in nats: one number, or one a network.
@@ -76,9 +63,9 @@ def classification_loss(logits, y):
             "logits and y must have shapes (..., n, classes) and (..., n), with examples, "
             f"got {tuple(logits.shape)} and {tuple(y.shape)}"
         )
-    settings = {"reduction": "none", "ignore_index": NO_LABEL}
-    losses = cross_entropy(logits.flatten(0, -2), y.flatten(), **settings)
-    return losses.view(y.shape).mean(dim=-1)
+    # Not torch's cross_entropy, which takes a label of -100 for an example to leave out.
+    losses = -logits.log_softmax(dim=-1).gather(-1, y[..., None])  # (..., batch, 1)
+    return losses.mean(dim=(-2, -1))
 
 
 @declared(output=TENSOR, y=TENSOR)
@@ -96,11 +83,11 @@ def squared_loss(output, y):
     Raises
     ------
     ValueError
-        If the two are not of one shape.
+        If the two are not of one shape, or hold nothing.
     """
-    if output.shape != y.shape or y.dim() < 2:
+    if output.shape != y.shape or y.dim() < 2 or y.numel() == 0:
         raise ValueError(
-            "output and y must both have shape (..., batch, outputs), "
+            "output and y must both have shape (..., batch, outputs), with examples, "
             f"got {tuple(output.shape)} and {tuple(y.shape)}"
         )
     return (output - y).square().mean(dim=(-2, -1))
@@ -144,14 +131,14 @@ def fit(
     data : lib.datasets.Split
         Training and test examples; with a first dimension of networks if there are several.
     epochs, batch_size : int
-        Passes over the data, and examples a minibatch. Both at least 1.
+        Passes over the data, and examples a minibatch.
     learning_rate : float
         Adam's step size.
     max_norm : float, optional
-        Upper bound for the norm of the weights into each unit, enforced after every step.
+        Upper bound for the norm of the weights into each unit: `constrain_norms` after every step.
     weight_decay : float
         Adds ``weight_decay * w`` to the gradient of every parameter w, as a penalty
-        ``weight_decay / 2 * w**2`` in the loss does. At least 0.
+        ``weight_decay / 2 * w**2`` in the loss does.
     every : int
         Measure after every so many epochs, at most `epochs`.
     loss : callable
@@ -173,22 +160,18 @@ def fit(
     ValueError
         If `every` is more than `epochs`, the shapes of `data` don't fit, or `learning_rate` or
         `weight_decay` is given beside an optimizer.
-
-    References
-    ----------
-    Srivastava et al. (2014), section 5.1, for the max-norm constraint.
     """
     Whole(1, epochs).check(every, "every")
     _check_data(data, n_nets=getattr(model, "n_nets", None))
     steps = epochs * math.ceil(_one_an_example(data.y_train)[-1] / batch_size)
-    settings = {"lr": learning_rate, "weight_decay": weight_decay, "fused": True}
-    if optimizer is not None and (learning_rate, weight_decay) != (1e-3, 0.0):
+    if optimizer is None:
+        settings = {"lr": learning_rate, "weight_decay": weight_decay, "fused": True}
+        optimizer, scheduler = torch.optim.Adam(model.parameters(), **settings), None
+    elif (learning_rate, weight_decay) != (1e-3, 0.0):
         raise ValueError(
             "learning_rate and weight_decay must be left alone where an optimizer is given, "
             f"got {learning_rate!r} and {weight_decay!r}"
         )
-    if optimizer is None:
-        optimizer, scheduler = torch.optim.Adam(model.parameters(), **settings), None
     else:
         optimizer, scheduler = optimizer(model.parameters(), steps)
     rows, step = [], 0
@@ -227,9 +210,9 @@ def one_cycle(rate, *, momentum=0.9, weight_decay=0.0):
     rate : float
         The peak, reached after three tenths of the steps; the first rate is a 25th of it.
     momentum : float
-        In [0, 1).
+        Share of the step before that goes into the next, in [0, 1).
     weight_decay : float
-        Adds ``weight_decay * w`` to the gradient of every parameter w. At least 0.
+        As for `fit`.
 
     Returns
     -------
@@ -257,19 +240,25 @@ def one_cycle(rate, *, momentum=0.9, weight_decay=0.0):
     return build
 
 
-def _check_data(data, n_nets=None):
-    nets, in_words = ((), "") if n_nets is None else ((n_nets,), f"{n_nets}, ")
+def _check_data(data, n_nets):
+    nets = () if n_nets is None else (n_nets,)
     if data.y_train.numel() == 0:
         raise ValueError(f"data.y_train must hold examples, got shape {tuple(data.y_train.shape)}")
     for part in ("train", "val", "test"):
         x, y = (getattr(data, f"{name}_{part}") for name in "xy")
-        shape = _one_an_example(y)
-        if len(shape) == 0 or shape[:-1] != nets or x.shape[: len(shape)] != shape:
-            outputs = "" if _are_labels(y) else ", outputs"
-            raise ValueError(
-                f"data.x_{part} and data.y_{part} must have shapes ({in_words}n, ...) and "
-                f"({in_words}n{outputs}), got {tuple(x.shape)} and {tuple(y.shape)}"
-            )
+        _check_examples(x, y, f"data.x_{part} and data.y_{part}", nets)
+
+
+def _check_examples(x, y, names="x and y", nets=None):
+    """Each input has its answer, for the networks there are or for any number of them."""
+    shape = _one_an_example(y)
+    if len(shape) == 0 or x.shape[: len(shape)] != shape or nets not in (None, shape[:-1]):
+        first = "..., " if nets is None else "".join(f"{n}, " for n in nets)
+        outputs = "" if _are_labels(y) else ", outputs"
+        raise ValueError(
+            f"{names} must have shapes ({first}n, ...) and ({first}n{outputs}), "
+            f"got {tuple(x.shape)} and {tuple(y.shape)}"
+        )
 
 
 def _are_labels(y):
@@ -283,7 +272,7 @@ def _one_an_example(y):
 
 @declared(x=TENSOR, y=TENSOR, batch_size=COUNT)
 def minibatches(x, y, batch_size):
-    """Go through the examples once, in random order.
+    """Go through the examples once, in random order, each network in an order of its own.
 
     Parameters
     ----------
@@ -294,15 +283,10 @@ def minibatches(x, y, batch_size):
     Yields
     ------
     tuple of torch.Tensor
-        `batch_size` examples and their labels; fewer at the end. Each network has an order of its
-        own.
+        `batch_size` examples and their answers; fewer at the end.
     """
-    shape = _one_an_example(y)
-    if len(shape) == 0 or x.shape[: len(shape)] != shape:
-        raise ValueError(
-            f"x and y must hold as many examples, got shapes {tuple(x.shape)} and {tuple(y.shape)}"
-        )
-    order = torch.rand(shape).argsort(dim=-1)
+    _check_examples(x, y)
+    order = torch.rand(_one_an_example(y)).argsort(dim=-1)
     for rows in order.split(batch_size, dim=-1):
         if order.dim() == 1:
             yield x[rows], y[rows]
@@ -337,26 +321,21 @@ def evaluate(model, x, y, loss=classification_loss):
     Returns
     -------
     Evaluation
-        Each of shape (...): numbers, or one a network side by side.
+        Each of shape (...): numbers, or one a network side by side. NaN without examples.
     """
-    dim = len(_one_an_example(y)) - 1
-    if y.numel() == 0:
-        return Evaluation(*torch.full((2, *_one_an_example(y)[:-1]), torch.nan))
-    if x.shape[dim] > AT_ONCE:
-        parts = zip(x.split(AT_ONCE, dim), y.split(AT_ONCE, dim), strict=True)
-        shares = [(x.shape[dim], evaluate(model, x, y, loss)) for x, y in parts]
-        total = sum(n for n, _ in shares)
-        return Evaluation(*(sum(n / total * each[i] for n, each in shares) for i in range(2)))
+    _check_examples(x, y)
+    *nets, n = _one_an_example(y)
+    if n == 0:
+        return Evaluation(*torch.full((2, *nets), torch.nan))
     with modes_restored(model):
-        output = model.eval()(x)
+        model.eval()
+        parts = x.split(AT_ONCE, dim=len(nets))
+        output = torch.cat([model(part) for part in parts], dim=len(nets))
     value = loss(output, y)
     if not _are_labels(y):
         return Evaluation(value, torch.full_like(value, torch.nan))
     is_wrong = (output.argmax(dim=-1) != y) | output.isnan().any(dim=-1)  # NaN is no answer
     return Evaluation(value, is_wrong.float().mean(dim=-1))
-
-
-WEIGHT_DIMS = {nn.Linear: 2, nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5}
 
 
 @declared(model=MODULE, max_norm=POSITIVE)
@@ -369,15 +348,14 @@ def constrain_norms(model, max_norm):
     model : torch.nn.Module
         Its linear and convolutional weights are changed; biases are not.
     max_norm : float
-        The largest norm allowed.
 
     References
     ----------
     Srivastava et al. (2014), section 5.1: ||w||_2 <= c for the weights w into a hidden unit.
     """
     for module in model.modules():
-        if isinstance(module, tuple(WEIGHT_DIMS)):
-            own = next(n for kind, n in WEIGHT_DIMS.items() if isinstance(module, kind))
+        if isinstance(module, WEIGHTED):
+            own = 2 + len(getattr(module, "kernel_size", ()))  # units, inputs, kernel
             units = module.weight.flatten(0, -own)  # of several networks: (nets, units, ...)
             units = torch.renorm(units, p=2, dim=0, maxnorm=max_norm)
             module.weight.copy_(units.view_as(module.weight))

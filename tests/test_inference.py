@@ -9,6 +9,7 @@ from chance import is_near
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from training_runs import modes, states_equal
 
 from lib.inference import (
     batch_norm_reestimated,
@@ -48,8 +49,8 @@ class Attention(nn.Module):
         return self.layer(x, x, x, need_weights=self.need_weights)[0]
 
 
-def transformer(layers=1, dropout=0.5):
-    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=dropout, batch_first=True)
+def transformer(layers=1):
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.5, batch_first=True)
     return nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
 
 
@@ -65,8 +66,6 @@ class Decoder(nn.Module):
 # name: (model, shape of its input)
 STOCHASTIC = {
     "ours": (Dropout(0.5), (3, 8)),
-    "ours, weight": (Dropout(0.5, "weight"), (3, 8)),
-    "ours, Gaussian": (GaussianDropout(0.5), (3, 8)),
     "nn.Dropout": (nn.Dropout(0.5), (3, 8)),
     "nn.Dropout in place": (nn.Dropout(0.5, inplace=True), (3, 8)),
     "nn.Dropout1d": (nn.Dropout1d(0.5), (3, 8, 4)),
@@ -92,17 +91,15 @@ def stochastic_model(name):
     return copy.deepcopy(model), torch.rand(shape) + 1
 
 
-def modes(model):
-    return [module.training for module in model.modules()]
+def mixed_modes(model):
+    model.train()
+    for module in list(model.modules())[::2]:
+        module.training = False
 
 
 def small_net(keep_prob=0.7, scaling="inverted", activation=None):
-    return nn.Sequential(
-        nn.Linear(4, 6),
-        activation or nn.ReLU(),
-        Dropout(keep_prob, scaling),
-        nn.Linear(6, 3),
-    )
+    dropout = Dropout(keep_prob, scaling)
+    return nn.Sequential(nn.Linear(4, 6), activation or nn.ReLU(), dropout, nn.Linear(6, 3))
 
 
 def by_enumeration(net, x, of=lambda y: y):
@@ -122,26 +119,25 @@ def by_enumeration(net, x, of=lambda y: y):
 
 
 @every_stochastic_model
-def test_a_stochastic_model_samples_inside_and_not_outside(name):
+def test_samples_one_by_one_and_together_are_distributed_as_in_training(name):
     model, x = stochastic_model(name)
-    model.eval()
-    with torch.no_grad():
-        with sampling(model):
-            first, second = model(x.clone()), model(x.clone())
-        assert not torch.equal(first, second)
-        assert torch.equal(model(x.clone()), model(x.clone()))
-
-
-@every_stochastic_model
-def test_samples_are_distributed_as_in_training(name):
-    model, x = stochastic_model(name)
-    n = 200
+    n = 400
     with torch.no_grad():
         training = torch.stack([model.train()(x.clone()) for _ in range(n)])
         with sampling(model.eval()):
-            inside = torch.stack([model(x.clone()) for _ in range(n)])
-    std = (training.var(dim=0) + inside.var(dim=0)).sqrt()
-    assert is_near(inside.mean(dim=0) - training.mean(dim=0), 0, std, n)
+            one_by_one = torch.stack([model(x.clone()) for _ in range(n)])
+        assert torch.equal(model(x.clone()), model(x.clone()))  # outside no longer
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        together = mc_samples(model, x, n)
+    expected = training.double().var(dim=0)
+    for samples in (one_by_one, together):
+        assert samples.shape == training.shape
+        assert len(samples.flatten(1).unique(dim=0)) > n / 4
+        variance = samples.double().var(dim=0)
+        std = (variance + expected).sqrt()
+        assert is_near(samples.mean(dim=0) - training.mean(dim=0), 0, std, n)
+        assert variance.mean() == pytest.approx(expected.mean(), rel=0.25)
 
 
 @pytest.mark.parametrize(
@@ -154,18 +150,10 @@ def test_batch_normalization_keeps_its_statistics_bit_for_bit_and_uses_them(laye
     model[1].running_var.uniform_(0.5, 2)
     x = torch.randn(5, 8)
     expected = model.eval()(x)
-    before = copy.deepcopy(model.state_dict())
+    before = copy.deepcopy(model)
     with sampling(model.train(training)):
         assert torch.equal(model(x), expected)
-        assert torch.equal(model(x[:1]), model(x[:1]))
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, before[name])
-
-
-def mixed_modes(model):
-    model.train()
-    for module in list(model.modules())[::2]:
-        module.training = False
+    assert states_equal(model, before)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +203,7 @@ def test_stochastic_layers_are_listed_once_each_and_only_if_they_drop():
 
 
 @pytest.mark.parametrize("scaling", ["inverted", "weight"])
-@pytest.mark.parametrize("keep_prob", [0.5, 0.8])
+@pytest.mark.parametrize("keep_prob", [0.5, 0.8, 1])
 def test_mean_and_variance_of_the_samples_are_the_exact_ones(scaling, keep_prob):
     net, x, n = small_net(keep_prob, scaling), torch.randn(5, 4), 20_000
     softmax = nn.Softmax(dim=-1)
@@ -227,60 +215,25 @@ def test_mean_and_variance_of_the_samples_are_the_exact_ones(scaling, keep_prob)
 
 
 @every_stochastic_model
-def test_samples_differ_and_are_distributed_as_runs_one_by_one(name):
-    model, x = stochastic_model(name)
-    model.eval()
-    n = 400
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        together = mc_samples(model, x, n)
-    with torch.no_grad(), sampling(model):
-        one_by_one = torch.stack([model(x.clone()) for _ in range(n)])
-    assert together.shape == one_by_one.shape
-    assert len(together.flatten(1).unique(dim=0)) > n / 4
-    std = (together.var(dim=0) + one_by_one.var(dim=0)).sqrt()
-    assert is_near(together.mean(dim=0) - one_by_one.mean(dim=0), 0, std, n)
-    spread, expected = (s.double().var(dim=0).mean() for s in (together, one_by_one))
-    assert spread == pytest.approx(expected, rel=0.25)
-
-
-@every_stochastic_model
-def test_sampling_leaves_input_and_mode_as_they_were(name):
-    model, x = stochastic_model(name)
+def test_sampling_leaves_input_modes_and_statistics_as_they_were(name):
+    layer, x = stochastic_model(name)
+    in_place = nn.Hardtanh(inplace=True)
+    model = nn.Sequential(in_place, layer, nn.Flatten(), nn.LazyBatchNorm1d())
+    model.train()(x.clone())  # so that there are statistics
     mixed_modes(model)
-    before, input_before = modes(model), x.clone()
-    mc_samples(model, x, 3)
-    assert modes(model) == before
-    assert torch.equal(x, input_before)
-
-
-# name: (layers, shape of their input)
-NORMALIZED = {
-    "together": ([nn.Linear(8, 5), nn.BatchNorm1d(5), Dropout(0.5)], (4, 8)),
-    "together, dropout before": ([Dropout(0.5), nn.Linear(8, 5), nn.BatchNorm1d(5)], (4, 8)),
-    "one by one": ([nn.BatchNorm1d(5), Recurrent()], (4, 5, 8)),
-    "one by one, dropout before": ([Recurrent(), nn.Dropout(0.5), nn.BatchNorm1d(5)], (4, 5, 8)),
-}
-
-
-@pytest.mark.parametrize("name", NORMALIZED)
-@pytest.mark.parametrize("set_mode", [nn.Module.train, nn.Module.eval], ids=["train", "eval"])
-def test_sampling_many_keeps_the_statistics_of_batch_normalization_bit_for_bit(name, set_mode):
-    layers, shape = NORMALIZED[name]
-    model, x = copy.deepcopy(nn.Sequential(*layers)), torch.randn(shape)
-    model.train()(x)  # so that there are statistics
-    before = copy.deepcopy(model.state_dict())
-    set_mode(model)
+    before, modes_before, input_before = copy.deepcopy(model), modes(model), x.clone()
     mc_samples(model, x, 7, max_rows=8)
-    assert list(model.state_dict()) == list(before)
-    for key, value in model.state_dict().items():
-        assert torch.equal(value, before[key])
+    assert modes(model) == modes_before
+    assert states_equal(model, before)
+    assert torch.equal(x, input_before)
 
 
 @pytest.mark.parametrize("batch", [0, 1, 5])
 @pytest.mark.parametrize("n_samples", [1, 2, 7])
 def test_samples_come_first_then_the_batch(n_samples, batch):
-    assert mc_samples(small_net(), torch.randn(batch, 4), n_samples).shape == (n_samples, batch, 3)
+    samples = mc_samples(small_net(), torch.randn(batch, 4), n_samples)
+    assert samples.shape == (n_samples, batch, 3)
+    assert not samples.requires_grad
 
 
 @pytest.mark.parametrize("max_rows", [1, 5, 12, 10_000])
@@ -291,33 +244,21 @@ def test_chunks_together_hold_every_sample_and_no_two_are_equal(max_rows):
     assert len(samples.flatten(1).unique(dim=0)) == 23
 
 
-class Watched(nn.Module):
-    """Notes down what passes: its shape for one sample, and whether there are several."""
-
-    def __init__(self):
-        super().__init__()
-        self.passed = []
-
-    def forward(self, x):
-        try:
-            x.sum().item()
-            several = False
-        except RuntimeError:  # under vmap one value would stand for many
-            several = True
-        self.passed.append((tuple(x.shape), several))
-        return x
+def calls_of(**modules):
+    """List that grows by a module's name whenever it is called."""
+    calls = []
+    for name, module in modules.items():
+        module.register_forward_hook(lambda *_, name=name: calls.append(name))
+    return calls
 
 
-def test_chunks_bound_the_rows_that_are_computed_together():
-    runs = []
+@pytest.mark.parametrize(("shape", "chunks"), [((10, 4), 20), ((10, 2, 2), 50)])
+def test_chunks_bound_the_rows_that_are_computed_together(shape, chunks):
     net = nn.Sequential(nn.Flatten(), nn.Linear(4, 8), Dropout(0.5))
-    net.register_forward_hook(lambda *_: runs.append("once more"))
-    x = torch.randn(10, 4)
-    mc_samples(net, x, 100, max_rows=50)
-    assert len(runs) == 1 + 20  # a trial, and chunks of five samples
-    runs.clear()
-    mc_samples(net, x.view(10, 2, 2), 100, max_rows=50)
-    assert len(runs) == 1 + 50  # an image has two rows of pixels
+    calls = calls_of(net=net)
+    mc_samples(net, torch.randn(shape), 100, max_rows=50)  # an image has two rows of pixels
+    trial = 1
+    assert len(calls) == trial + chunks
 
 
 class Results(TorchDispatchMode):
@@ -335,9 +276,8 @@ class Results(TorchDispatchMode):
 
 @pytest.mark.parametrize("layer", [Dropout(0.5), GaussianDropout(0.5), nn.Dropout(0.5)])
 def test_however_many_samples_nothing_but_their_outputs_has_more_than_max_rows(layer):
-    net = nn.Sequential(
-        layer, nn.Linear(8, 8), nn.ReLU(), nn.BatchNorm1d(8), layer, nn.Linear(8, 2)
-    )
+    hidden = nn.Linear(8, 8), nn.ReLU(), nn.BatchNorm1d(8)
+    net = nn.Sequential(layer, *hidden, layer, nn.Linear(8, 2))
     x, n, bytes_of_a_row = torch.randn(10, 8), 2000, 8 * 4
     with Results() as results:
         samples = mc_samples(net, x, n, max_rows=1000)
@@ -348,16 +288,14 @@ def test_however_many_samples_nothing_but_their_outputs_has_more_than_max_rows(l
 
 
 def test_what_comes_before_the_first_stochastic_layer_is_computed_once_for_all_samples():
-    before, after = Watched(), Watched()
-    net = nn.Sequential(nn.Linear(4, 6), before, Dropout(0.5), nn.Linear(6, 3), after)
+    net = nn.Sequential(nn.Linear(4, 6), Dropout(0.5), nn.Linear(6, 3))
+    calls = calls_of(before=net[0], after=net[2])
     mc_samples(net, torch.randn(5, 4), 100)
-    assert before.passed == [((5, 6), False)]
-    trial_and_run = 2
-    assert after.passed == [((5, 3), True)] * trial_and_run
+    assert calls == ["before", "after", "after"]  # a trial, and all samples together
 
 
 @every_stochastic_model
-def test_samples_repeat_under_the_seed(name):
+def test_samples_repeat_under_the_seed_and_one_alone_is_what_a_pass_draws(name):
     model, x = stochastic_model(name)
     draws = []
     for seed in (1, 1, 2):
@@ -366,13 +304,11 @@ def test_samples_repeat_under_the_seed(name):
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
     assert not torch.equal(draws[2], mc_samples(model, x, 4))  # without a seed they go on
-
-
-def test_samples_carry_no_gradient_and_leave_the_parameters_alone():
-    net = small_net()
-    before = copy.deepcopy(net.state_dict())
-    assert not mc_samples(net, torch.randn(5, 4), 3).requires_grad
-    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    torch.manual_seed(1)
+    (alone,) = mc_samples(model, x, 1)
+    torch.manual_seed(1)
+    with torch.no_grad(), sampling(model):
+        torch.testing.assert_close(alone, model(x.clone()))
 
 
 def test_networks_side_by_side_are_sampled_side_by_side():
@@ -383,11 +319,6 @@ def test_networks_side_by_side_are_sampled_side_by_side():
     for i, net in enumerate(nets):
         mean, variance = by_enumeration(net, x[i])
         assert is_near(samples[:, i].mean(dim=0), mean, variance.sqrt(), n)
-
-
-def test_with_keep_prob_one_all_samples_are_the_prediction():
-    net, x = small_net(keep_prob=1).eval(), torch.randn(5, 4)
-    torch.testing.assert_close(mc_samples(net, x, 3), net(x).expand(3, 5, 3))
 
 
 @pytest.mark.parametrize("model", [nn.Linear(4, 2), Recurrent(dropout=0.0), Attention(dropout=0.0)])
@@ -416,74 +347,62 @@ class Failing(nn.Module):
 def test_an_error_at_any_time_comes_through_and_every_mode_comes_back(error, from_call):
     net = nn.Sequential(nn.BatchNorm1d(4), small_net(), nn.Dropout(0.5), Failing(error, from_call))
     mixed_modes(net)
-    before, statistics = modes(net), copy.deepcopy(net.state_dict())
+    before, modes_before = copy.deepcopy(net), modes(net)
     with pytest.raises(error):
         mc_samples(net, torch.randn(5, 4), 10, max_rows=10)  # a trial, and five chunks
-    assert modes(net) == before
-    assert all(torch.equal(value, statistics[name]) for name, value in net.state_dict().items())
+    assert modes(net) == modes_before
+    assert states_equal(net, before)
 
 
 # weight_scaled
 
 
-def conv_net(keep_prob, scaling):
+def with_sigmoid(*dropout):
+    return small_net(*dropout, nn.Sigmoid())
+
+
+def on_the_input(*dropout):
+    return nn.Sequential(Dropout(*dropout), nn.Linear(4, 3), nn.Tanh())
+
+
+def two_in_a_row(*dropout):
+    two = Dropout(*dropout), nn.Dropout(0.5), Dropout(*dropout)
+    return nn.Sequential(GaussianDropout(0.5), *two, GaussianDropout(0.5), nn.Linear(4, 3))
+
+
+def one_in_two_places(*dropout):
+    layer = Dropout(*dropout)
+    return nn.Sequential(layer, nn.Linear(4, 4), nn.ReLU(), layer, nn.Linear(4, 3))
+
+
+def nested(*dropout):
     return nn.Sequential(
-        nn.Conv2d(1, 4, 3, padding=1),
-        nn.ReLU(),
-        Dropout(keep_prob, scaling),
-        nn.MaxPool2d(2),
-        nn.Conv2d(4, 5, 3),
-        nn.BatchNorm2d(5),
-        nn.LeakyReLU(),
-        Dropout(keep_prob, scaling),
-        nn.AvgPool2d(2),
-        nn.Flatten(),
-        nn.Linear(5, 3),
+        nn.Sequential(nn.Linear(4, 6), nn.Sequential(nn.ReLU(), Dropout(*dropout))),
+        nn.Sequential(nn.Identity(), nn.Sequential(), nn.Linear(6, 4)),
+        small_net(*dropout),
     )
 
 
-SCALABLE = {
-    "dense": (lambda p, scaling: small_net(p, scaling), (7, 4)),
-    "sigmoid before the dropout": (
-        lambda p, scaling: small_net(p, scaling, nn.Sigmoid()),
-        (7, 4),
-    ),
-    "on the input": (
-        lambda p, scaling: nn.Sequential(Dropout(p, scaling), nn.Linear(4, 3), nn.Tanh()),
-        (7, 4),
-    ),
-    "two in a row, and torch's between": (
-        lambda p, scaling: nn.Sequential(
-            Dropout(p, scaling), nn.Dropout(0.5), Dropout(0.9, scaling), nn.Linear(4, 3)
-        ),
-        (7, 4),
-    ),
-    "Gaussian around": (
-        lambda p, scaling: nn.Sequential(
-            GaussianDropout(p), Dropout(p, scaling), GaussianDropout(0.5), nn.Linear(4, 3)
-        ),
-        (7, 4),
-    ),
-    "nested": (
-        lambda p, scaling: nn.Sequential(
-            nn.Sequential(nn.Linear(4, 6), nn.Sequential(nn.ReLU(), Dropout(p, scaling))),
-            nn.Sequential(nn.Identity(), small_net(p, scaling)[:0], nn.Linear(6, 4)),
-            small_net(p, scaling),
-        ),
-        (7, 4),
-    ),
-    "convolutional": (conv_net, (7, 1, 8, 8)),
-}
-every_scalable_model = pytest.mark.parametrize("name", SCALABLE)
+def convolutional(*dropout):
+    return nn.Sequential(
+        *(nn.Unflatten(-1, (1, 2, 2)), nn.Conv2d(1, 4, 2, padding=1), nn.ReLU()),
+        *(Dropout(*dropout), nn.MaxPool2d(2), nn.Conv2d(4, 5, 2, padding=1)),
+        *(nn.BatchNorm2d(5), nn.LeakyReLU(), Dropout(*dropout), nn.AvgPool2d(2)),
+        *(nn.Flatten(), nn.Linear(5, 3)),
+    )
+
+
+SCALABLE = [small_net, with_sigmoid, on_the_input, two_in_a_row, one_in_two_places]
+
+every_scalable_model = pytest.mark.parametrize("make", [*SCALABLE, nested, convolutional])
 both_scalings = pytest.mark.parametrize("scaling", ["inverted", "weight"])
 
 
 @every_scalable_model
 @both_scalings
 @pytest.mark.parametrize("keep_prob", [1, 0.7, 0.5])
-def test_the_copy_computes_what_the_model_computes_in_eval(name, scaling, keep_prob):
-    make, shape = SCALABLE[name]
-    model, x = make(keep_prob, scaling).double(), torch.randn(shape).double()
+def test_the_copy_computes_what_the_model_computes_in_eval(make, scaling, keep_prob):
+    model, x = make(keep_prob, scaling).double(), torch.randn(7, 4).double()
     scaled = weight_scaled(model)
     assert not scaled.training
     torch.testing.assert_close(scaled(x), model.eval()(x), rtol=1e-12, atol=1e-12)
@@ -491,40 +410,32 @@ def test_the_copy_computes_what_the_model_computes_in_eval(name, scaling, keep_p
 
 @every_scalable_model
 @both_scalings
-def test_the_copy_has_no_dropout_layer_and_draws_nothing_in_training_either(name, scaling):
-    make, shape = SCALABLE[name]
-    scaled = weight_scaled(make(0.5, scaling))
+def test_the_copy_has_no_dropout_layer_and_draws_nothing_in_training_either(make, scaling):
+    scaled, x = weight_scaled(make(0.5, scaling)), torch.randn(7, 4)
     assert stochastic_layers(scaled) == []
     before = torch.get_rng_state()
-    scaled.train()(torch.randn(shape, generator=torch.Generator()))
+    scaled.train()(x)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @every_scalable_model
 @both_scalings
-def test_the_model_stays_as_it_was_and_the_names_in_the_state_dict_too(name, scaling):
-    model = SCALABLE[name][0](0.5, scaling)
+def test_the_model_stays_as_it_was_and_the_names_in_the_state_dict_too(make, scaling):
+    model = make(0.5, scaling)
     mixed_modes(model)
-    before, modes_before, printed = copy.deepcopy(model.state_dict()), modes(model), repr(model)
+    before, modes_before, printed = copy.deepcopy(model), modes(model), repr(model)
     scaled = weight_scaled(model)
     assert (modes(model), repr(model)) == (modes_before, printed)
-    assert list(scaled.state_dict()) == list(before)
-    for key, value in model.state_dict().items():
-        assert torch.equal(value, before[key])
-        assert value.numel() == 0 or value.data_ptr() != scaled.state_dict()[key].data_ptr()
+    assert states_equal(model, before)
+    assert list(scaled.state_dict()) == list(before.state_dict())
+    for name, value in model.state_dict().items():
+        assert value.data_ptr() != scaled.state_dict()[name].data_ptr()
 
 
-@pytest.mark.parametrize(
-    "layer",
-    [
-        nn.Dropout(0.5),
-        nn.Dropout1d(0.5),
-        nn.Dropout2d(0.5),
-        nn.AlphaDropout(0.5),
-        GaussianDropout(0.5),
-        SpatialDropout(0.5),
-    ],
-)
+OF_TORCH = [nn.Dropout(0.5), nn.Dropout1d(0.5), nn.Dropout2d(0.5), nn.AlphaDropout(0.5)]
+
+
+@pytest.mark.parametrize("layer", [*OF_TORCH, GaussianDropout(0.5), SpatialDropout(0.5)])
 def test_dropout_layers_without_a_factor_are_taken_out(layer):
     net = nn.Sequential(nn.Linear(4, 4), layer, nn.Sigmoid())
     scaled = weight_scaled(net)
@@ -532,35 +443,29 @@ def test_dropout_layers_without_a_factor_are_taken_out(layer):
     assert torch.equal(scaled[0].weight, net[0].weight)
 
 
-def test_a_factor_goes_through_pooling_with_dropout():
-    pool = nn.Sequential(Dropout(0.5, "weight"), MaxPoolDropout2d(2, 0.7), nn.Conv2d(2, 3, 2))
-    x = torch.randn(4, 2, 6, 6).double()
-    pool = pool.double().eval()
-    torch.testing.assert_close(weight_scaled(pool)(x), pool(x), rtol=1e-12, atol=1e-12)
+LET_THROUGH = [
+    *(nn.Identity(), nn.Unflatten(1, (1, 2)), nn.LeakyReLU(), nn.PReLU(), SpatialDropout(0.5)),
+    *(nn.MaxPool1d(2), nn.MaxPool2d(2), nn.AvgPool1d(2), nn.AvgPool2d(2), MaxPoolDropout2d(2)),
+    *(nn.AdaptiveAvgPool1d(2), nn.AdaptiveAvgPool2d(1)),
+]
 
 
-def test_for_a_linear_network_it_is_the_exact_average_over_all_masks():
-    for scaling in ("inverted", "weight"):
-        net = small_net(0.6, scaling, nn.Identity()).double()
-        x = torch.randn(5, 4).double()
-        mean, _ = by_enumeration(net, x)
-        torch.testing.assert_close(weight_scaled(net)(x), mean, rtol=1e-12, atol=1e-12)
+@pytest.mark.parametrize("between", LET_THROUGH)
+def test_a_factor_goes_through_layers_whose_output_scales_with_their_input(between):
+    layers = Dropout(0.5, "weight"), between, nn.Flatten(), nn.LazyLinear(3)
+    net, x = nn.Sequential(*layers).double().eval(), torch.randn(4, 2, 6).double()
+    expected = net(x)
+    torch.testing.assert_close(weight_scaled(net)(x), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_after_a_nonlinearity_it_is_not():
-    net, x = small_net(0.5), torch.randn(5, 4)
+@both_scalings
+def test_it_is_the_exact_average_over_all_masks_in_a_linear_network_and_not_behind_it(scaling):
+    net, x = small_net(0.6, scaling, nn.Identity()).double(), torch.randn(5, 4).double()
+    scaled = weight_scaled(net)(x)
+    mean, _ = by_enumeration(net, x)
+    torch.testing.assert_close(scaled, mean, rtol=1e-12, atol=1e-12)
     mean, _ = by_enumeration(net, x, of=torch.sigmoid)
-    assert (torch.sigmoid(weight_scaled(net)(x)) - mean).abs().max() > 1e-3
-
-
-def test_one_dropout_layer_in_two_places_counts_in_both():
-    dropout = Dropout(0.5, "weight")
-    model = nn.Sequential(dropout, nn.Linear(4, 4), nn.ReLU(), dropout, nn.Linear(4, 3)).double()
-    x = torch.randn(7, 4).double()
-    scaled = weight_scaled(model)
-    torch.testing.assert_close(scaled(x), model.eval()(x), rtol=1e-12, atol=1e-12)
-    assert stochastic_layers(scaled) == []
-    assert isinstance(scaled[3], nn.Identity)
+    assert (scaled.sigmoid() - mean).abs().max() > 1e-3
 
 
 def sharing_a_layer():
@@ -585,18 +490,26 @@ def test_a_weight_that_does_not_stand_in_just_one_place_is_a_value_error(make):
         weight_scaled(make())
 
 
-NOT_HOMOGENEOUS = [nn.Sigmoid(), nn.Tanh(), nn.Softmax(dim=1), nn.BatchNorm1d(4), nn.ELU()]
+class Residual(nn.Sequential):
+    """A sequence whose layers are not all there is."""
+
+    def forward(self, x):
+        return x + super().forward(x)
 
 
-@pytest.mark.parametrize("between", NOT_HOMOGENEOUS)
+NOT_HOMOGENEOUS = [nn.Sigmoid(), nn.Tanh(), nn.ELU(), nn.Softmax(dim=1), nn.BatchNorm1d(4)]
+
+
+@pytest.mark.parametrize("between", [*NOT_HOMOGENEOUS, Residual(nn.Linear(4, 4))])
 def test_a_layer_that_does_not_let_the_factor_through_is_a_value_error(between):
     model = nn.Sequential(Dropout(0.5, "weight"), between, nn.Linear(4, 2))
     name = type(between).__name__
     message = rf"model must let the factor of Dropout\(.*\) through .*, got {name}"
     with pytest.raises(ValueError, match=message):
         weight_scaled(model)
-    model[0].scaling = "inverted"  # leaves no factor
-    weight_scaled(model)
+    for without_factor in (Dropout(0.5, "inverted"), Dropout(1, "weight")):
+        model[0] = without_factor
+        weight_scaled(model)
 
 
 class InAModule(nn.Module):
@@ -611,8 +524,8 @@ class InAModule(nn.Module):
         Dropout(0.5, "weight"),
         nn.Sequential(nn.Linear(4, 2), Dropout(0.5, "weight")),
         nn.Sequential(nn.Linear(4, 2), Dropout(0.5, "weight"), nn.ReLU()),
-        InAModule(),
         nn.Sequential(InAModule(), nn.Linear(4, 2)),
+        nn.Sequential(Residual(nn.Linear(4, 4), Dropout(0.5, "weight")), nn.Linear(4, 2)),
     ],
 )
 def test_no_weights_behind_is_a_value_error(model):
@@ -632,7 +545,7 @@ def test_reestimated_statistics_are_the_mean_over_batches_without_masks(momentum
     batches = torch.randn(5, 20, 4) + 1
     for batch in batches:
         model(batch)  # in training: masks on
-    before = copy.deepcopy(model.state_dict())
+    before = copy.deepcopy(model)
     found = batch_norm_reestimated(model, batches)
     sums = [model[1](batch) for batch in batches]
     torch.testing.assert_close(
@@ -640,10 +553,9 @@ def test_reestimated_statistics_are_the_mean_over_batches_without_masks(momentum
     )
     torch.testing.assert_close(found[2].running_var, torch.stack([s.var(0) for s in sums]).mean(0))
     assert found[2].momentum == momentum
-    assert not any(module.training for module in found.modules())
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, before[name])
-    assert model.training
+    assert not any(modes(found))
+    assert states_equal(model, before)
+    assert all(modes(model))
 
 
 def test_reestimating_needs_something_to_estimate():
