@@ -11,23 +11,18 @@ def keep_mask(x, keep_prob, shape=None):
     Parameters
     ----------
     x : torch.Tensor
-        Gives the mask's dtype and device, and its shape if no other is given.
+        Gives the mask's dtype, a floating-point one, and its device.
     keep_prob : float or torch.Tensor
         Probability that an entry is kept, in (0, 1]. A tensor has a shape that broadcasts with the
         mask's, a probability for each unit or each network say.
     shape : tuple of int, optional
-        Shape of the mask. With a 1 where entries of `x` are to share their fate, it broadcasts:
-        (batch, channels, 1, 1) keeps or drops whole feature maps.
+        Shape of the mask, that of `x` if left out. With a 1 where entries of `x` are to share their
+        fate, it broadcasts: (batch, channels, 1, 1) keeps or drops whole feature maps.
 
     Returns
     -------
     torch.Tensor
         1 where it is kept, else 0.
-
-    Raises
-    ------
-    TypeError
-        If `x` is not of a floating-point dtype.
 
     Examples
     --------
