@@ -28,8 +28,7 @@ class Dropout(StochasticLayer):
         Probability to KEEP a unit, in (0, 1]. ``torch.nn.Dropout`` takes 1 - keep_prob. A tensor
         broadcasts with the input: a probability for each unit, or for each of several networks.
     scaling : {"inverted", "weight"}
-        Where the factor goes: into training (the default, as in all libraries), or into eval
-        (the original rule).
+        Whether the factor goes into training, as in all libraries, or into eval, the original rule.
 
     Shape
     -----

@@ -47,16 +47,9 @@ class MaxPoolDropout2d(StochasticLayer):
 
     Shape
     -----
-    Input (batch, channels, height, width) or (channels, height, width), any floating-point dtype.
+    Input (batch, channels, height, width) or (channels, height, width), with its padding at least
+    as large as a window (else it is a ValueError), any floating-point dtype (else a TypeError).
     Output as of ``torch.nn.MaxPool2d``. Each activation of each example has a mask of its own.
-
-    Raises
-    ------
-    TypeError
-        In `forward`, if the input is not of a floating-point dtype.
-    ValueError
-        If `padding` is more than half of `kernel_size`; in `forward`, if the input has not three or
-        four dimensions, or has no pixels, or is, with its padding, smaller than a window.
 
     Notes
     -----

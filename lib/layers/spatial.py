@@ -52,18 +52,11 @@ class SpatialDropout(StochasticLayer):
     >>> import torch
     >>> _ = torch.manual_seed(0)
     >>> layer = SpatialDropout(keep_prob=0.5)
-    >>> layer(torch.ones(1, 4, 1, 3))  # four maps of 1x3
-    tensor([[[[2., 2., 2.]],
-    <BLANKLINE>
-             [[0., 0., 0.]],
-    <BLANKLINE>
-             [[2., 2., 2.]],
-    <BLANKLINE>
-             [[0., 0., 0.]]]])
-    >>> layer(torch.ones(4, 3))
-    Traceback (most recent call last):
-        ...
-    ValueError: x must have shape (batch, channels, *spatial), at least 3 dimensions, got (4, 3)
+    >>> layer(torch.ones(1, 4, 3))  # four maps of length 3
+    tensor([[[2., 2., 2.],
+             [0., 0., 0.],
+             [2., 2., 2.],
+             [0., 0., 0.]]])
     """
 
     def __init__(self, keep_prob=0.5, spatial_dims=None):
