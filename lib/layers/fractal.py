@@ -26,8 +26,8 @@ class FractalJoin(StochasticLayer):
 
     If all gates are 0, one of the k is opened, each with the same probability. No path is
     preferred, so each has the mean weight 1/k *exactly*, whatever p: for given paths eval is the
-    mean of training, and no factor p is needed. (timm's ``DropPath`` is not this: it is
-    `StochasticDepth`.)
+    mean of training, and no factor p is needed. timm's ``DropPath`` is another thing:
+    `StochasticDepth`.
 
     Parameters
     ----------

@@ -88,10 +88,8 @@ def test_with_a_nonlinearity_in_or_behind_the_blocks_the_mean_is_not_eval(after,
 @pytest.mark.parametrize(("gate", "shape"), [("batch", ()), ("example", (6, 1))])
 def test_it_is_as_if_all_were_computed_and_masked(gate, shape, scaling):
     p, branch, weights = 0.4, curved(), torch.randn(6, 3).double()
-    layer, x = (
-        StochasticDepth(branch, p, gate, scaling),
-        torch.randn(6, 3).double().requires_grad_(),
-    )
+    layer = StochasticDepth(branch, p, gate, scaling)
+    x = torch.randn(6, 3).double().requires_grad_()
     for seed in range(20):
         y = under_seed(layer, x, seed)
         mask = under_seed(partial(keep_mask, keep_prob=p, shape=shape), x, seed)

@@ -67,6 +67,7 @@ def of_keras(name, keep_prob):
         (Dropout, partial(of_keras, "Dropout")),
         (GaussianDropout, partial(of_keras, "GaussianDropout")),
     ],
+    ids=["torch's Dropout", "Keras' Dropout", "Keras' GaussianDropout"],
 )
 def test_output_and_gradient_are_those_of_a_library_under_its_mask(
     make, of_library, keep_prob, monkeypatch
@@ -107,9 +108,11 @@ def test_any_shape_comes_back_and_passes_gradients(make, shape):
     assert y.shape == gradient.shape == shape
 
 
-@every_layer
-def test_there_is_nothing_to_store_as_in_torchs_layer(make):
-    assert make(0.5).state_dict() == nn.Dropout(0.5).state_dict() == {}
+@pytest.mark.parametrize(
+    "layer", [Dropout(), Dropout(torch.tensor([0.5, 0.9])), GaussianDropout(), SpatialDropout()]
+)
+def test_the_state_of_a_net_fits_one_with_torchs_layer(layer):
+    assert layer.state_dict() == nn.Dropout().state_dict() == {}
 
 
 # torch.func
