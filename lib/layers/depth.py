@@ -45,8 +45,8 @@ class StochasticDepth(StochasticLayer):
     -----
     *Time.* A dropped branch is not called. With ``gate="example"`` it is called on the survivors
     alone, and not at all if there are none. Under ``torch.vmap``, and so in ``SideBySide`` and in
-    Monte Carlo samples, each model has gates of its own, and Python cannot take all their ways at
-    once: there the branch is computed and multiplied by the gate, which saves nothing.
+    Monte Carlo samples, each model has gates of its own: there the branch is computed and
+    multiplied by the gate, which saves nothing.
 
     *Gradients.* The parameters of a branch that was not called get no gradient: ``grad`` stays
     None, and torch's optimizers leave them, and their momentum, alone. A branch multiplied by 0
