@@ -43,7 +43,7 @@ class KeepProb(Kind):
 
     allowed = "a number in (0, 1], or a tensor of them"
     good = 0.5
-    bad = (*PROBABILITY.bad, torch.tensor([0.5, 0.0]), torch.tensor([1, 1]))
+    bad = (*PROBABILITY.bad, torch.tensor([0.5, 0.0]), torch.tensor([1.5]), torch.tensor([1, 1]))
 
     def check(self, value, name):
         if isinstance(value, torch.Tensor):
