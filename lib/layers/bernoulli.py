@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from lib.layers.base import KEEP_PROB, StochasticLayer, in_words, keeps_all, set_keep_prob
+from lib.layers.base import KEEP_PROB, StochasticLayer
 from lib.layers.draw import keep_mask
 from lib.validation import SCALING, declared
 
@@ -28,18 +28,12 @@ class Dropout(StochasticLayer):
         Probability to KEEP a unit, in (0, 1]. ``torch.nn.Dropout`` takes 1 - keep_prob. A tensor
         broadcasts with the input: a probability for each unit, or for each of several networks.
     scaling : {"inverted", "weight"}
-        Where the factor goes: into training (the default, as in all libraries), or into eval
-        (the original rule).
+        Whether the factor goes into training, as in all libraries, or into eval, the original rule.
 
     Shape
     -----
-    Input and output: any shape, any floating-point dtype. Each entry has its own mask, so each
-    example of a batch has one too.
-
-    Raises
-    ------
-    TypeError
-        In training, if the input is not of a floating-point dtype.
+    Input and output: any shape, any floating-point dtype (another one is a TypeError in training).
+    Each entry has its own mask, so each example of a batch has one too.
 
     References
     ----------
@@ -59,16 +53,22 @@ class Dropout(StochasticLayer):
 
     def __init__(self, keep_prob=0.5, scaling="inverted"):
         super().__init__()
-        set_keep_prob(self, keep_prob)
+        if isinstance(keep_prob, Tensor):  # goes along to other devices, but into no state dict
+            self.register_buffer("keep_prob", keep_prob, persistent=False)
+        else:
+            self.keep_prob = keep_prob
         self.scaling = scaling
 
     def forward(self, x: Tensor) -> Tensor:
+        p = self.keep_prob
         if not self.training:
-            return x if self.scaling == "inverted" else x * self.keep_prob
-        if keeps_all(self.keep_prob):
+            return x if self.scaling == "inverted" else x * p
+        if not isinstance(p, Tensor) and p == 1:
             return x
-        mask = keep_mask(x, self.keep_prob)
-        return x * mask.div_(self.keep_prob) if self.scaling == "inverted" else x * mask
+        mask = keep_mask(x, p)
+        return x * mask.div_(p) if self.scaling == "inverted" else x * mask
 
     def extra_repr(self):
-        return f"keep_prob={in_words(self.keep_prob)}, scaling={self.scaling!r}"
+        p = self.keep_prob
+        shown = f"tensor of shape {tuple(p.shape)}" if isinstance(p, Tensor) else f"{p:g}"
+        return f"keep_prob={shown}, scaling={self.scaling!r}"

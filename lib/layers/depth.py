@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from lib.layers.base import GATE, MODULE, TENSOR, StochasticLayer
+from lib.layers.base import GATE, MODULE, StochasticLayer, gate_shape
 from lib.layers.draw import keep_mask
 from lib.validation import COUNT, PROBABILITY, SCALING, declared
 
@@ -26,47 +26,37 @@ class StochasticDepth(StochasticLayer):
     Parameters
     ----------
     branch : torch.nn.Module
-        The branch f. Its output has the shape of its input.
+        The branch f.
     survival_prob : float
         Probability that the branch SURVIVES, in (0, 1]. ``torchvision.ops.StochasticDepth`` and
         timm's ``DropPath`` take 1 - survival_prob.
     gate : {"batch", "example"}
         One gate for the whole mini-batch, as the authors draw it, or one for each example.
     scaling : {"inverted", "weight"}
-        Where the factor goes: into training (the default, as in all libraries), or into eval (the
-        authors' rule).
+        Whether the factor goes into training, as in all libraries, or into eval, the authors' rule.
 
     Shape
     -----
-    Input and output: any shape that `branch` keeps, any floating-point dtype. With
-    ``gate="example"`` the first dimension is the batch, and there must be one.
-
-    Raises
-    ------
-    TypeError
-        In training, if the input is not of a floating-point dtype.
-    ValueError
-        In `forward`, if `branch` changes the shape, or there is no first dimension for the gates of
-        examples.
+    Input and output: any shape that `branch` keeps (it is a ValueError if it does not), any
+    floating-point dtype (another one is a TypeError in training). With ``gate="example"`` the first
+    dimension is the batch, and there must be one.
 
     Notes
     -----
-    *Time.* A dropped branch is not called. With ``gate="example"`` it is called on the examples
-    that survive, and not at all if there are none. Under ``torch.vmap``, and so in
-    ``SideBySide`` and in Monte Carlo samples, each model has gates of its own, and Python cannot
-    take all their ways at once: there the branch is computed and multiplied by the gate, which
-    saves nothing.
+    *Time.* A dropped branch is not called. With ``gate="example"`` it is called on the survivors
+    alone, and not at all if there are none. Under ``torch.vmap``, and so in ``SideBySide`` and in
+    Monte Carlo samples, each model has gates of its own: there the branch is computed and
+    multiplied by the gate, which saves nothing.
 
     *Gradients.* The parameters of a branch that was not called get no gradient: ``grad`` stays
     None, and torch's optimizers leave them, and their momentum, alone. A branch multiplied by 0
     gets a gradient of 0, and moves on with the momentum that it has.
 
     *Batch normalization* in the branch sees what the branch sees: nothing when it is dropped, and
-    with ``gate="example"`` the survivors alone, of which there may be one only. A batch norm of
-    vectors raises an error then.
+    with ``gate="example"`` the survivors alone. If only one is left, a batch norm of vectors raises
+    an error.
 
-    The block ends with the sum. A ReLU that comes after it, as in the authors' blocks, is another
-    layer.
+    The block ends with the sum. The ReLU after it in the authors' blocks is another layer.
 
     References
     ----------
@@ -93,23 +83,20 @@ class StochasticDepth(StochasticLayer):
         self.scaling = scaling
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.gate == "example" and TENSOR.check(x, "x").dim() == 0:
-            raise ValueError('x must have a first dimension of examples with gate="example"')
-        p = self.survival_prob
+        shape, p = gate_shape(self.gate, x), self.survival_prob
         if p == 1 or not self.training:
             return x + self._scaled_branch(x, p if self.scaling == "weight" else 1)
-        gates = keep_mask(x, p, shape=x.shape[:1] if self.gate == "example" else ())
         scale = 1 / p if self.scaling == "inverted" else 1
+        gates = keep_mask(x, p, shape)
         try:
-            survivors = gates.nonzero()  # (survivors, 1); of a single gate (1 or 0, 0)
+            survivors = gates.nonzero()
         except RuntimeError:  # under vmap, where each model has its own
-            gates = gates.view(gates.shape + (1,) * (x.dim() - gates.dim()))
             return x + gates * self._scaled_branch(x, scale)
         if len(survivors) == 0:
             return x
         if len(survivors) == gates.numel():
             return x + self._scaled_branch(x, scale)
-        rows = survivors.flatten()
+        rows = survivors[:, 0]
         update = self._scaled_branch(x[rows], scale).to(x.dtype)
         return x.clone().index_add_(0, rows, update)  # a clone keeps the memory format
 
@@ -131,15 +118,12 @@ def linear_survival(n_blocks, last=0.5):
 
     .. math:: p_l = 1 - \frac{l}{L} (1 - p_L), \qquad l = 1, \dots, L
 
-    The input, l = 0, would survive for sure; block 1 nearly does, and block L, the deepest, with
-    the probability `last`.
-
     Parameters
     ----------
     n_blocks : int
         Number L of residual blocks, at least 1.
     last : float
-        Survival probability of the last block, in (0, 1].
+        Survival probability :math:`p_L` of the last, the deepest block, in (0, 1].
 
     Returns
     -------

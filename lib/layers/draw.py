@@ -6,28 +6,17 @@ from lib.layers.base import check_floating_point
 
 
 def keep_mask(x, keep_prob, shape=None):
-    """Draw what to keep of `x`: a mask of ones and zeros.
+    """Draw a mask for `x`, of its dtype and on its device: 1 where it is kept, else 0.
 
     Parameters
     ----------
-    x : torch.Tensor
-        Gives the mask's dtype and device, and its shape if no other is given.
+    x : torch.Tensor, of a floating-point dtype
     keep_prob : float or torch.Tensor
-        Probability that an entry is kept, in (0, 1]. A tensor has a shape that broadcasts with the
-        mask's, a probability for each unit or each network say.
+        Probability that an entry is kept, in (0, 1]. A tensor broadcasts with the mask: a
+        probability for each unit, or for each network.
     shape : tuple of int, optional
-        Shape of the mask. With a 1 where entries of `x` are to share their fate, it broadcasts:
-        (batch, channels, 1, 1) keeps or drops whole feature maps.
-
-    Returns
-    -------
-    torch.Tensor
-        1 where it is kept, else 0.
-
-    Raises
-    ------
-    TypeError
-        If `x` is not of a floating-point dtype.
+        Shape of the mask, that of `x` if left out. With a 1 where entries of `x` are to share their
+        fate, it broadcasts: (batch, channels, 1, 1) keeps or drops whole feature maps.
 
     Examples
     --------

@@ -13,8 +13,8 @@ from lib.validation import PROBABILITY, declared
 class GaussianDropout(StochasticLayer):
     r"""Gaussian dropout: multiply each unit by Gaussian noise of mean 1.
 
-    The noise has the variance that the mask of inverted dropout has. With p the probability to
-    keep of that mask, and x the input:
+    The noise has the variance of inverted dropout's mask. With p that mask's probability to keep,
+    and x the input:
 
     ============  ===========================================================
     training      :math:`m \odot x`, with :math:`m_i \sim N(1, (1 - p) / p)`
@@ -26,18 +26,13 @@ class GaussianDropout(StochasticLayer):
     Parameters
     ----------
     keep_prob : float
-        Probability to KEEP a unit, in (0, 1], of the dropout whose variance is matched. The noise
-        has the standard deviation ``sqrt((1 - keep_prob) / keep_prob)``: none at 1, 1 at 0.5.
-        ``keras.layers.GaussianDropout`` takes 1 - keep_prob.
+        Probability to KEEP a unit, in (0, 1], of the dropout whose variance is matched: the noise
+        has the standard deviation 1 at 0.5, and 0 at 1. ``keras.layers.GaussianDropout`` takes
+        1 - keep_prob.
 
     Shape
     -----
-    Input and output: any shape, any floating-point dtype.
-
-    Raises
-    ------
-    TypeError
-        In training, if the input is not of a floating-point dtype.
+    Input and output: any shape, any floating-point dtype (another one is a TypeError in training).
 
     References
     ----------

@@ -29,10 +29,9 @@ class MaxPoolDropout2d(StochasticLayer):
     Eval gives the mean of what training gives, exactly: it is *probabilistic weighted pooling*.
     There is no factor 1 / p in training.
 
-    After a ReLU the last term is 0. In general a dropped activation counts as 0, so a negative one
-    comes out only where all of a window are negative and all are kept; the last term says so.
-    Padding never counts, neither as an activation nor as a dropped one: n is the number of
-    activations that are really there, fewer at a padded border.
+    A dropped activation counts as 0. So a negative one comes out only where all of a window are
+    negative and all are kept: that is the last term, which is 0 after a ReLU. Padding never counts:
+    n is the number of activations that are really there, fewer at a padded border.
 
     Parameters
     ----------
@@ -41,23 +40,16 @@ class MaxPoolDropout2d(StochasticLayer):
     keep_prob : float
         Probability to KEEP an activation, in (0, 1]. With 1 this is ``torch.nn.MaxPool2d``.
     stride : int or pair of int, optional
-        Step from window to window, at least 1; `kernel_size` if left out. Windows that overlap see
-        the same mask where they overlap.
+        Step from window to window, at least 1; `kernel_size` if left out. Windows that overlap
+        share the mask.
     padding : int or pair of int
         Rows and columns added on both sides, from 0 to half of `kernel_size`.
 
     Shape
     -----
-    Input (batch, channels, height, width) or (channels, height, width), any floating-point dtype.
+    Input (batch, channels, height, width) or (channels, height, width), with its padding at least
+    as large as a window (else it is a ValueError), any floating-point dtype (else a TypeError).
     Output as of ``torch.nn.MaxPool2d``. Each activation of each example has a mask of its own.
-
-    Raises
-    ------
-    TypeError
-        In `forward`, if the input is not of a floating-point dtype.
-    ValueError
-        If `padding` is more than half of `kernel_size`; in `forward`, if the input has not three or
-        four dimensions, or has no pixels, or is, with its padding, smaller than a window.
 
     Notes
     -----
@@ -104,23 +96,15 @@ class MaxPoolDropout2d(StochasticLayer):
         return F.max_pool2d(x, self.kernel_size, self.stride, self.padding)
 
     def _mean_pool(self, x):
-        p, (height, width) = self.keep_prob, self.kernel_size
-        below_zero = -F.relu(-self._max_pool(x)) * p ** self._window_sizes(x)
-        # (..., rows, columns, n), the largest first; the zeros of the padding add nothing
-        windows = self._windows(F.relu(x)).sort(dim=-1, descending=True).values
-        weights = [p * (1 - p) ** n_larger for n_larger in range(height * width)]
-        return below_zero + (windows * x.new_tensor(weights)).sum(dim=-1)
-
-    def _windows(self, x):
-        (down, right), (height, width) = self.padding, self.kernel_size
-        x = F.pad(x, (right, right, down, down))
-        x = x.unfold(-2, height, self.stride[0]).unfold(-2, width, self.stride[1])
-        return x.flatten(-2)
-
-    def _window_sizes(self, x):
-        """How many activations are in each window: (rows, columns)."""
+        p, (height, width), (down, right) = self.keep_prob, self.kernel_size, self.padding
         ones = torch.ones((1, *x.shape[-2:]), dtype=x.dtype, device=x.device)
-        return self._windows(ones)[0].sum(dim=-1)
+        n = F.avg_pool2d(ones, self.kernel_size, self.stride, self.padding, divisor_override=1)
+        below_zero = -F.relu(-self._max_pool(x)) * p ** n[0]  # (..., rows, columns)
+        windows = F.pad(F.relu(x), (right, right, down, down))  # these zeros add nothing
+        windows = windows.unfold(-2, height, self.stride[0]).unfold(-2, width, self.stride[1])
+        largest_first = windows.flatten(-2).sort(dim=-1, descending=True).values
+        weights = [p * (1 - p) ** n_larger for n_larger in range(height * width)]
+        return below_zero + (largest_first * x.new_tensor(weights)).sum(dim=-1)
 
     def _check_shape(self, x):
         if TENSOR.check(x, "x").dim() not in (3, 4):

@@ -19,8 +19,6 @@ class SpatialDropout(StochasticLayer):
     eval          :math:`x_{nck}`
     ============  ==================================
 
-    All places of a map share one mask. Channels and examples have masks of their own.
-
     Parameters
     ----------
     keep_prob : float
@@ -32,16 +30,10 @@ class SpatialDropout(StochasticLayer):
 
     Shape
     -----
-    Input and output (batch, channels, \*spatial), any floating-point dtype, with at least one
-    spatial dimension. With `spatial_dims` there are exactly that many, and (channels, \*spatial)
-    is allowed too.
-
-    Raises
-    ------
-    TypeError
-        In training, if the input is not of a floating-point dtype.
-    ValueError
-        In `forward`, in every mode, if the input has a wrong number of dimensions.
+    Input and output (batch, channels, \*spatial) with at least one spatial dimension. With
+    `spatial_dims` there are exactly that many, and (channels, \*spatial) is allowed too. Another
+    number of dimensions is a ValueError in every mode. Any floating-point dtype (another one is a
+    TypeError in training).
 
     Notes
     -----
@@ -60,18 +52,11 @@ class SpatialDropout(StochasticLayer):
     >>> import torch
     >>> _ = torch.manual_seed(0)
     >>> layer = SpatialDropout(keep_prob=0.5)
-    >>> layer(torch.ones(1, 4, 1, 3))  # four maps of 1x3
-    tensor([[[[2., 2., 2.]],
-    <BLANKLINE>
-             [[0., 0., 0.]],
-    <BLANKLINE>
-             [[2., 2., 2.]],
-    <BLANKLINE>
-             [[0., 0., 0.]]]])
-    >>> layer(torch.ones(4, 3))
-    Traceback (most recent call last):
-        ...
-    ValueError: x must have shape (batch, channels, *spatial), at least 3 dimensions, got (4, 3)
+    >>> layer(torch.ones(1, 4, 3))  # four maps of length 3
+    tensor([[[2., 2., 2.],
+             [0., 0., 0.],
+             [2., 2., 2.],
+             [0., 0., 0.]]])
     """
 
     def __init__(self, keep_prob=0.5, spatial_dims=None):
@@ -80,30 +65,26 @@ class SpatialDropout(StochasticLayer):
         self.spatial_dims = spatial_dims
 
     def forward(self, x: Tensor) -> Tensor:
-        first_spatial = self._first_spatial_dim(x)
+        self._check_shape(x)
         if self.keep_prob == 1 or not self.training:
             return x
-        maps, places = x.shape[:first_spatial], x.shape[first_spatial:]
-        mask = keep_mask(x, self.keep_prob, shape=(*maps, *(1 for _ in places)))
+        k = x.dim() - 2 if self.spatial_dims is None else self.spatial_dims
+        one_a_map = (*x.shape[:-k], *(1 for _ in range(k)))  # (batch, channels, 1, ...)
+        mask = keep_mask(x, self.keep_prob, one_a_map)
         return x * mask.div_(self.keep_prob)
 
-    def _first_spatial_dim(self, x):
-        """2 for a batch, 1 for an example alone."""
-        TENSOR.check(x, "x")
-        k = self.spatial_dims
-        if k is None:
-            if x.dim() < 3:
-                raise ValueError(
-                    "x must have shape (batch, channels, *spatial), at least 3 dimensions, "
-                    f"got {tuple(x.shape)}"
-                )
-            return 2
-        if x.dim() not in (k + 1, k + 2):
+    def _check_shape(self, x):
+        k, n = self.spatial_dims, TENSOR.check(x, "x").dim()
+        if k is None and n < 3:
+            raise ValueError(
+                "x must have shape (batch, channels, *spatial), at least 3 dimensions, "
+                f"got {tuple(x.shape)}"
+            )
+        if k is not None and n not in (k + 1, k + 2):
             raise ValueError(
                 "x must have shape (batch, channels, *spatial) or (channels, *spatial) with "
                 f"spatial_dims = {k}, that is {k + 2} or {k + 1} dimensions, got {tuple(x.shape)}"
             )
-        return x.dim() - k
 
     def extra_repr(self):
         dims = "" if self.spatial_dims is None else f", spatial_dims={self.spatial_dims}"

@@ -106,11 +106,6 @@ every_layer = pytest.mark.parametrize("name", LAYERS)
 every_stochastic_layer = pytest.mark.parametrize("name", STOCHASTIC)
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
 def made(name, batch=16, dtype=torch.float32, keep_prob=0.5):
     """A layer in training mode, and a batch for it."""
     make, example = LAYERS[name]
@@ -165,7 +160,7 @@ def test_inside_sampling_it_draws_and_batch_norm_stays_in_eval(name):
 
 @pytest.mark.parametrize("name", EVAL_IS_THE_MEAN)
 def test_eval_is_the_mean_of_training(name):
-    layer, x = made(name, batch=4, dtype=torch.float64)
+    layer, x = made(name, batch=4, dtype=torch.float64, keep_prob=0.7)
     samples, n = mc_samples(layer, x, 5000), 5000
     assert is_near(samples.mean(dim=0), layer.eval()(x).detach(), samples.std(dim=0), n)
 

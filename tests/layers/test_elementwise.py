@@ -1,8 +1,8 @@
 """What holds for layers that multiply each entry by a mask of its own."""
 
+import os
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from chance import few_examples, is_near, keep_probs
@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from layer_runs import DTYPES, in_vmap, output_and_gradient, under_seed
 from torch import nn
 
-from lib.layers import Dropout, GaussianDropout
+from lib.layers import Dropout, GaussianDropout, SpatialDropout, bernoulli
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
 
 # name: takes a keep_prob, gives the layer
 LAYERS = {
@@ -21,11 +23,6 @@ LAYERS = {
 }
 every_layer = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
 any_layer = st.sampled_from(list(LAYERS.values()))
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
 
 
 # Training
@@ -52,16 +49,51 @@ def test_each_entry_has_a_mask_of_its_own_even_where_they_share_memory(make, x):
     assert len(masks.unique(dim=1).T) == 64
 
 
-# Keep probability one
+def of_torch(keep_prob):
+    return partial(under_seed, nn.Dropout(1 - keep_prob))
 
 
-@every_layer
-@pytest.mark.parametrize("training", [True, False])
-def test_keep_prob_one_is_the_identity(make, training):
-    x = torch.randn(10, 4)
-    y, gradient = output_and_gradient(make(1).train(training), x)
+def of_keras(name, keep_prob):
+    import keras  # here, as it takes seconds
+
+    return lambda x: getattr(keras.layers, name)(1 - keep_prob, seed=3)(x, training=True)
+
+
+@pytest.mark.parametrize("keep_prob", [0.2, 0.5, 0.9])
+@pytest.mark.parametrize(
+    ("make", "of_library"),
+    [
+        (Dropout, of_torch),
+        (Dropout, partial(of_keras, "Dropout")),
+        (GaussianDropout, partial(of_keras, "GaussianDropout")),
+    ],
+    ids=["torch's Dropout", "Keras' Dropout", "Keras' GaussianDropout"],
+)
+def test_output_and_gradient_are_those_of_a_library_under_its_mask(
+    make, of_library, keep_prob, monkeypatch
+):
+    theirs, x, variance = of_library(keep_prob), torch.randn(20, 3000), (1 - keep_prob) / keep_prob
+    mask = theirs(torch.ones_like(x))
+    for power, mean in ((1, 0), (2, variance)):
+        deviation = (mask - 1) ** power
+        assert is_near(deviation.mean(), mean, deviation.std(), mask.numel())
+    expected = output_and_gradient(theirs, x)
+    monkeypatch.setattr(bernoulli, "keep_mask", lambda *_: (mask != 0).float())
+    monkeypatch.setattr(torch, "randn_like", lambda _: (mask - 1) / variance**0.5)
+    for ours, other in zip(output_and_gradient(make(keep_prob), x), expected, strict=True):
+        torch.testing.assert_close(ours, other)
+
+
+# Eval
+
+
+@pytest.mark.parametrize("make", [Dropout, GaussianDropout, SpatialDropout])
+@pytest.mark.parametrize("dtype", [*DTYPES, torch.int64, torch.bool, torch.complex64], ids=str)
+def test_eval_of_inverted_scaling_is_the_identity_for_whatever_dtype(make, dtype):
+    x = (3 * torch.randn(10, 4, 2)).to(dtype)
+    y = make(0.3).eval()(x)
+    assert y.dtype == dtype
     assert torch.equal(y, x)
-    assert (gradient == 1).all()
 
 
 # Shapes
@@ -76,25 +108,14 @@ def test_any_shape_comes_back_and_passes_gradients(make, shape):
     assert y.shape == gradient.shape == shape
 
 
-@every_layer
-def test_the_state_of_a_net_fits_one_with_torchs_layer(make):
-    ours = nn.Sequential(nn.Linear(3, 4), make(0.5), nn.Linear(4, 2))
-    torchs = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 2))
-    torchs.load_state_dict(ours.state_dict())
-    ours[0].weight.data.zero_()
-    ours.load_state_dict(torchs.state_dict())
-    assert torch.equal(ours[0].weight, torchs[0].weight)
-    assert not make(0.5).state_dict()
+@pytest.mark.parametrize(
+    "layer", [Dropout(), Dropout(torch.tensor([0.5, 0.9])), GaussianDropout(), SpatialDropout()]
+)
+def test_the_state_of_a_net_fits_one_with_torchs_layer(layer):
+    assert layer.state_dict() == nn.Dropout().state_dict() == {}
 
 
 # torch.func
-
-
-@every_layer
-def test_under_vmap_masks_are_independent_across_models(make):
-    models, units = 40, 5000
-    masks = in_vmap(make(0.5), torch.ones(models, units), "different")
-    assert is_near(np.corrcoef(masks.numpy()), np.eye(models), 1, units)
 
 
 @every_layer

@@ -1,8 +1,8 @@
 """What holds for drop-path: weights by enumeration of gates, and columns as networks."""
 
-import itertools
 import re
 from collections import Counter
+from itertools import product, repeat
 
 import numpy as np
 import pytest
@@ -11,46 +11,19 @@ from chance import is_near
 from layer_runs import in_vmap, under_seed
 from torch import nn
 
-from lib.inference import sampling
 from lib.layers import FractalBlock, FractalJoin
 from lib.masks import all_masks, mask_probabilities
 
 every_gate = pytest.mark.parametrize("gate", ["batch", "example"])
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
-@pytest.fixture
-def force(monkeypatch):
-    """Decide on the gates and on who is lucky, for each join and block that draws."""
-
-    def force_draws(gates, lucky=()):
-        gates, lucky = list(gates), list(lucky)
-
-        def given_gates(x, keep_prob, shape):
-            value = torch.as_tensor(gates.pop(0), dtype=x.dtype)
-            value = value.view(-1, *[1] * (len(shape) - 1)) if shape else value
-            return value.expand(shape)
-
-        def given_numbers(*args, device=None):
-            shape = args[-1]
-            return torch.full(shape, lucky.pop(0))
-
-        monkeypatch.setattr("lib.layers.fractal.keep_mask", given_gates)
-        monkeypatch.setattr("lib.layers.fractal.torch.randint", given_numbers)
-
-    return force_draws
-
-
 def draws_of_a_join(k, keep_prob):
-    """Every gate and every lucky path, with their probability."""
+    """Every mask and every lucky path, who survives, and the probability."""
     masks = all_masks(k)
     for gates, chance in zip(masks.tolist(), mask_probabilities(masks, keep_prob), strict=True):
         for lucky in range(k):
-            yield gates, lucky, chance / k
+            survivors = gates if any(gates) else [int(i == lucky) for i in range(k)]
+            yield gates, lucky, survivors, chance / k
 
 
 def curved(width=3):
@@ -69,30 +42,21 @@ def linear(width=3):
 def test_over_all_draws_each_path_has_the_mean_weight_one_over_k(k, keep_prob, force):
     join, paths = FractalJoin(0.5), torch.eye(k, dtype=torch.float64)  # the output is the weights
     mean = torch.zeros(k, dtype=torch.float64)
-    for gates, lucky, chance in draws_of_a_join(k, keep_prob):
+    for gates, lucky, survivors, chance in draws_of_a_join(k, keep_prob):
         force([gates], [lucky])
         weights = join(paths)
-        alive = gates if any(gates) else np.eye(k)[lucky]
-        np.testing.assert_allclose(weights, np.array(alive) / np.sum(alive), rtol=0, atol=1e-15)
+        expected = np.divide(survivors, sum(survivors))
+        np.testing.assert_allclose(weights, expected, rtol=0, atol=1e-15)
         mean += chance * weights
     np.testing.assert_allclose(mean, np.full(k, 1 / k), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("keep_prob", [1e-12, 1e-4])
-def test_with_next_to_no_gates_open_one_path_survives_each_as_often(keep_prob):
-    n, k = 9000, 3
-    weights = FractalJoin(keep_prob, "example")(torch.eye(k)[:, None].expand(k, n, k))
-    shares = weights.double().mean(dim=0)
-    assert ((weights == 1).sum(dim=1) == 1).double().mean() > 0.99
-    assert is_near(shares, np.full(k, 1 / k), np.sqrt(2 / 9), n)
-
-
-@pytest.mark.parametrize("keep_prob", [0.3, 0.85])
+@pytest.mark.parametrize("keep_prob", [1e-12, 1e-4, 0.3, 0.85])
 def test_survivors_come_as_often_as_the_enumeration_says(keep_prob):
     n, k = 20_000, 3
     expected = Counter()
-    for gates, lucky, chance in draws_of_a_join(k, keep_prob):
-        expected[tuple(gates) if any(gates) else tuple(np.eye(k, dtype=int)[lucky])] += chance
+    for *_, survivors, chance in draws_of_a_join(k, keep_prob):
+        expected[tuple(survivors)] += chance
     weights = FractalJoin(keep_prob, "example")(torch.eye(k)[:, None].expand(k, n, k))
     seen = Counter(map(tuple, (weights > 0).int().tolist()))
     assert set(seen) <= set(expected)
@@ -119,11 +83,8 @@ def test_one_path_comes_back_as_it_is_and_a_stack_is_its_paths(gate):
 @pytest.mark.parametrize("columns", range(1, 7))
 def test_a_block_has_two_to_the_columns_less_one_layers(columns):
     block = FractalBlock(nn.Identity, columns)
-    layers = [module for module in block.modules() if isinstance(module, nn.Identity)]
-    assert len(layers) == 2**columns - 1
-    assert [len(block.column(c)) for c in range(1, columns + 1)] == [
-        2 ** (c - 1) for c in range(1, columns + 1)
-    ]
+    assert sum(isinstance(each, nn.Identity) for each in block.modules()) == 2**columns - 1
+    assert [len(column) for column in block.columns] == [2**c for c in range(columns)]
 
 
 def expanded(columns, column, first, last, z):
@@ -145,17 +106,14 @@ def test_eval_is_the_recursion_of_the_paper_with_adjacent_joins_made_one(n):
     torch.testing.assert_close(block(x), torch.stack(paths).mean(dim=0), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("mode", ["train", "eval", "sampling"])
-def test_a_single_column_is_the_sequence_of_its_layers_in_every_mode(mode):
-    block, x = FractalBlock(curved, 3, 0.3).train(mode == "train"), torch.randn(5, 3).double()
+@pytest.mark.parametrize("training", [True, False])
+def test_a_single_column_is_the_sequence_of_its_layers_in_every_mode(training):
+    block, x = FractalBlock(curved, 3, 0.3).train(training), torch.randn(5, 3).double()
     before = torch.get_rng_state()
     for c in (1, 2, 3):
         y = x
         for layer in block.columns[c - 1]:
             y = layer(y)
-        if mode == "sampling":
-            with sampling(block):
-                assert torch.equal(block(x, column=c), y)
         assert torch.equal(block(x, column=c), y)
         assert torch.equal(block.column(c)(x), y)
     assert torch.equal(torch.get_rng_state(), before)
@@ -178,9 +136,8 @@ def test_with_gates_of_a_batch_a_global_draw_computes_and_trains_its_column_alon
         force([1], [c])
         block.zero_grad()
         block(torch.randn(5, 3).double()).sum().backward()
-        trained = [all(w.grad is not None for w in column.parameters()) for column in block.columns]
-        assert trained == [c == 1, c == 2, c == 3]
-        assert sum(w.grad is not None for w in block.parameters()) == 2 * 2 ** (c - 1)
+        for number, column in enumerate(block.columns, start=1):
+            assert all((w.grad is not None) == (number == c) for w in column.parameters())
 
 
 @every_gate
@@ -208,22 +165,14 @@ class Plus(nn.Module):
         return x + self.number
 
 
-def local_draws(n_paths):
-    """The survivors at each join, all combinations."""
-    choices = [[m for m in all_masks(k).tolist() if any(m)] for k in n_paths]
-    return itertools.product(*choices)
-
-
 @pytest.mark.parametrize(("make", "exact"), [(linear, True), (curved, False)])
 def test_the_mean_over_local_draws_is_eval_for_affine_layers_and_only_for_them(make, exact, force):
     block, x = FractalBlock(make, 3, 0.5, global_share=0), torch.randn(20, 3).double()
-    mean, total = 0, 0
-    for draw in local_draws([2, 3]):
-        # keep_prob 0.5: all masks as likely, and none of them goes to the k single ones
-        chance = np.prod([(1 + (sum(m) == 1) / len(m)) / 2 ** len(m) for m in draw])
-        force(draw, [0, 0])
-        mean, total = mean + chance * block(x).detach(), total + chance
-    assert abs(total - 1) < 1e-12
+    mean = 0
+    for lower, upper in product(draws_of_a_join(2, 0.5), draws_of_a_join(3, 0.5)):
+        gates, lucky, _, chances = zip(lower, upper, strict=True)
+        force(gates, lucky)
+        mean = mean + np.prod(chances) * block(x).detach()
     off = (mean - block.eval()(x)).abs().max().item()
     assert off < 1e-12 if exact else off > 1e-3
 
@@ -269,18 +218,17 @@ def test_under_vmap_a_global_draw_gives_columns_and_none_else(gate):
             ValueError,
             "column must be a whole number from 1 to 3, got 4",
         ),
+        (
+            lambda: FractalBlock(repeat(nn.Identity()).__next__, 2),
+            ValueError,
+            "make_layer must return a new module at each call, got Identity() a second time",
+        ),
         (lambda: FractalJoin()([]), ValueError, "paths must be a list of 1 or more"),
     ],
 )
 def test_a_bad_argument_is_an_error_that_names_it(build, error, message):
     with pytest.raises(error, match=re.escape(message)):
         build()
-
-
-def test_one_layer_for_all_places_is_a_value_error():
-    layer = nn.Linear(3, 3)
-    with pytest.raises(ValueError, match="make_layer must return a new module at each call"):
-        FractalBlock(lambda: layer, 2)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -293,7 +241,6 @@ def test_paths_of_different_shapes_are_a_value_error(training):
 @pytest.mark.parametrize("training", [True, False])
 def test_gates_of_the_examples_need_examples(training):
     join, block = FractalJoin(gate="example"), FractalBlock(nn.Identity, 2, gate="example")
-    with pytest.raises(ValueError, match="must have a first dimension of examples"):
-        join.train(training)([torch.ones(()), torch.ones(())])
-    with pytest.raises(ValueError, match="must have a first dimension of examples"):
-        block.train(training)(torch.ones(()))
+    for layer, x in ((join, [torch.ones(())] * 2), (block, torch.ones(()))):
+        with pytest.raises(ValueError, match="must have a first dimension of examples"):
+            layer.train(training)(x)

@@ -1,27 +1,14 @@
 """What holds for Gaussian dropout, beyond what holds for every layer."""
 
-import os
-
 import numpy as np
-import pytest
 import torch
 from chance import few_examples, is_near, keep_probs
 from hypothesis import given
 from hypothesis import strategies as st
-from layer_runs import DTYPES, output_and_gradient, under_seed
+from layer_runs import DTYPES, under_seed
 
 from lib.layers import GaussianDropout
 from lib.masks import all_masks, mask_probabilities
-
-os.environ.setdefault("KERAS_BACKEND", "torch")
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
-# Training: the noise
 
 
 @few_examples
@@ -56,47 +43,3 @@ def test_the_entries_of_the_noise_are_independent():
     noise = GaussianDropout(0.5)(torch.ones(n, 6))
     assert is_near(np.corrcoef(noise, rowvar=False), np.eye(6), 1, n)
     assert is_near(np.corrcoef(noise[:-1, 0], noise[1:, 0]), np.eye(2), 1, n - 1)
-
-
-def test_a_unit_at_zero_stays_there_and_no_other_is_dropped():
-    x = torch.cat([torch.zeros(1000), torch.ones(1000)])
-    assert torch.equal(GaussianDropout(0.5)(x) == 0, x == 0)
-
-
-# The same noise gives what Keras gives
-
-
-@pytest.mark.parametrize("keep_prob", [0.2, 0.5, 0.9])
-def test_output_and_gradient_are_those_of_keras_under_its_noise(keep_prob, monkeypatch):
-    import keras  # here, as it takes seconds
-
-    rate, n = 1 - keep_prob, 20 * 3000
-
-    def theirs(x):
-        return keras.layers.GaussianDropout(rate, seed=3)(x, training=True)
-
-    x = torch.randn(20, 3000)
-    noise = (theirs(torch.ones_like(x)) - 1) / np.sqrt(rate / (1 - rate))
-    assert is_near(noise.mean(), 0, 1, n)
-    assert is_near((noise**2).mean(), 1, np.sqrt(2), n)
-    expected = output_and_gradient(theirs, x)
-    monkeypatch.setattr(torch, "randn_like", lambda *_: noise.clone())
-    for ours, kerass in zip(
-        output_and_gradient(GaussianDropout(keep_prob), x), expected, strict=True
-    ):
-        torch.testing.assert_close(ours, kerass)
-
-
-# Eval
-
-
-@pytest.mark.parametrize("dtype", [*DTYPES, torch.int64, torch.bool, torch.complex64], ids=str)
-def test_eval_is_the_identity_for_whatever_dtype(dtype):
-    x = (3 * torch.randn(10, 4)).to(dtype)
-    y = GaussianDropout(0.3).eval()(x)
-    assert y.dtype == dtype
-    assert torch.equal(y, x)
-
-
-def test_by_default_the_noise_is_that_of_keep_prob_one_half():
-    assert GaussianDropout().keep_prob == 0.5

@@ -1,0 +1,27 @@
+"""What the tests of layers share."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def force(monkeypatch):
+    """Decide on the gates, and on which path is lucky, draw by draw."""
+
+    def force_draws(gates, lucky=()):
+        gates, lucky = iter(gates), iter(lucky)
+
+        def given_gates(x, keep_prob, shape):
+            gate = torch.as_tensor(next(gates), dtype=x.dtype)
+            return gate.view(-1, *[1] * (len(shape) - 1)).expand(shape) if shape else gate
+
+        monkeypatch.setattr("lib.layers.depth.keep_mask", given_gates)
+        monkeypatch.setattr("lib.layers.fractal.keep_mask", given_gates)
+        monkeypatch.setattr(torch, "randint", lambda *args, **_: torch.full(args[-1], next(lucky)))
+
+    return force_draws
