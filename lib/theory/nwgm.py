@@ -79,15 +79,12 @@ def nwgm(outputs, probabilities):
 def taylor_estimate(outputs, probabilities, around="half"):
     r"""Estimate how far the NWGM is from the mean, :math:`|\mathbb{E}(O) - \text{NWGM}|`.
 
-    Both come from a Taylor expansion of :math:`\log O` and :math:`\log(1 - O)` to second order.
-    With :math:`E = \mathbb{E}(O)` and :math:`V = \text{Var}(O)`,
+    From a Taylor expansion of :math:`\log O` and :math:`\log(1 - O)` to second order around 1/2
+    (Baldi and Sadowski's), or around the mean. With :math:`E = \mathbb{E}(O)` and
+    :math:`V = \text{Var}(O)` they give
 
-    ========  ==========================================  ==========================
-    around    estimate                                    source
-    ========  ==========================================  ==========================
-    "half"    :math:`\frac{V \, |1 - 2E|}{1 - 2V}`        Baldi and Sadowski (2013)
-    "mean"    :math:`\frac{V \, |1 - 2E|}{2 E (1 - E)}`   the same, expanded around E
-    ========  ==========================================  ==========================
+    .. math:: \frac{V \, |1 - 2E|}{1 - 2V} \quad \text{(half)}, \qquad
+              \frac{V \, |1 - 2E|}{2 E (1 - E)} \quad \text{(mean)}.
 
     The second is right to the order of V. The first leaves out terms as large as itself: where all
     outputs are near 1/2 it gives half of the second. Neither is a bound: near E = 1/2 the third
@@ -112,7 +109,7 @@ def taylor_estimate(outputs, probabilities, around="half"):
 
     References
     ----------
-    Baldi and Sadowski (2013), section 3, for "half".
+    Baldi and Sadowski (2013), section 3.
 
     Examples
     --------

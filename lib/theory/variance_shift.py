@@ -204,7 +204,7 @@ def correlated_shift_ratio(mean, variance, correlation, weights, keep_prob):
         raise ValueError(f"weights must not all be 0, got {weights.tolist()!r}")
     d = len(weights)
     lowest = -1 / (d - 1) if d > 1 else -1.0
-    if not lowest <= correlation <= 1:
+    if correlation < lowest:
         raise ValueError(
             f"correlation must lie in [{lowest:g}, 1] for {d} inputs, got {correlation!r}"
         )

@@ -89,6 +89,10 @@ def test_noise_raises_the_rectified_mean_by_no_more_than_its_own_size(mean, vari
     assert 0 <= got_variance <= variance
 
 
+def test_where_next_to_nothing_passes_rounding_makes_no_variance_negative():
+    assert (relu_moments(np.linspace(-40, 40, 80_001), 1.0)[1] >= 0).all()
+
+
 # The logistic unit
 
 
