@@ -1,4 +1,4 @@
-r"""Averages of predictors: all sub-networks of a network, and what averaging does to the error.
+"""Averages of predictors: all sub-networks of a network, and what averaging does to the error.
 
 A network with n units that may be dropped has 2^n sub-networks, one a mask. Their mean, each with
 the probability of its mask, is what dropout's rules at prediction approximate.
@@ -19,8 +19,8 @@ def subnetwork_outputs(forward, n_units, *, chunk=4096):
     Parameters
     ----------
     forward : callable
-        Takes masks, an array of 0 and 1 of shape (k, n_units), and returns the outputs of these k
-        sub-networks, an array of shape (k, ...).
+        From masks of 0 and 1, shape (k, n_units), to the outputs of their sub-networks, shape
+        (k, ...).
     n_units : int
         Number of units that may be dropped, from 1 to 20.
     chunk : int
@@ -74,7 +74,6 @@ def ensemble_mean(outputs, probabilities):
     Parameters
     ----------
     outputs : array_like of float, shape (m, ...)
-        One sub-network a row.
     probabilities : array_like of float, shape (m,)
         Not negative, summing to 1; from `lib.masks.mask_probabilities` for instance.
 
@@ -109,8 +108,8 @@ class Decomposition(NamedTuple):
 def bias_variance(predictions, targets, noise=0.0):
     r"""Take the expected squared error of a method apart.
 
-    The method was trained on several training sets, which gave the predictions :math:`f_s(x)`.
-    With the true value f(x) and targets :math:`y = f(x) + \text{noise}`,
+    Training on several sets gave the predictions :math:`f_s(x)`. With the true value f(x) and
+    targets :math:`y = f(x) + \text{noise}`,
 
     .. math:: \mathbb{E}[(y - f_s)^2]
               = (\mathbb{E}[f_s] - f)^2 + \text{Var}(f_s) + \text{Var}(y) .
@@ -118,7 +117,7 @@ def bias_variance(predictions, targets, noise=0.0):
     Parameters
     ----------
     predictions : array_like of float, shape (sets, ...)
-        Predictions at the same points after training on each of at least two sets.
+        At the same points after training on each of at least two sets.
     targets : array_like of float, shape (...)
         The true values f at these points.
     noise : float
@@ -127,9 +126,8 @@ def bias_variance(predictions, targets, noise=0.0):
     Returns
     -------
     Decomposition
-        Estimates of shape (...): error, bias squared and variance, free of bias themselves, so
-        that a bias squared near 0 may come out slightly negative. They add up to the error
-        exactly.
+        Estimates of shape (...) that add up to the error exactly. They are free of bias
+        themselves, so a bias squared near 0 may come out slightly negative.
 
     Raises
     ------
@@ -172,12 +170,11 @@ def average_variance(variance, covariance, k):
 
     Parameters
     ----------
-    variance : float
-        Variance v of each predictor, at least 0.
-    covariance : float
-        Covariance c of each two, at most v, and at least -v / (k - 1): more cannot all be opposed.
+    variance, covariance : float
+        v of each predictor, and c of each two: at most v, and at least -v / (k - 1), since more
+        cannot all be opposed.
     k : int
-        Number of predictors, at least 1.
+        Number of predictors.
 
     Returns
     -------
@@ -186,7 +183,7 @@ def average_variance(variance, covariance, k):
     Raises
     ------
     ValueError
-        If `covariance` is out of the range that `variance` and `k` leave it.
+        If `covariance` is out of that range.
 
     References
     ----------

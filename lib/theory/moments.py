@@ -1,13 +1,8 @@
-r"""Moments instead of masks: mean and variance of a unit under dropout, in closed form.
+"""Moments instead of masks: mean and variance of a unit under dropout, in closed form.
 
 A unit gets S = sum_i m_i x_i w_i with a fresh mask. Its mean and variance are exact and cheap. For
 many inputs of about the same weight S is nearly Gaussian (Lyapunov's central limit theorem), and
-for a Gaussian z ~ N(mu, s^2) the moments of an activation are one-dimensional integrals::
-
-    E[max(0, z)] = mu Phi(mu / s) + s phi(mu / s),
-    E[sigma(z)] ~= sigma(mu / sqrt(1 + pi s^2 / 8)) .
-
-Here phi and Phi are the density and the distribution function of the standard Gaussian.
+for a Gaussian z ~ N(mu, s^2) the moments of an activation are one-dimensional integrals.
 """
 
 import numpy as np
@@ -24,7 +19,7 @@ from lib.validation import NUMBERS, PROBABILITIES, SCALING, VARIANCES, declared
     scaling=SCALING,
 )
 def masked_sum_moments(weights, inputs, keep_prob, *, input_variance=0.0, scaling="inverted"):
-    r"""Mean and variance of a sum whose terms are dropped, :math:`S = \sum_i M_i x_i w_i`.
+    r"""Mean and variance of a sum whose terms are dropped, :math:`S = \sum_i M_i x_i w_i`: exact.
 
     The mask M is m / p ("inverted") or m itself ("weight"), with :math:`m_i` Bernoulli(p). The
     inputs may be random themselves, with means :math:`\mu_i` and variances :math:`v_i`, independent
@@ -39,18 +34,15 @@ def masked_sum_moments(weights, inputs, keep_prob, *, input_variance=0.0, scalin
         \text{Var}(S) = \sum_i w_i^2 \big( p \, v_i + p (1 - p) \, \mu_i^2 \big)
                         \quad \text{(weight)}
 
-    Nothing here is approximate.
-
     Parameters
     ----------
     weights : array_like of float, shape (n,) or (n, outputs)
-        The weights w.
     inputs : array_like of float, shape (..., n)
         The inputs, or their means.
     keep_prob : float or array_like of shape (n,)
         Probability to KEEP an input, in (0, 1]; an array gives each input its own.
     input_variance : array_like of float, broadcast against `inputs`
-        Variances of the inputs, at least 0. With 0, the inputs are given numbers.
+        With 0, the inputs are given numbers.
     scaling : {"inverted", "weight"}
         Whether the mask is m / keep_prob or m.
 
@@ -85,35 +77,34 @@ def masked_sum_moments(weights, inputs, keep_prob, *, input_variance=0.0, scalin
             f"input_variance must broadcast to the inputs' shape {inputs.shape}, "
             f"got {input_variance.shape}"
         ) from None
-    keep = keep_prob
-    if keep.shape not in ((), weights.shape[:1]):
+    p = keep_prob
+    if p.shape not in ((), weights.shape[:1]):
         raise ValueError(
             f"keep_prob must be one number or have shape {weights.shape[:1]}, one for each input, "
-            f"got shape {keep.shape}"
+            f"got shape {p.shape}"
         )
     if scaling == "inverted":
-        mean, power, spread = 1.0, 1 / keep, (1 - keep) / keep  # E[M], E[M^2], Var(M)
+        mean, power, spread = 1.0, 1 / p, (1 - p) / p  # E[M], E[M^2], Var(M)
     else:
-        mean, power, spread = keep, keep, keep * (1 - keep)
-    return (
-        (mean * inputs) @ weights,
-        (power * input_variance + spread * inputs**2) @ weights**2,
-    )
+        mean, power, spread = p, p, p * (1 - p)
+    variance = (power * input_variance + spread * inputs**2) @ weights**2
+    return (mean * inputs) @ weights, variance
 
 
 @declared(mean=NUMBERS, variance=VARIANCES)
 def relu_moments(mean, variance):
     r"""Mean and variance of max(0, z) for a Gaussian z.
 
-    With :math:`z \sim N(\mu, s^2)` and :math:`a = \mu / s`,
+    With :math:`z \sim N(\mu, s^2)`, :math:`a = \mu / s`, and the density :math:`\varphi` and the
+    distribution function :math:`\Phi` of the standard Gaussian,
 
     .. math::
 
         \mathbb{E}[\max(0, z)] &= \mu \, \Phi(a) + s \, \varphi(a) \\
         \mathbb{E}[\max(0, z)^2] &= (\mu^2 + s^2) \, \Phi(a) + \mu s \, \varphi(a)
 
-    They are computed in a form that subtracts no large numbers, with
-    :math:`r = \varphi(a) - |a| \, \Phi(-|a|)`, what the noise adds to the rectified mean:
+    They are computed in a form that subtracts no large numbers. There the noise adds
+    :math:`s \, r` to the rectified mean, with :math:`r = \varphi(a) - |a| \, \Phi(-|a|)`:
 
     .. math::
 
@@ -122,11 +113,9 @@ def relu_moments(mean, variance):
 
     Parameters
     ----------
-    mean : array_like of float
-        Mean of z.
-    variance : array_like of float
-        Variance of z, at least 0; broadcast against `mean`. With 0 the result is max(0, mean) and
-        variance 0, exactly.
+    mean, variance : array_like of float
+        Of z, broadcast against one another. Without variance the result is max(0, mean) and 0,
+        exactly.
 
     Returns
     -------
@@ -160,64 +149,28 @@ def relu_moments(mean, variance):
 
 
 @declared(mean=NUMBERS, variance=VARIANCES)
-def sigmoid_mean(mean, variance):
-    r"""Mean of sigma(z) for a Gaussian z, by the probit approximation.
-
-    .. math:: \mathbb{E}[\sigma(z)] \approx \sigma(\kappa \mu), \qquad
-              \kappa = \frac{1}{\sqrt{1 + \pi s^2 / 8}}
-
-    Exact at variance 0, and at mean 0. Elsewhere, compared with quadrature, it is off by less than
-    0.018 (most where the mean is 1.7 standard deviations and these are large), and by less than
-    0.011 with a standard deviation up to 2.
-
-    Parameters
-    ----------
-    mean : array_like of float
-        Mean of z.
-    variance : array_like of float
-        Variance of z, at least 0; broadcast against `mean`.
-
-    Returns
-    -------
-    numpy.ndarray of float
-
-    Raises
-    ------
-    ValueError
-        If the shapes don't broadcast.
-
-    References
-    ----------
-    Wang and Manning (2013), on the logistic function; MacKay (1992), *The evidence framework
-    applied to classification networks*, Neural Computation 4(5).
-
-    Examples
-    --------
-    >>> float(sigmoid_mean(0.3, 1.7**2).round(4))
-    0.5512
-    """
-    return sigmoid_moments(mean, variance)[0]
-
-
-@declared(mean=NUMBERS, variance=VARIANCES)
 def sigmoid_moments(mean, variance):
-    r"""Mean and variance of sigma(z) for a Gaussian z, both from the probit approximation.
+    r"""Mean and variance of sigma(z) for a Gaussian z, by the probit approximation.
 
-    Since :math:`\sigma' = \sigma - \sigma^2`, the second moment follows from the mean m as a
-    function of :math:`\mu`: :math:`\mathbb{E}[\sigma^2] = m - \partial m / \partial \mu`, exactly.
-    With :math:`m = \sigma(\kappa \mu)` from `sigmoid_mean` this is
+    .. math:: m = \mathbb{E}[\sigma(z)] \approx \sigma(\kappa \mu), \qquad
+              \kappa = \frac{1}{\sqrt{1 + \pi s^2 / 8}}, \qquad
+              \text{Var}(\sigma(z)) \approx m (1 - m) (1 - \kappa) .
 
-    .. math:: \text{Var}(\sigma(z)) \approx m (1 - m) (1 - \kappa) .
+    Since :math:`\sigma' = \sigma - \sigma^2`, the second moment follows from m as a function of
+    :math:`\mu`: :math:`\mathbb{E}[\sigma^2] = m - \partial m / \partial \mu`, exactly. (Wang and
+    Manning approximate the second moment on its own, by a shifted sigmoid; the variance that this
+    leaves is not 0 at variance 0.)
 
-    It is 0 at variance 0, never negative, and tends to m (1 - m), the variance of a coin, as the
-    variance grows. Compared with quadrature it is off by less than 0.016, and by less than 0.011
-    with a standard deviation up to 2. (Wang and Manning approximate the second moment on its own,
-    by a shifted sigmoid; the variance that this leaves is not 0 at variance 0.)
+    Both are exact at variance 0, and the mean at mean 0. Elsewhere, compared with quadrature, the
+    mean is off by less than 0.018 (most where the mean of z is 1.7 standard deviations and these
+    are large) and the variance by less than 0.016; both by less than 0.011 with a standard
+    deviation up to 2. The variance is never negative, and tends to m (1 - m), that of a coin, as
+    the variance of z grows.
 
     Parameters
     ----------
     mean, variance : array_like of float
-        As for `sigmoid_mean`.
+        Of z, broadcast against one another.
 
     Returns
     -------
@@ -230,8 +183,10 @@ def sigmoid_moments(mean, variance):
 
     References
     ----------
-    Daunizeau (2017), *Semi-analytical approximations to statistical moments of sigmoid and softmax
-    mappings of normal variables*, arXiv:1703.00091, has the variance in this form.
+    Wang and Manning (2013), on the logistic function; MacKay (1992), *The evidence framework
+    applied to classification networks*, Neural Computation 4(5). Daunizeau (2017),
+    *Semi-analytical approximations to statistical moments of sigmoid and softmax mappings of normal
+    variables*, arXiv:1703.00091, has the variance in this form.
 
     Examples
     --------

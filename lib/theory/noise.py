@@ -1,14 +1,14 @@
-r"""What noise on the inputs does to the loss: it adds a penalty.
+"""What noise on the inputs does to the loss: it adds a penalty.
 
-With squared loss and a linear model both statements are exact. For one example, its input x, target
-y and weights w::
+With squared loss and a linear model it does so exactly. For one example, its input x, target y and
+weights w::
 
     noise added,       e_i of variance s^2:   E[(y - (x + e) w)^2] = (y - x w)^2 + s^2 |w|^2
     inverted dropout,  mask m_i / p:          E[(y - (m x / p) w)^2]
                                                 = (y - x w)^2 + (1 - p) / p  sum_i x_i^2 w_i^2
 
 The first penalty is that of ridge regression. The second weighs each weight by the size of its
-input: that is the data-dependent factor.
+input.
 """
 
 import numpy as np
@@ -31,10 +31,9 @@ def dropout_ridge(X, y, keep_prob, scaling="inverted"):
     Parameters
     ----------
     X : array_like of float, shape (examples, inputs)
-        Inputs. A constant column would be dropped like any other: for an intercept, centre `X` and
-        `y` instead.
+        A constant column would be dropped like any other: for an intercept, centre `X` and `y`
+        instead.
     y : array_like of float, shape (examples,) or (examples, outputs)
-        Targets.
     keep_prob : float
         Probability to keep an input, in (0, 1].
     scaling : {"inverted", "weight"}
@@ -52,8 +51,8 @@ def dropout_ridge(X, y, keep_prob, scaling="inverted"):
 
     References
     ----------
-    Srivastava et al. (2014), section 9.1; Wager, Wang and Liang (2013), *Dropout
-    training as adaptive regularization*, NeurIPS 26.
+    Srivastava et al. (2014), section 9.1; Wager, Wang and Liang (2013), *Dropout training as
+    adaptive regularization*, NeurIPS 26.
 
     Examples
     --------
@@ -91,14 +90,12 @@ def tikhonov_penalty(gradients, noise_std):
     gradients : array_like of float, shape (examples, inputs) or (examples, outputs, inputs)
         Derivatives of the model's outputs by its inputs, at each example.
     noise_std : float
-        Standard deviation s of the noise on each input, positive; the noise is independent, with
-        mean 0.
+        Standard deviation s of the noise on each input, which is independent, with mean 0.
 
     Returns
     -------
     float
-        The penalty. The squared error is summed over outputs, averaged over examples, and not
-        halved.
+        For the squared error summed over outputs, averaged over examples, and not halved.
 
     Raises
     ------

@@ -1,11 +1,10 @@
-r"""One logistic unit under dropout: the normalized weighted geometric mean, and the gradient.
+"""One logistic unit under dropout: the normalized weighted geometric mean, and the gradient.
 
 The unit gets the sum S of its masked inputs and answers O = sigma(S). Each mask gives a sum S_k and
-an output O_k, with probability P_k. The geometric means of the outputs and of their complements::
+an output O_k, with probability P_k. The geometric means G of the outputs and G' of their
+complements, normalized to add up to one, give what the unit answers at the mean sum::
 
-    G = prod_k O_k^P_k,   G' = prod_k (1 - O_k)^P_k
-
-are normalized to add up to one:  NWGM = G / (G + G') = sigma(E[S]).
+    NWGM = G / (G + G') = sigma(E[S])
 """
 
 import numpy as np
@@ -38,9 +37,9 @@ def nwgm(outputs, probabilities):
     .. math:: \frac{G}{G + G'}, \qquad G = \prod_k O_k^{P_k}, \quad
               G' = \prod_k (1 - O_k)^{P_k}
 
-    It is computed as :math:`\sigma(\sum_k P_k \, \text{logit}(O_k))`, which is the same.
-    An output close to 1 holds few digits of what it lacks to 1, and rounds to 1 where its sum is
-    above 37 (in single precision, 17). Where the sums are known, sigma(E[S]) is more precise.
+    It is computed as :math:`\sigma(\sum_k P_k \, \text{logit}(O_k))`, which is the same. An output
+    close to 1 holds few digits of what it lacks to 1, and rounds to 1 where its sum is above 37 (in
+    single precision, 17). Where the sums are known, sigma(E[S]) is more precise.
 
     Parameters
     ----------
@@ -80,15 +79,12 @@ def nwgm(outputs, probabilities):
 def taylor_estimate(outputs, probabilities, around="half"):
     r"""Estimate how far the NWGM is from the mean, :math:`|\mathbb{E}(O) - \text{NWGM}|`.
 
-    Both come from a Taylor expansion of :math:`\log O` and :math:`\log(1 - O)` to second order.
-    With :math:`E = \mathbb{E}(O)` and :math:`V = \text{Var}(O)`,
+    From a Taylor expansion of :math:`\log O` and :math:`\log(1 - O)` to second order around 1/2
+    (Baldi and Sadowski's), or around the mean. With :math:`E = \mathbb{E}(O)` and
+    :math:`V = \text{Var}(O)` they give
 
-    ========  ==========================================  ==========================
-    around    estimate                                    source
-    ========  ==========================================  ==========================
-    "half"    :math:`\frac{V \, |1 - 2E|}{1 - 2V}`        Baldi and Sadowski (2013)
-    "mean"    :math:`\frac{V \, |1 - 2E|}{2 E (1 - E)}`   the same, expanded around E
-    ========  ==========================================  ==========================
+    .. math:: \frac{V \, |1 - 2E|}{1 - 2V} \quad \text{(half)}, \qquad
+              \frac{V \, |1 - 2E|}{2 E (1 - E)} \quad \text{(mean)}.
 
     The second is right to the order of V. The first leaves out terms as large as itself: where all
     outputs are near 1/2 it gives half of the second. Neither is a bound: near E = 1/2 the third
@@ -96,10 +92,8 @@ def taylor_estimate(outputs, probabilities, around="half"):
 
     Parameters
     ----------
-    outputs : array_like of float, shape (m, ...)
-        Probabilities in [0, 1].
-    probabilities : array_like of float, shape (m,)
-        Not negative, summing to 1.
+    outputs, probabilities
+        As for `nwgm`.
     around : {"half", "mean"}
         Where to expand.
 
@@ -115,7 +109,7 @@ def taylor_estimate(outputs, probabilities, around="half"):
 
     References
     ----------
-    Baldi and Sadowski (2013), section 3, for "half".
+    Baldi and Sadowski (2013), section 3.
 
     Examples
     --------
@@ -146,12 +140,11 @@ def rigorous_bound(sum_variance):
     Parameters
     ----------
     sum_variance : array_like of float
-        Variance of the sum S, at least 0.
+        Variance of the sum S.
 
     Returns
     -------
-    numpy.ndarray of float
-        Of the shape of `sum_variance`.
+    numpy.ndarray of float, of the shape of `sum_variance`
 
     Examples
     --------
@@ -170,7 +163,7 @@ def dropout_gradient(w, x, target, keep_prob, *, unit="sigmoid", scaling="weight
     w, x : array_like of float, shape (n,)
         Weights and inputs of one unit, n at most 20.
     target : float
-        For a sigmoid unit in [0, 1].
+        In [0, 1] for a sigmoid unit.
     keep_prob : float or array_like of shape (n,)
         Probability to keep each input, in (0, 1].
     unit : {"sigmoid", "linear"}
@@ -186,8 +179,7 @@ def dropout_gradient(w, x, target, keep_prob, *, unit="sigmoid", scaling="weight
     Raises
     ------
     ValueError
-        If shapes don't fit, there are more than 20 inputs, or the target of a sigmoid unit is not
-        in [0, 1].
+        If shapes don't fit, n is above 20, or the target of a sigmoid unit is not in [0, 1].
 
     References
     ----------
@@ -198,13 +190,13 @@ def dropout_gradient(w, x, target, keep_prob, *, unit="sigmoid", scaling="weight
     >>> dropout_gradient([1.0, 1.0], [1.0, 2.0], 0.0, 0.5, unit="linear")
     array([1. , 2.5])
     """
-    keep, respond = _checked(w, x, target, keep_prob, unit)
+    respond, _, _ = _unit(w, x, target, keep_prob, unit, scaling)
     if len(w) > LARGEST_ENUMERATION:
         raise ValueError(f"w must have at most {LARGEST_ENUMERATION} entries, got {len(w)}")
     masks = all_masks(len(w))
-    scaled = masks if scaling == "weight" else masks / keep
+    scaled = masks if scaling == "weight" else masks / keep_prob
     delta = respond(scaled * x @ w) - target  # (masks,)
-    return (mask_probabilities(masks, keep) * delta) @ scaled * x
+    return (mask_probabilities(masks, keep_prob) * delta) @ scaled * x
 
 
 @declared(w=VECTOR, x=VECTOR, target=FINITE, keep_prob=PROBABILITIES, unit=UNIT, scaling=SCALING)
@@ -237,8 +229,7 @@ def ensemble_gradient(w, x, target, keep_prob, *, unit="sigmoid", scaling="weigh
     >>> ensemble_gradient([1.0, 1.0], [1.0, 2.0], 0.0, 0.5, unit="linear")
     array([0.75, 1.5 ])
     """
-    keep, respond = _checked(w, x, target, keep_prob, unit)
-    mean = keep if scaling == "weight" else np.ones_like(keep)
+    respond, mean, _ = _unit(w, x, target, keep_prob, unit, scaling)
     return (respond(mean * x @ w) - target) * mean * x
 
 
@@ -249,9 +240,9 @@ def weight_decay_term(w, x, keep_prob, *, unit="sigmoid", scaling="weight"):
     .. math:: \sigma'(\mathbb{E}[S]) \; \text{Var}(M_i) \, x_i^2 \, w_i
 
     M is the mask in the sum: its variance is p (1 - p), or (1 - p) / p if it is scaled by 1 / p.
-    For a linear unit the factor in front is 1, and the statement exact. For a sigmoid unit it is
-    the term of first order in the weights: what it leaves out, among it a push that makes the unit
-    surer, is as large where the sum has a standard deviation of 1 or more.
+    For a linear unit the factor in front is 1. For a sigmoid unit it is the term of first order in
+    the weights: what it leaves out, among it a push that makes the unit surer, is as large where
+    the sum has a standard deviation of 1 or more.
 
     Parameters
     ----------
@@ -276,18 +267,14 @@ def weight_decay_term(w, x, keep_prob, *, unit="sigmoid", scaling="weight"):
     >>> weight_decay_term([1.0, 1.0], [1.0, 2.0], 0.5, unit="linear")
     array([0.25, 1.  ])
     """
-    keep, respond = _checked(w, x, 0.0, keep_prob, unit)
-    if scaling == "weight":
-        mean, variance = keep, keep * (1 - keep)
-    else:
-        mean, variance = np.ones_like(keep), (1 - keep) / keep
+    respond, mean, variance = _unit(w, x, 0.0, keep_prob, unit, scaling)
     output = respond(mean * x @ w)
     slope = output * (1 - output) if unit == "sigmoid" else 1.0
     return slope * variance * x**2 * w
 
 
-def _checked(w, x, target, keep_prob, unit):
-    """The keep probability of each input, and what the unit makes of a sum."""
+def _unit(w, x, target, keep_prob, unit, scaling):
+    """What the unit makes of a sum; mean and variance of the masks in the sum."""
     if w.shape != x.shape:
         raise ValueError(f"w and x must both have shape (n,), got {w.shape} and {x.shape}")
     if unit == "sigmoid" and not 0 <= target <= 1:
@@ -296,4 +283,7 @@ def _checked(w, x, target, keep_prob, unit):
         raise ValueError(
             f"keep_prob must be one number or have shape {w.shape}, got shape {keep_prob.shape}"
         )
-    return np.broadcast_to(keep_prob, w.shape), expit if unit == "sigmoid" else lambda s: s
+    respond = expit if unit == "sigmoid" else lambda s: s
+    if scaling == "weight":
+        return respond, keep_prob, keep_prob * (1 - keep_prob)
+    return respond, 1.0, (1 - keep_prob) / keep_prob

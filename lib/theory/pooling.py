@@ -1,10 +1,8 @@
-r"""What is left of a maximum when activations are dropped before it is taken.
+"""What is left of a maximum when activations are dropped before it is taken.
 
 A window holds the activations a_1 <= ... <= a_n, all at least 0. Each is kept with probability p,
 else it counts as 0. The largest one that is kept comes out, so a_i does if it is kept and the
-n - i larger ones are dropped. With q = 1 - p::
-
-    P(pooled value is a_i) = p q^(n - i),     P(nothing is kept) = q^n .
+n - i larger ones are dropped.
 """
 
 import numpy as np
@@ -18,24 +16,20 @@ def pooled_weights(n, keep_prob):
 
     .. math:: w_i = p \, q^{n - i}, \qquad i = 1, \dots, n, \quad q = 1 - p .
 
-    They sum to :math:`1 - q^n`; with the rest nothing is kept.
+    They sum to :math:`1 - q^n`; with probability :math:`q^n` nothing is kept. Equal activations may
+    take their places in any order: together they have the sum of their weights.
 
     Parameters
     ----------
     n : int
-        Number of activations in the window, at least 1.
+        Number of activations in the window.
     keep_prob : float
         Probability to KEEP an activation, in (0, 1].
 
     Returns
     -------
     numpy.ndarray of float, shape (n,)
-        The weights in ascending order of the activations: the last is that of the largest.
-
-    Notes
-    -----
-    Equal activations may take their places in any order: together they have the sum of their
-    weights.
+        In ascending order of the activations: the last is the weight of the largest.
 
     References
     ----------
@@ -74,7 +68,6 @@ def weighted_pool(values, keep_prob):
     Returns
     -------
     numpy.ndarray of float, shape (...)
-        The means.
 
     Raises
     ------
@@ -83,8 +76,8 @@ def weighted_pool(values, keep_prob):
 
     References
     ----------
-    Wu and Gu (2015), *Towards dropout training for convolutional neural networks*, Neural Networks
-    71: probabilistic weighted pooling. The term for negative windows is ours.
+    Wu and Gu (2015), as for `pooled_weights`: probabilistic weighted pooling. The term for negative
+    windows is ours.
 
     Examples
     --------

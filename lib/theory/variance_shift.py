@@ -42,17 +42,16 @@ def shift_ratio(mean, variance, keep_prob):
 
     Parameters
     ----------
-    mean : array_like of float
-        Mean :math:`\mu` of the unit over the examples, without dropout.
-    variance : array_like of float
-        Its variance v, at least 0; broadcast against `mean`.
+    mean, variance : array_like of float
+        :math:`\mu` and v of the unit over the examples, without dropout; broadcast against one
+        another.
     keep_prob : float
         Probability to KEEP a unit, in (0, 1].
 
     Returns
     -------
     numpy.ndarray of float
-        The ratios, from 0 to 1. Of a unit that does not vary in training either, 1.
+        From 0 to 1; 1 for a unit that does not vary in training either.
 
     Raises
     ------
@@ -88,25 +87,25 @@ def linear_shift_ratio(inputs, weights, keep_prob, groups=None):
              {\text{Var}(\sum_i w_i x_i) + \frac{1-p}{p} \sum_g \mathbb{E}\big[
               \big(\sum_{i \in g} w_i x_i\big)^2 \big]}
 
-    The groups g are the inputs that share a mask. In element-wise dropout each input is a group of
-    its own.
+    The groups g are the inputs that share a mask.
 
     Parameters
     ----------
     inputs : array_like of float, shape (examples, n)
-        Inputs of the layer, without dropout: means and variances are taken over these examples. For
-        a convolution, the patches that its kernel sees, one a row.
+        Without dropout; means and variances are taken over these examples. For a convolution, the
+        patches that its kernel sees, one a row.
     weights : array_like of float, shape (n,) or (n, outputs)
-        The weights. A bias changes no variance.
+        A bias changes no variance.
     keep_prob : float
         Probability to KEEP an input, or a group of them, in (0, 1].
     groups : array_like of int, shape (n,), optional
         Which mask an input has: the same number, the same mask. For spatial dropout, the map.
+        Without them each input has its own, as in element-wise dropout.
 
     Returns
     -------
     numpy.ndarray of float, shape () or (outputs,)
-        The ratios, from 0 to 1. Of a sum that does not vary in training either, 1.
+        From 0 to 1; 1 for a sum that does not vary in training either.
 
     Raises
     ------
@@ -116,7 +115,7 @@ def linear_shift_ratio(inputs, weights, keep_prob, groups=None):
     References
     ----------
     Li et al. (2019), arXiv:1801.05134: a layer between dropout and batch norm. For masks that
-    inputs share the derivation is ours; it is that of this module's first lines.
+    inputs share the derivation is ours, in this module's first lines.
 
     Examples
     --------
@@ -175,14 +174,14 @@ def correlated_shift_ratio(mean, variance, correlation, weights, keep_prob):
     correlation : float
         Of each two inputs, from -1 / (d - 1) to 1.
     weights : array_like of float, shape (d,)
-        The weights, at least one of them not 0.
+        At least one of them not 0.
     keep_prob : float
         Probability to KEEP an input, in (0, 1].
 
     Returns
     -------
     float
-        The ratio, from 0 to 1.
+        From 0 to 1.
 
     Raises
     ------
@@ -205,7 +204,7 @@ def correlated_shift_ratio(mean, variance, correlation, weights, keep_prob):
         raise ValueError(f"weights must not all be 0, got {weights.tolist()!r}")
     d = len(weights)
     lowest = -1 / (d - 1) if d > 1 else -1.0
-    if not lowest <= correlation <= 1:
+    if correlation < lowest:
         raise ValueError(
             f"correlation must lie in [{lowest:g}, 1] for {d} inputs, got {correlation!r}"
         )

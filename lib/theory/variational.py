@@ -1,4 +1,4 @@
-r"""What the log-uniform prior charges for a weight: a number that depends on its noise alone.
+"""What the log-uniform prior charges for a weight: a number that depends on its noise alone.
 
 Variational dropout gives each weight the distribution q(w) = N(theta, alpha theta^2), and asks for
 the largest::
@@ -12,11 +12,8 @@ Write w = theta (1 + sqrt(alpha) e) with e ~ N(0, 1). Then the logarithms of the
 
 The prior has no integral, so the constant is free. The second line is the choice of Molchanov et
 al.: KL falls to 0 as alpha grows. With x = 1 / sqrt(2 alpha) and Dawson's integral
-D(x) = exp(-x^2) int_0^x exp(t^2) dt::
-
-    d KL / d log(alpha) = -x D(x),        KL = 2 int_0^x D(u) du .
-
-For small alpha, KL = -1/2 log(alpha) + SMALL_NOISE + O(alpha).
+D(x) = exp(-x^2) int_0^x exp(t^2) dt, its derivative by log(alpha) is -x D(x). For small alpha,
+KL = -1/2 log(alpha) + SMALL_NOISE + O(alpha).
 """
 
 import numpy as np
@@ -41,8 +38,7 @@ def kl_log_uniform(log_alpha):
 
     .. math:: \text{KL}(\alpha) = 2 \int_0^{1 / \sqrt{2 \alpha}} D(u) \, du ,
 
-    with Dawson's integral D. It is positive, falls as alpha grows, and tends to 0. It is what is
-    *subtracted* from the expected log likelihood.
+    with Dawson's integral D. It is what is *subtracted* from the expected log likelihood.
 
     Parameters
     ----------
@@ -118,8 +114,7 @@ def kl_molchanov(log_alpha):
     .. math:: -\text{KL} \approx k_1 \sigma(k_2 + k_3 \log \alpha) - \frac12 \log(1 + 1 / \alpha)
               - k_1
 
-    with the logistic function :math:`\sigma`. It tends to 0 as alpha grows. The error is at
-    most 0.0094 nats, near log(alpha) = -3.5.
+    It tends to 0 as alpha grows. The error is at most 0.0094 nats, near log(alpha) = -3.5.
 
     Parameters
     ----------

@@ -54,7 +54,6 @@ THROUGH = {  # what readers get or use by way of a function that the book calls
     "UciSettings": "uci_settings",
     "constrain_norms": "fit",
     "reuters_topics": "load_reuters",
-    "sigmoid_mean": "sigmoid_moments",
     "use_style": "plotting",
 }
 
