@@ -5,9 +5,9 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
 
 from lib.layers.base import StochasticLayer, check_floating_point
-from lib.theory.variational import MOLCHANOV
 from lib.validation import COUNT, FINITE, Flag, Real, declared
 
+MOLCHANOV = (0.63576, 1.87320, 1.48695)  # Molchanov et al. (2017), section 4
 LARGEST_LOG_SIGMA2 = 20.0  # larger variances would overflow
 
 
