@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lib.datasets import autoencoding, load_mnist
-from lib.experiments.experiment import Experiment
+from lib.experiments.experiment import Experiment, grid
 from lib.layers import Dropout
 from lib.layers.base import modes_restored
 from lib.representation import hoyer_sparsity, neighbour_correlation
@@ -54,16 +54,11 @@ AUTOENCODER = Experiment(
     name="mnist-autoencoder",
     title="Hidden activations and filters of an MNIST autoencoder of 256 ReLU units",
     paper="Srivastava et al. (2014), sections 7.1 and 7.2, figures 7 and 8",
-    configurations=[{"keep_prob": keep_prob, "epochs": 10} for keep_prob in (1.0, 0.5)],
+    configurations=grid(keep_prob=[1.0, 0.5], epochs=10),
     metrics=(
-        "mean_activation",
-        "share_active",
-        "share_dead",
-        "active_above_half",
-        "filter_sparsity",
-        "neighbour_correlation",
-        "squared_error",
+        *("mean_activation", "share_active", "share_dead", "active_above_half"),
+        *("filter_sparsity", "neighbour_correlation", "squared_error"),
     ),
     trial=autoencoder_trial,
-    smallest={"keep_prob": 0.5, "epochs": 8, "n_train": 3000},
+    smallest={"epochs": 8, "n_train": 3000},
 )

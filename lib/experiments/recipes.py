@@ -1,4 +1,4 @@
-"""What the experiments share: how to train, and how to read a training history."""
+"""What the experiments share: how to train, and what is read off the training."""
 
 import torch
 from torch import nn
@@ -30,10 +30,16 @@ KEEP_PROBS = {
     "hidden+input": {"keep_hidden": 0.5, "keep_input": 0.8},
 }
 
+AFTER_LAST_EPOCH = ("test_error", "test_loss", "train_loss", "train_loss_masks_on")
 
-def fit_one_cycle(model, data, epochs, *, rate=0.1, batch_size=128, max_norm=None):
-    """Train with momentum and a one-cycle rate, of which `rate` is the peak; measure at the end."""
-    return fit(
+
+def train(model, data, epochs, *others, rate=0.1, batch_size=128, max_norm=None):
+    """Train with momentum and a one-cycle rate, of which `rate` is the peak.
+
+    The metrics, and the others of the history that are named, are those after the last epoch:
+    nothing is chosen.
+    """
+    history = fit(
         model,
         data,
         epochs=epochs,
@@ -42,20 +48,12 @@ def fit_one_cycle(model, data, epochs, *, rate=0.1, batch_size=128, max_norm=Non
         every=epochs,
         optimizer=one_cycle(rate),
     )
-
-
-AFTER_LAST_EPOCH = ("test_error", "test_loss", "train_loss", "train_loss_masks_on")
-
-
-def after_last_epoch(history, *others):
-    """Read the metrics after the last epoch, and others of the history: nothing is chosen."""
     return {name: getattr(history, name)[-1] for name in (*AFTER_LAST_EPOCH, *others)}
 
 
 def at_best_epoch(history, every=1):
     """Read the metrics at the epoch with the lowest validation loss; `every` is that of `fit`."""
     best = int(history.val_loss.argmin())
-    metrics = {
-        name: getattr(history, name)[best] for name in ("test_error", "test_loss", "val_loss")
-    }
+    names = ("test_error", "test_loss", "val_loss")
+    metrics = {name: getattr(history, name)[best] for name in names}
     return metrics | {"best_epoch": every * (best + 1)}
