@@ -40,7 +40,7 @@ uci_is_here = needs_data("uci")
 
 @pytest.mark.skipif(not os.environ.get("CI"), reason="CI is not set: sets may be absent")
 def test_ci_skips_no_test_where_the_data_are():
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data"  # see .ci/run
+    beside = Path(__file__).resolve().parents[3] / "shared" / "data"  # see .ci/run
     if files.data_folder() is not None or beside.is_dir():
         assert absent_sets() == []
 
@@ -48,6 +48,25 @@ def test_ci_skips_no_test_where_the_data_are():
 def rows(x):
     """The rows of a tensor, sorted, to compare sets of examples."""
     return sorted(row.tobytes() for row in x.numpy())
+
+
+def load_yacht(**sizes):
+    return load_uci("yacht", **sizes)
+
+
+@pytest.mark.parametrize(
+    ("load", "sizes"),
+    [
+        pytest.param(load_mnist, {"n_train": 50_000, "n_val": 10_000}, marks=needs_data("mnist")),
+        pytest.param(load_reuters, {"n_val": 1000}, marks=needs_data("reuters")),
+        pytest.param(load_yacht, {"n_val": 50}, marks=needs_data("uci")),
+    ],
+)
+def test_training_and_validation_examples_together_are_the_whole_training_set(load, sizes):
+    data, whole = load(**sizes, seed=3), load()
+    assert rows(torch.cat([data.x_train, data.x_val])) == rows(whole.x_train)
+    assert torch.equal(data.x_test, whole.x_test)
+    assert torch.equal(data.y_test, whole.y_test)
 
 
 # --- pictures
@@ -62,13 +81,6 @@ def test_all_pictures_are_there_with_brightness_from_0_to_1_and_ten_classes(load
         assert (x.dtype, y.dtype) == (torch.float32, torch.int64)
         assert (x.min(), x.max()) == (0, 1)
         assert y.unique().tolist() == list(range(10))
-
-
-@pytest.mark.parametrize("load", LOADERS)
-def test_training_and_validation_pictures_together_are_the_whole_training_set(load):
-    data, whole = load(n_train=50_000, n_val=10_000, seed=3), load()
-    assert rows(torch.cat([data.x_train, data.x_val])) == rows(whole.x_train)
-    assert torch.equal(data.x_test, whole.x_test)
 
 
 @pytest.mark.parametrize("load", LOADERS)
@@ -88,19 +100,12 @@ def test_ten_pictures_are_of_ten_classes_and_a_hundred_of_each_in_proportion(loa
 
 
 @pytest.mark.parametrize("load", [load_mnist, load_fashion_mnist])
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"n_val": 5}, "n_val must be 0 or at least 10, got 5"),
-        (
-            {"n_train": 59_000, "n_val": 2000},
-            r"n_train \+ n_val must be at most 60000, got 59000 \+ 2000 = 61000",
-        ),
-    ],
-)
-def test_sizes_that_do_not_fit_together_are_an_error(load, wrong, message):
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        load(**wrong)
+def test_sizes_that_do_not_fit_together_are_an_error(load):
+    with pytest.raises(ValueError, match="^n_val must be 0 or at least 10, got 5$"):
+        load(n_val=5)
+    message = r"^n_train \+ n_val must be at most 60000, got 59000 \+ 2000 = 61000$"
+    with pytest.raises(ValueError, match=message):
+        load(n_train=59_000, n_val=2000)
 
 
 # --- stories
@@ -130,10 +135,8 @@ def test_an_entry_is_the_logarithm_of_one_and_a_count_and_frequent_words_come_fi
 
 
 @reuters_is_here
-def test_validation_stories_are_taken_from_the_training_stories_and_leave_one_of_each_topic():
-    data, whole = load_reuters(n_val=1000, seed=4), load_reuters()
-    assert rows(torch.cat([data.x_train, data.x_val])) == rows(whole.x_train)
-    assert data.y_train.unique().tolist() == list(range(52))
+def test_validation_stories_leave_one_of_each_topic():
+    assert load_reuters(n_val=1000, seed=4).y_train.unique().tolist() == list(range(52))
     assert torch.equal(load_reuters(n_val=6480).y_train.sort().values, torch.arange(52))
 
 
@@ -191,21 +194,9 @@ def test_the_splits_are_twenty_of_nine_to_one_and_lose_no_example(name, n, n_fea
         assert abs(len(data.x_test) - n / 10) <= 1
         assert data.x_train.shape[1] == n_features
         assert data.y_train.shape == (len(data.x_train), 1)
-        examples = rows(
-            torch.cat(
-                [torch.cat(data[::2]), torch.cat(data[1::2])],
-                dim=1,
-            )
-        )
+        examples = rows(torch.cat([torch.cat(data[::2]), torch.cat(data[1::2])], dim=1))
         assert everything is None or examples == everything
         everything = examples
-
-
-@uci_is_here
-def test_validation_examples_are_taken_from_the_training_examples():
-    data, whole = load_uci("yacht", n_val=50, seed=2), load_uci("yacht")
-    assert rows(torch.cat([data.x_train, data.x_val])) == rows(whole.x_train)
-    assert torch.equal(data.y_test, whole.y_test)
 
 
 @uci_is_here
