@@ -36,9 +36,8 @@ def dropconnect_trial(seed, *, masks, hidden, n_train, epochs, n_samples=1000):
     """Mask the units of the second hidden layer, or the weights into it, or nothing."""
     data = load_mnist(n_train=n_train, seed=seed)
     model = Net(masks, hidden)
-    measured = train(model, data, epochs)
-    error, loss = measured["test_error"], measured["test_loss"]
-    metrics = {"test_error": error, "test_loss": loss}
+    metrics = train(model, data, epochs, measure=("test_error", "test_loss"))
+    error, loss = metrics.values()
     if masks == "weights":  # without DropConnect there is one way only
         with torch.no_grad():
             parts = data.x_test.split(2000)

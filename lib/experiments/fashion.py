@@ -6,7 +6,7 @@ from torch import nn
 
 from lib.datasets import load_fashion_mnist
 from lib.experiments.experiment import Experiment, grid
-from lib.experiments.recipes import AFTER_LAST_EPOCH, train
+from lib.experiments.recipes import WITH_VALIDATION, train
 from lib.layers import Dropout, MaxPoolDropout2d, SpatialDropout, linear_survival
 from lib.networks import residual_net
 
@@ -37,7 +37,7 @@ def placed_net(place, keep_prob, maps=(12, 24)):
 def placement_trial(seed, *, place, keep_prob, n_train, epochs, n_val=5000, maps=(12, 24)):
     data = load_fashion_mnist(n_train=n_train, n_val=n_val, seed=seed)
     model = placed_net(place, keep_prob, maps)
-    return train(model, data, epochs, "val_loss", batch_size=64)
+    return train(model, data, epochs, measure=WITH_VALIDATION, batch_size=64)
 
 
 PLACES = ["before convolution", "maps before convolution", "pooling", "before batch norm"]
@@ -51,7 +51,7 @@ PLACEMENT = Experiment(
         *grid(place=PLACES, keep_prob=[0.9, 0.7], n_train=5_000, epochs=8),
         *grid(place="before classifier", keep_prob=[0.7, 0.5], n_train=5_000, epochs=8),
     ],
-    metrics=(*AFTER_LAST_EPOCH, "val_loss"),
+    metrics=WITH_VALIDATION,
     trial=placement_trial,
     smallest={"n_train": 2000, "epochs": 3, "n_val": 100, "maps": (4, 8)},
 )
@@ -61,7 +61,7 @@ def depth_trial(seed, *, last_survival, n_blocks, n_train, epochs, maps=16, n_va
     data = load_fashion_mnist(n_train=n_train, n_val=n_val, seed=seed)
     model = residual_net(linear_survival(n_blocks, last_survival), maps)
     start = time.perf_counter()
-    metrics = train(model, data, epochs, "val_loss", batch_size=64)
+    metrics = train(model, data, epochs, measure=WITH_VALIDATION, batch_size=64)
     return {**metrics, "seconds_training": time.perf_counter() - start}
 
 
@@ -70,7 +70,7 @@ DEPTH = Experiment(
     title="A residual net of 26 layers on Fashion-MNIST, its blocks skipped at random or not",
     paper="Huang et al. (2016), section 4",
     configurations=grid(last_survival=[1.0, 0.5], n_blocks=12, n_train=4_000, epochs=40),
-    metrics=(*AFTER_LAST_EPOCH, "val_loss", "seconds_training"),
+    metrics=(*WITH_VALIDATION, "seconds_training"),
     trial=depth_trial,
     smallest={"n_blocks": 3, "n_train": 2000, "epochs": 3, "maps": 8, "n_val": 100},
 )

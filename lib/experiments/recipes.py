@@ -31,29 +31,21 @@ KEEP_PROBS = {
 }
 
 AFTER_LAST_EPOCH = ("test_error", "test_loss", "train_loss", "train_loss_masks_on")
+WITH_VALIDATION = (*AFTER_LAST_EPOCH, "val_loss")
 
 
-def train(model, data, epochs, *others, rate=0.1, batch_size=128, max_norm=None):
-    """Train with momentum and a one-cycle rate, of which `rate` is the peak.
+def train(model, data, epochs, measure=AFTER_LAST_EPOCH, **settings):
+    """Train, and measure after the last epoch: nothing is chosen.
 
-    The metrics, and the others of the history that are named, are those after the last epoch:
-    nothing is chosen.
+    The settings are those of `fit`; what is not said is momentum with a one-cycle rate.
     """
-    history = fit(
-        model,
-        data,
-        epochs=epochs,
-        batch_size=batch_size,
-        max_norm=max_norm,
-        every=epochs,
-        optimizer=one_cycle(rate),
-    )
-    return {name: getattr(history, name)[-1] for name in (*AFTER_LAST_EPOCH, *others)}
+    settings = {"batch_size": 128, "optimizer": one_cycle(0.1)} | settings
+    history = fit(model, data, epochs=epochs, every=epochs, **settings)
+    return {name: getattr(history, name)[-1] for name in measure}
 
 
-def at_best_epoch(history, every=1):
-    """Read the metrics at the epoch with the lowest validation loss; `every` is that of `fit`."""
+def at_best_epoch(history):
+    """Read the metrics at the epoch with the lowest validation loss, all epochs measured."""
     best = int(history.val_loss.argmin())
     names = ("test_error", "test_loss", "val_loss")
-    metrics = {name: getattr(history, name)[best] for name in names}
-    return metrics | {"best_epoch": every * (best + 1)}
+    return {**{name: getattr(history, name)[best] for name in names}, "best_epoch": best + 1}

@@ -5,8 +5,8 @@ from torch import nn
 
 from lib.datasets import load_mnist
 from lib.experiments.experiment import Experiment, grid
+from lib.experiments.recipes import train
 from lib.layers import VariationalLinear
-from lib.training import fit
 
 SIZES = (784, 300, 100, 10)
 
@@ -24,23 +24,11 @@ def sparse_trial(seed, *, method, epochs, n_train=None):
         kl = sum(layer.kl() for layer in layers) if is_variational else 0.0
         return min(1.0, 2 * done) * kl / len(data.x_train)
 
-    history = fit(
-        model,
-        data,
-        epochs=epochs,
-        batch_size=100,
-        every=epochs,
-        penalty=penalty,
-        optimizer=adam_to_zero,
-    )
+    settings = {"batch_size": 100, "penalty": penalty, "optimizer": adam_to_zero}
+    metrics = train(model, data, epochs, measure=("test_error", "test_loss"), **settings)
     weights = sum(layer.weight.numel() for layer in layers)
     kept = sum(int((~layer.pruned).sum()) for layer in layers) if is_variational else weights
-    return {
-        "test_error": history.test_error[-1],
-        "test_loss": history.test_loss[-1],
-        "compression": weights / kept,
-        "weights_kept": kept,
-    }
+    return metrics | {"compression": weights / kept, "weights_kept": kept}
 
 
 def adam_to_zero(parameters, steps):

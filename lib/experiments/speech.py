@@ -4,9 +4,10 @@ import torch
 
 from lib.datasets import SPEAKERS, load_spoken_digits
 from lib.experiments.experiment import Experiment, grid
-from lib.experiments.recipes import AFTER_LAST_EPOCH, KEEP_PROBS, train
+from lib.experiments.recipes import KEEP_PROBS, WITH_VALIDATION, train
 from lib.layers.base import modes_restored
 from lib.networks import multilayer_perceptron
+from lib.training import one_cycle
 
 
 def speech_trial(seed, *, test, masks, epochs, hidden=512, layers=3, n_train=None):
@@ -23,7 +24,8 @@ def speech_trial(seed, *, test, masks, epochs, hidden=512, layers=3, n_train=Non
         data = data._replace(x_train=data.x_train[rows], y_train=data.y_train[rows])
     sizes = [data.x_train.shape[1], *[hidden] * layers, 10]
     model = multilayer_perceptron(sizes, **KEEP_PROBS[masks])
-    metrics = train(model, data, epochs, "val_loss", rate=0.03, max_norm=3.5)
+    settings = {"optimizer": one_cycle(0.03), "max_norm": 3.5}
+    metrics = train(model, data, epochs, measure=WITH_VALIDATION, **settings)
     error = recording_error(model, data.x_test, data.y_test, spoken.recording_test)
     return {**metrics, "recording_error": error}
 
@@ -45,7 +47,7 @@ SPOKEN_DIGITS = Experiment(
     title="Spoken digits from frames, with the set's own split and with a speaker left out",
     paper="Hinton et al. (2012), on TIMIT",
     configurations=grid(test=["recordings", "speaker"], masks=["none", "hidden+input"], epochs=10),
-    metrics=(*AFTER_LAST_EPOCH, "val_loss", "recording_error"),
+    metrics=(*WITH_VALIDATION, "recording_error"),
     trial=speech_trial,
     smallest={"epochs": 4, "hidden": 100, "layers": 2, "n_train": 8000},
     n_seeds=6,

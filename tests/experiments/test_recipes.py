@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lib.datasets import load_digits
-from lib.experiments.recipes import TrainedInBfloat16, at_best_epoch, train
+from lib.experiments.recipes import WITH_VALIDATION, TrainedInBfloat16, at_best_epoch, train
 from lib.networks import digit_classifier, multilayer_perceptron
 from lib.training import History, evaluate, seed_everything
 
@@ -26,7 +26,7 @@ def test_bfloat16_is_for_training_only_and_leaves_weights_and_gradients_in_float
 
 def test_what_is_measured_is_the_network_after_the_last_epoch():
     data, model = load_digits(n_train=100, n_val=100, seed=0), digit_classifier()
-    metrics = train(model, data, 3, "val_loss")
+    metrics = train(model, data, 3, measure=WITH_VALIDATION)
     measured = evaluate(model, data.x_test, data.y_test)
     assert (metrics["test_loss"], metrics["test_error"]) == measured
     assert metrics["val_loss"] == evaluate(model, data.x_val, data.y_val).loss
@@ -37,7 +37,7 @@ def test_the_best_epoch_is_that_of_the_validation_loss_not_of_the_test_loss():
     columns["val_loss"] = torch.tensor([0.5, 0.2, 0.3])
     columns["test_loss"] = torch.tensor([0.6, 0.4, 0.1])
     columns["test_error"] = torch.tensor([0.3, 0.2, 0.05])
-    best = at_best_epoch(History(**columns), every=4)
-    assert best["best_epoch"] == 8
+    best = at_best_epoch(History(**columns))
+    assert best["best_epoch"] == 2
     assert best["test_error"] == pytest.approx(0.2)
     assert best["test_loss"] == pytest.approx(0.4)

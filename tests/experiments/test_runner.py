@@ -114,14 +114,9 @@ def cluster(monkeypatch):
         path = os.pathsep.join([str(path), os.environ.get("PYTHONPATH", "")])
         command = [sys.executable, "-m", "distributed.cli.dask_worker", local.scheduler_address]
         options = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1"]
-        for _ in range(n_workers):
-            worker = subprocess.Popen(
-                [*command, *options],
-                env=os.environ | {"PYTHONPATH": path},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            workers.append(worker)
+        settings = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        settings["env"] = os.environ | {"PYTHONPATH": path}
+        workers.extend(subprocess.Popen([*command, *options], **settings) for _ in range(n_workers))
         with Client(local.scheduler_address, timeout=600, set_as_default=False) as client:
             client.wait_for_workers(n_workers, timeout=600)
         return workers
