@@ -1,5 +1,7 @@
 """What the command line does and says: ``python -m lib.experiments``."""
 
+import sys
+
 import pytest
 from toy_experiment import toy
 
@@ -78,8 +80,12 @@ def test_a_wrong_call_says_what_is_wrong(capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
-def test_a_scheduler_that_is_not_there_is_an_error(call, monkeypatch):
+def test_a_scheduler_that_is_not_there_is_an_error_and_so_is_a_missing_package(call, monkeypatch):
     monkeypatch.setattr(runner, "SECONDS_TO_ANSWER", 0.5)
     code, _, wrong = call("run", "toy", "--dask", "tcp://127.0.0.1:9")
     assert code == 1
     assert "127.0.0.1:9" in wrong
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    code, _, wrong = call("run", "toy", "--dask", "tcp://127.0.0.1:9")
+    assert code == 1
+    assert wrong.startswith("error: import of distributed halted")
