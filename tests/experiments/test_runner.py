@@ -174,10 +174,23 @@ def test_a_cluster_that_loses_its_scheduler_is_an_error_in_a_line(tmp_path, mark
 
 
 @pytest.mark.slow
-def test_a_cluster_to_which_no_worker_comes_is_an_error(tmp_path, cluster, monkeypatch):
+def test_a_cluster_that_has_no_worker_or_loses_the_last_one_is_an_error(
+    tmp_path, marks, cluster, monkeypatch
+):
     monkeypatch.setattr(runner, "SECONDS_TO_COME", 0.1)
-    with pytest.raises(RuntimeError, match="no worker came to tcp.* in 0.1 seconds: start them"):
+    with pytest.raises(RuntimeError, match="no worker came to tcp.* in 0.1 seconds; .*: start"):
         run(toy(), folder=tmp_path, dask=cluster.scheduler_address)
+    workers = cluster.start(1)
+    experiment = toy(marks=str(marks))
+    table = ResultsTable(experiment, tmp_path)
+
+    def lose_the_worker():
+        wait_for(lambda: len(table.rows()) == 3 and len(list(marks.iterdir())) == 4)
+        workers[0].kill()
+
+    with meanwhile(lose_the_worker), pytest.raises(RuntimeError, match="no worker came to tcp"):
+        run(experiment, folder=tmp_path, dask=cluster.scheduler_address)
+    assert [row["seed"] for row in table.rows()] == [0] * 3
 
 
 @pytest.mark.slow
