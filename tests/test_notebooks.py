@@ -194,10 +194,17 @@ def lesson_has_its_parts(notebook):
         yield "no link to the part's exercises after 'In short'"
 
 
-def lesson_hides_nothing(notebook):
-    for i, cell in enumerate(notebook.cells, start=1):
-        if hidden := {tag for tag in tags(cell) if tag.startswith("remove-")}:
-            yield f"cell {i}: {hidden.pop()}: a lesson hides nothing (hide-input folds)"
+def lesson_folds_drawing_and_nothing_else(notebook):
+    for i, cell in code_cells(notebook):
+        hidden = {tag for tag in tags(cell) if tag.startswith(("hide-", "remove-"))}
+        draws = any(map(is_figure, cell.outputs))
+        if draws and hidden != {"hide-input"}:
+            yield f"cell {i}: drawing is folded (hide-input)"
+        if hidden and not draws:
+            yield f"cell {i}: {hidden.pop()}: a lesson folds drawing, and hides nothing else"
+
+
+LESSON_RULES = [lesson_has_its_parts, lesson_folds_drawing_and_nothing_else]
 
 
 def name(path):
@@ -226,7 +233,7 @@ def test_pictures(path):
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=name)
-@pytest.mark.parametrize("rule", [lesson_has_its_parts, lesson_hides_nothing], ids=name)
+@pytest.mark.parametrize("rule", LESSON_RULES, ids=name)
 def test_lesson(rule, path):
     check(rule, path)
 
@@ -348,7 +355,17 @@ def captioned(caption, alt):
         ),
         (kernel_is_python3, [], "python3"),
         (lesson_has_its_parts, [new_markdown_cell("# Dropout\n\nA page.")], "In short"),
-        (lesson_hides_nothing, [code(metadata={"tags": ["remove-cell"]})], "remove-cell"),
+        (lesson_folds_drawing_and_nothing_else, [code(outputs=[FIGURE])], "drawing is folded"),
+        (
+            lesson_folds_drawing_and_nothing_else,
+            [code(outputs=[FIGURE], metadata={"tags": ["hide-input"]})],
+            None,
+        ),
+        (
+            lesson_folds_drawing_and_nothing_else,
+            [code(metadata={"tags": ["remove-cell"]})],
+            "remove-cell",
+        ),
     ],
 )
 def test_rule_finds_its_fault(rule, cells, fault):
@@ -397,6 +414,15 @@ Because a dropped unit sends zero, and zero times any weight is zero.
 )
 def test_anatomy(text, fault):
     test_rule_finds_its_fault(lesson_has_its_parts, [new_markdown_cell(text)], fault)
+
+
+def test_what_was_printed_in_pieces_is_stored_as_one_output():
+    pieces = [new_output("stream", text=text) for text in ("one ", "line\n")]
+    notebook = new_notebook(cells=[code(outputs=[*pieces, FIGURE, PRINTED])])
+    runner.clean(notebook)
+    whole, *others = notebook.cells[0].outputs
+    assert whole.text == "one line\n"
+    assert others == [FIGURE, PRINTED]
 
 
 @pytest.fixture(scope="module")
