@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lib.validation import Numbers, Whole, declared
+from lib.validation import Numbers, Whole, check_shapes, declared
 
 
 @declared(values=Numbers(), axis=Whole(-32, 31))
@@ -85,10 +85,8 @@ def neighbour_correlation(images):
     >>> neighbour_correlation([chessboard, halves])
     array([-1.,  0.])
     """
-    if images.ndim < 2 or min(images.shape[-2:]) < 2:
-        raise ValueError(
-            f"images must have shape (..., height, width) of at least 2 x 2, got {images.shape}"
-        )
+    fit = images.ndim >= 2 and min(images.shape[-2:]) >= 2
+    check_shapes(fit, "(..., height, width) of at least 2 x 2", images=images)
     height, width = images.shape[-2:]
     n_pairs = height * (width - 1) + (height - 1) * width
     images = images - images.mean(axis=(-2, -1), keepdims=True)
@@ -116,10 +114,7 @@ def dead_units(activations):
     >>> dead_units([[0.0, 1.0], [0.0, 0.0]])
     array([ True, False])
     """
-    if activations.ndim < 2:
-        raise ValueError(
-            f"activations must have shape (..., examples, units), got {activations.shape}"
-        )
+    check_shapes(activations.ndim >= 2, "(..., examples, units)", activations=activations)
     return (activations == 0).all(axis=-2)
 
 
@@ -221,8 +216,5 @@ def effective_dimension(activations):
 
 
 def _check_examples(activations):
-    if len(activations) < 2:
-        raise ValueError(
-            "activations must have shape (examples, units), with two examples or more, "
-            f"got {activations.shape}"
-        )
+    allowed = "(examples, units), with two examples or more"
+    check_shapes(len(activations) >= 2, allowed, activations=activations)

@@ -13,7 +13,7 @@ import math
 import torch
 
 from lib.layers.base import REAL_TENSOR
-from lib.validation import COUNT, POSITIVE, PROBABILITY, Optional, Real, declared
+from lib.validation import COUNT, POSITIVE, PROBABILITY, Optional, Real, check_shapes, declared
 
 
 @declared(samples=REAL_TENSOR, targets=REAL_TENSOR, tau=POSITIVE)
@@ -221,11 +221,9 @@ def gal_weight_decay(keep_prob, length_scale, n_train, tau):
 
 
 def _check(samples, targets):
-    if samples.dim() < 2 or samples.numel() == 0 or samples.shape[1:] != targets.shape:
-        raise ValueError(
-            "samples and targets must have shapes (n_samples, n, ...) and (n, ...), none empty, "
-            f"got {tuple(samples.shape)} and {tuple(targets.shape)}"
-        )
+    fit = samples.dim() >= 2 and samples.numel() > 0 and samples.shape[1:] == targets.shape
+    allowed = "(n_samples, n, ...) and (n, ...), none empty"
+    check_shapes(fit, allowed, samples=samples, targets=targets)
     for name, values in (("samples", samples), ("targets", targets)):
         if bad := (~values.isfinite()).sum().item():
             raise ValueError(
@@ -235,11 +233,8 @@ def _check(samples, targets):
 
 def _probabilities(samples):
     """Check class probabilities; return them in double precision, and the dtype to answer in."""
-    if samples.dim() < 2 or samples.numel() == 0:
-        raise ValueError(
-            "samples must have shape (n_samples, ..., classes), none empty, "
-            f"got {tuple(samples.shape)}"
-        )
+    fit = samples.dim() >= 2 and samples.numel() > 0
+    check_shapes(fit, "(n_samples, ..., classes), none empty", samples=samples)
     samples, dtype = samples.double(), torch.promote_types(samples.dtype, torch.float32)
     sums = samples.sum(dim=-1)
     if not ((samples >= 0).all() and torch.allclose(sums, torch.ones_like(sums), atol=1e-4)):

@@ -8,7 +8,7 @@ for a Gaussian z ~ N(mu, s^2) the moments of an activation are one-dimensional i
 import numpy as np
 from scipy.special import expit, ndtr
 
-from lib.validation import NUMBERS, PROBABILITIES, SCALING, VARIANCES, declared
+from lib.validation import NUMBERS, PROBABILITIES, SCALING, VARIANCES, check_shapes, declared
 
 
 @declared(
@@ -65,11 +65,8 @@ def masked_sum_moments(weights, inputs, keep_prob, *, input_variance=0.0, scalin
     >>> float(mean), float(variance)
     (5.0, 13.0)
     """
-    if weights.ndim not in (1, 2) or inputs.ndim == 0 or inputs.shape[-1] != len(weights):
-        raise ValueError(
-            "weights and inputs must have shapes (n,) or (n, outputs) and (..., n), "
-            f"got {weights.shape} and {inputs.shape}"
-        )
+    fit = weights.ndim in (1, 2) and inputs.shape[-1:] == weights.shape[:1]
+    check_shapes(fit, "(n,) or (n, outputs) and (..., n)", weights=weights, inputs=inputs)
     try:
         input_variance = np.broadcast_to(input_variance, inputs.shape)
     except ValueError:

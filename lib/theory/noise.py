@@ -13,7 +13,7 @@ input.
 
 import numpy as np
 
-from lib.validation import NUMBERS, POSITIVE, PROBABILITY, SCALING, Numbers, declared
+from lib.validation import NUMBERS, POSITIVE, PROBABILITY, SCALING, Numbers, check_shapes, declared
 
 
 @declared(X=Numbers(ndim=2), y=NUMBERS, keep_prob=PROBABILITY, scaling=SCALING)
@@ -60,11 +60,8 @@ def dropout_ridge(X, y, keep_prob, scaling="inverted"):
     >>> dropout_ridge(X, [2.0, 2.0, 3.0], keep_prob=0.5)
     array([1. , 0.5])
     """
-    if y.ndim not in (1, 2) or len(X) != len(y):
-        raise ValueError(
-            "X and y must have shapes (n, inputs) and (n,) or (n, outputs), "
-            f"got {X.shape} and {y.shape}"
-        )
+    fit = y.ndim in (1, 2) and len(X) == len(y)
+    check_shapes(fit, "(n, inputs) and (n,) or (n, outputs)", X=X, y=y)
     # Rows that ask each weighted input to be zero add the penalty to the squares.
     weights_of_penalty = np.sqrt((1 - keep_prob) / keep_prob) * np.linalg.norm(X, axis=0)
     rows = np.vstack([X, np.diag(weights_of_penalty)])
@@ -112,9 +109,7 @@ def tikhonov_penalty(gradients, noise_std):
     >>> tikhonov_penalty([[3.0, 4.0], [3.0, 4.0]], noise_std=0.5)  # a linear model, twice
     6.25
     """
-    if gradients.ndim not in (2, 3) or len(gradients) == 0:
-        raise ValueError(
-            "gradients must have shape (examples, inputs) or (examples, outputs, inputs), "
-            f"got {gradients.shape}"
-        )
+    fit = gradients.ndim in (2, 3) and len(gradients) > 0
+    allowed = "(examples, inputs) or (examples, outputs, inputs)"
+    check_shapes(fit, allowed, gradients=gradients)
     return float(noise_std**2 * np.square(gradients).sum() / len(gradients))

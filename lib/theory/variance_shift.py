@@ -28,6 +28,7 @@ from lib.validation import (
     Numbers,
     Optional,
     Real,
+    check_shapes,
     declared,
 )
 
@@ -127,11 +128,8 @@ def linear_shift_ratio(inputs, weights, keep_prob, groups=None):
     >>> linear_shift_ratio(x, [1.0, 1.0], keep_prob=0.5, groups=[0, 0])
     array(0.5)
     """
-    if weights.ndim not in (1, 2) or inputs.shape[1:] != weights.shape[:1]:
-        raise ValueError(
-            "inputs and weights must have shapes (examples, n) and (n,) or (n, outputs), "
-            f"got {inputs.shape} and {weights.shape}"
-        )
+    fit = weights.ndim in (1, 2) and inputs.shape[1:] == weights.shape[:1]
+    check_shapes(fit, "(examples, n) and (n,) or (n, outputs)", inputs=inputs, weights=weights)
     if groups is None:
         power = np.mean(inputs**2, axis=0) @ weights**2
     else:
