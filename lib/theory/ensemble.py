@@ -11,6 +11,8 @@ import numpy as np
 from lib.masks import LARGEST_ENUMERATION, all_masks
 from lib.validation import COUNT, FINITE, NOT_NEGATIVE, NUMBERS, Function, Numbers, Whole, declared
 
+WEIGHTS = Numbers(NOT_NEGATIVE, ndim=1)
+
 
 @declared(forward=Function(), n_units=Whole(1, LARGEST_ENUMERATION), chunk=COUNT)
 def subnetwork_outputs(forward, n_units, *, chunk=4096):
@@ -67,7 +69,7 @@ def check_probabilities(probabilities, outputs):
         raise ValueError(f"probabilities must sum to 1, got the sum {total:.12g}")
 
 
-@declared(outputs=NUMBERS, probabilities=Numbers(NOT_NEGATIVE, ndim=1))
+@declared(outputs=NUMBERS, probabilities=WEIGHTS)
 def ensemble_mean(outputs, probabilities):
     """Mean of the outputs of all sub-networks, each with the probability of its mask.
 

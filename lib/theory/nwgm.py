@@ -11,21 +11,10 @@ import numpy as np
 from scipy.special import expit, logit
 
 from lib.masks import LARGEST_ENUMERATION, all_masks, mask_probabilities
-from lib.theory.ensemble import check_probabilities
-from lib.validation import (
-    FINITE,
-    NOT_NEGATIVE,
-    PROBABILITIES,
-    SCALING,
-    SHARE,
-    Numbers,
-    OneOf,
-    Real,
-    declared,
-)
+from lib.theory.ensemble import WEIGHTS, check_probabilities, ensemble_mean
+from lib.validation import FINITE, PROBABILITIES, SCALING, SHARE, Numbers, OneOf, Real, declared
 
 OUTPUTS = Numbers(SHARE)
-WEIGHTS = Numbers(NOT_NEGATIVE, ndim=1)
 VECTOR = Numbers(ndim=1, empty=False)
 UNIT = OneOf("sigmoid", "linear")
 
@@ -121,9 +110,8 @@ def taylor_estimate(outputs, probabilities, around="half"):
     >>> float((0.3 - nwgm(outputs, probabilities)).round(4))
     0.0101
     """
-    check_probabilities(probabilities, outputs)
-    mean = np.tensordot(probabilities, outputs, axes=1)
-    variance = np.tensordot(probabilities, (outputs - mean) ** 2, axes=1)
+    mean = ensemble_mean(outputs, probabilities)
+    variance = ensemble_mean((outputs - mean) ** 2, probabilities)
     if around == "half":
         return variance * np.abs(1 - 2 * mean) / (1 - 2 * variance)
     with np.errstate(invalid="ignore"):  # 0 by 0 gives NaN
