@@ -86,7 +86,7 @@ def ensemble_mean(outputs, probabilities):
     Raises
     ------
     ValueError
-        If the lengths differ, or the probabilities don't sum to 1.
+        If the probabilities don't sum to 1.
 
     Examples
     --------
@@ -134,7 +134,7 @@ def bias_variance(predictions, targets, noise=0.0):
     Raises
     ------
     ValueError
-        If there are fewer than two sets, or the shapes don't fit.
+        If there are fewer than two sets.
 
     References
     ----------
@@ -168,7 +168,7 @@ def average_variance(variance, covariance, k):
 
     .. math:: \frac{v}{k} + \frac{k - 1}{k} \, c
 
-    With c = 0 it is v / k; with any c > 0 it does not fall below c, however large k.
+    A float: v / k if c = 0. With any c > 0 it does not fall below c, however large k.
 
     Parameters
     ----------
@@ -177,10 +177,6 @@ def average_variance(variance, covariance, k):
         cannot all be opposed.
     k : int
         Number of predictors.
-
-    Returns
-    -------
-    float
 
     Raises
     ------

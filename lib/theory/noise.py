@@ -44,11 +44,6 @@ def dropout_ridge(X, y, keep_prob, scaling="inverted"):
     numpy.ndarray of float, shape (inputs,) or (inputs, outputs)
         The weights; the smallest ones if several are best, as for a column of zeros.
 
-    Raises
-    ------
-    ValueError
-        If the shapes of `X` and `y` don't fit.
-
     References
     ----------
     Srivastava et al. (2014), section 9.1; Wager, Wang and Liang (2013), *Dropout training as
@@ -79,8 +74,8 @@ def tikhonov_penalty(gradients, noise_std):
 
     For a linear model this is exact, and :math:`s^2 |w|^2`. Otherwise it is the term of first order
     in :math:`s^2`, without :math:`s^2 (f - y) \nabla^2 f`, which vanishes on average where f is the
-    mean of y given x. The loss there is right to that order; the model that minimises loss plus
-    penalty is in general not the one that minimises the loss under noise.
+    mean of y given x. The model that minimises loss plus penalty is in general not the one that
+    minimises the loss under noise.
 
     Parameters
     ----------
@@ -93,11 +88,6 @@ def tikhonov_penalty(gradients, noise_std):
     -------
     float
         For the squared error summed over outputs, averaged over examples, and not halved.
-
-    Raises
-    ------
-    ValueError
-        If `gradients` has another shape.
 
     References
     ----------

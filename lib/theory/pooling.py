@@ -61,18 +61,13 @@ def weighted_pool(values, keep_prob):
     Parameters
     ----------
     values : array_like of float, shape (..., n)
-        Activations, a window a row, in any order.
+        Activations, a window a row, none empty, in any order.
     keep_prob : float
         Probability to KEEP an activation, in (0, 1].
 
     Returns
     -------
     numpy.ndarray of float, shape (...)
-
-    Raises
-    ------
-    ValueError
-        If `values` is a single number, or its windows are empty.
 
     References
     ----------

@@ -54,11 +54,6 @@ def shift_ratio(mean, variance, keep_prob):
     numpy.ndarray of float
         From 0 to 1; 1 for a unit that does not vary in training either.
 
-    Raises
-    ------
-    ValueError
-        If the shapes don't broadcast.
-
     References
     ----------
     Li, Chen, Hu and Yang (2019), *Understanding the disharmony between dropout and batch
@@ -108,11 +103,6 @@ def linear_shift_ratio(inputs, weights, keep_prob, groups=None):
     numpy.ndarray of float, shape () or (outputs,)
         From 0 to 1; 1 for a sum that does not vary in training either.
 
-    Raises
-    ------
-    ValueError
-        If the shapes don't fit.
-
     References
     ----------
     Li et al. (2019), arXiv:1801.05134: a layer between dropout and batch norm. For masks that
@@ -161,9 +151,9 @@ def correlated_shift_ratio(mean, variance, correlation, weights, keep_prob):
         \frac{1}{1 + \frac{1-p}{p} \, \dfrac{1 + \mu^2 / v}{1 + \rho (d \cos^2\theta - 1)}} ,
         \qquad \cos^2\theta = \frac{(\sum_i w_i)^2}{d \sum_i w_i^2} .
 
-    Without correlation the weights and their number don't matter, and the ratio is `shift_ratio`.
-    With it, a wide layer of weights that agree in sign has hardly any shift; with weights whose
-    signs are random, :math:`d \cos^2\theta` is 1 on average, whatever the width.
+    A float from 0 to 1. Without correlation it is `shift_ratio`, whatever the weights. With it, a
+    wide layer has hardly any shift if its weights agree in sign; if their signs are random,
+    :math:`d \cos^2\theta` is 1 on average, whatever the width.
 
     Parameters
     ----------
@@ -175,11 +165,6 @@ def correlated_shift_ratio(mean, variance, correlation, weights, keep_prob):
         At least one of them not 0.
     keep_prob : float
         Probability to KEEP an input, in (0, 1].
-
-    Returns
-    -------
-    float
-        From 0 to 1.
 
     Raises
     ------
