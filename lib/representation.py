@@ -98,16 +98,12 @@ def neighbour_correlation(images):
 
 @declared(activations=Numbers())
 def dead_units(activations):
-    """Which units are zero for every example.
+    """Which units are zero for every example, shape (..., units).
 
     Parameters
     ----------
     activations : array_like of float, shape (..., examples, units)
         After a ReLU.
-
-    Returns
-    -------
-    numpy.ndarray of bool, shape (..., units)
 
     Examples
     --------
@@ -154,7 +150,7 @@ def correlations(activations):
 
 @declared(activations=Numbers(ndim=2))
 def mean_correlation(activations):
-    r"""Average strength of the correlation between two different units.
+    r"""Average strength of the correlation between two different units, from 0 to 1.
 
     .. math:: \frac{1}{n (n - 1)} \sum_{i \ne j} |r_{ij}|
 
@@ -162,11 +158,6 @@ def mean_correlation(activations):
     ----------
     activations : array_like of float, shape (examples, units)
         As for `correlations`: units that don't vary are left out.
-
-    Returns
-    -------
-    float
-        From 0 to 1.
 
     Examples
     --------
@@ -186,16 +177,12 @@ def effective_dimension(activations):
 
     .. math:: \frac{(\sum_i \lambda_i)^2}{\sum_i \lambda_i^2} ,
 
-    which is k where the variance is spread evenly over k directions (the participation ratio).
+    which is k where the variance is spread evenly over k directions (the participation ratio): from
+    1 to the number of units.
 
     Parameters
     ----------
     activations : array_like of float, shape (examples, units)
-
-    Returns
-    -------
-    float
-        From 1 to the number of units.
 
     Raises
     ------

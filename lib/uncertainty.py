@@ -18,7 +18,7 @@ from lib.validation import COUNT, POSITIVE, PROBABILITY, Optional, Real, check_s
 
 @declared(samples=REAL_TENSOR, targets=REAL_TENSOR, tau=POSITIVE)
 def predictive_log_likelihood(samples, targets, tau):
-    r"""Log-likelihood of targets under the average over the samples, in nats.
+    r"""Log-likelihood of each target, shape (n,), under the average over the samples, in nats.
 
     .. math:: \log \frac1T \sum_t N(y;\, f_t(x),\, \tau^{-1} I)
 
@@ -33,14 +33,10 @@ def predictive_log_likelihood(samples, targets, tau):
     tau : float
         Precision of the observation noise, 1 / variance.
 
-    Returns
-    -------
-    torch.Tensor, shape (n,)
-
     Raises
     ------
     ValueError
-        If the shapes don't fit, or a value is not finite.
+        If a value is not finite.
 
     References
     ----------
@@ -63,9 +59,9 @@ def predictive_log_likelihood(samples, targets, tau):
 def interval_coverage(samples, targets, level=0.95, tau=None):
     r"""Share of targets that lie in the central interval of their predictive distribution.
 
-    A target y is inside if the distribution function F, averaged over the samples, has
-    :math:`\frac{1 - \text{level}}{2} \le F(y) \le \frac{1 + \text{level}}{2}`. A well calibrated
-    model has a coverage near `level`.
+    A float from 0 to 1. A target y is inside if the distribution function F, averaged over the
+    samples, has :math:`\frac{1 - \text{level}}{2} \le F(y) \le \frac{1 + \text{level}}{2}`. A well
+    calibrated model has a coverage near `level`.
 
     Parameters
     ----------
@@ -77,15 +73,10 @@ def interval_coverage(samples, targets, level=0.95, tau=None):
         Precision of the observation noise. Without it the interval is that of the samples: it says
         where the model's *mean* may be, not where a noisy target will fall.
 
-    Returns
-    -------
-    float
-        From 0 to 1.
-
     Raises
     ------
     ValueError
-        If the shapes don't fit, or a value is not finite.
+        If a value is not finite.
 
     Examples
     --------
@@ -122,7 +113,7 @@ def predictive_entropy(samples):
     Raises
     ------
     ValueError
-        If there are no samples, or they are no probabilities.
+        If the samples are no probabilities.
 
     Examples
     --------
@@ -139,14 +130,7 @@ def expected_entropy(samples):
 
     .. math:: \frac1T \sum_t H(p_t)
 
-    Parameters
-    ----------
-    samples : torch.Tensor, shape (n_samples, ..., classes)
-        Class probabilities, as for `predictive_entropy`.
-
-    Returns
-    -------
-    torch.Tensor, shape (...)
+    The samples, and the shapes, are as for `predictive_entropy`.
 
     Examples
     --------
@@ -163,16 +147,8 @@ def mutual_information(samples):
 
     .. math:: H(\bar p) - \frac1T \sum_t H(p_t) \ge 0
 
-    It is the mutual information between the answer and the mask, and 0 if all samples agree.
-
-    Parameters
-    ----------
-    samples : torch.Tensor, shape (n_samples, ..., classes)
-        Class probabilities, as for `predictive_entropy`.
-
-    Returns
-    -------
-    torch.Tensor, shape (...)
+    It is the mutual information between the answer and the mask, and 0 if all samples agree. The
+    samples, and the shapes, are as for `predictive_entropy`.
 
     Examples
     --------
@@ -203,10 +179,6 @@ def gal_weight_decay(keep_prob, length_scale, n_train, tau):
         Number N of training examples.
     tau : float
         Precision of the observation noise.
-
-    Returns
-    -------
-    float
 
     References
     ----------
