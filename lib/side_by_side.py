@@ -152,15 +152,13 @@ class SideBySide(nn.Module):
         return nets
 
 
-def _state(net):
-    return dict(net.named_parameters()) | dict(net.named_buffers())
+def _state(net, **which):
+    return dict(net.named_parameters(**which)) | dict(net.named_buffers(**which))
 
 
 def _replace_state(net, tensors):
     """Put tensors, of another shape perhaps, in all places of parameters and buffers."""
-    places = dict(net.named_parameters(remove_duplicate=False))
-    places |= dict(net.named_buffers(remove_duplicate=False))
-    new = {}
+    places, new = _state(net, remove_duplicate=False), {}
     for name, tensor in tensors.items():
         old = places[name]
         if isinstance(old, nn.Parameter):
@@ -172,24 +170,23 @@ def _replace_state(net, tensors):
 
 
 INTERNAL = vars(nn.Module()).keys() - {"training"}  # hooks, tensors, parts
-HOOKS = [key for key in INTERNAL if key.startswith(("_forward", "_backward"))]
+HOOKS = sorted(key for key in INTERNAL if key.startswith(("_forward", "_backward")))
 
 
 def _settings(net):
     """Classes, parts, modes, settings, hooks, shapes and shared tensors of a network, by name."""
-    tensors = net.named_parameters(remove_duplicate=False)
-    first_names = {}
-    settings = {"the tensors": [first_names.setdefault(each, name) for name, each in tensors]}
+    tensors, first = _state(net, remove_duplicate=False), {}
+    settings = {"the tensors": [first.setdefault(each, name) for name, each in tensors.items()]}
     for name, module in net.named_modules(prefix="the network"):
         settings[name] = type_before_parametrizations(module)
         settings[f"the parts of {name}"] = list(module._modules)
         for key, value in vars(module).items():
             if key not in INTERNAL:
                 settings[f"{name}.{key}"] = value
-        numbers = [number for key in HOOKS for number in vars(module)[key]]  # of hooks, of torch
+        of_torch = [number for key in HOOKS for number in vars(module)[key]]
         for key in HOOKS:
             hooks = vars(module)[key].items()
-            settings[f"{name}.{key}"] = [(numbers.index(number), hook) for number, hook in hooks]
+            settings[f"{name}.{key}"] = [(of_torch.index(number), hook) for number, hook in hooks]
         for key, tensor in (module._parameters | module._buffers).items():
             if tensor is not None:
                 tensor = (tuple(tensor.shape), tensor.dtype, tensor.requires_grad)

@@ -177,6 +177,8 @@ def hooked(factor, before=False):
 
 def tied(*names):
     net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    for layer in net:
+        layer.register_buffer("offset", torch.rand(2))
     for name in names:
         setattr(net[1], name, getattr(net[0], name))
     return net
@@ -194,7 +196,7 @@ def normalized():
         lambda: WithSettings(activation=scaled_by_default(2), p=[np.ones(2), float("nan")]),
         partial(hooked, 2),
         partial(hooked, 2, before=True),
-        partial(tied, "weight", "bias"),
+        partial(tied, "weight", "bias", "offset"),
         normalized,
     ],
 )
@@ -205,7 +207,8 @@ def test_networks_whose_settings_do_the_same_go_together(make):
     torch.testing.assert_close(side_by_side(x), expected)
     for net, back in zip(nets, side_by_side.unstack(), strict=True):
         assert states_equal(net, back)
-        assert len(list(net.parameters())) == len(list(back.parameters()))  # tied ones stay so
+        for kind in (nn.Module.parameters, nn.Module.buffers):
+            assert len(list(kind(net))) == len(list(kind(back)))  # what is tied stays so
 
 
 @pytest.mark.parametrize(
@@ -234,6 +237,7 @@ def test_networks_whose_settings_do_the_same_go_together(make):
         [dense_net(), dense_net().requires_grad_(False)],
         [tied(), tied("bias")],
         [tied("bias"), tied()],
+        [tied("offset"), tied()],
     ],
 )
 def test_networks_that_differ_in_more_than_their_weights_are_a_value_error(models):
