@@ -4,8 +4,10 @@ import copy
 import functools
 import types
 
+import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from lib.datasets import Split
 from lib.datasets.splits import SPLIT
@@ -78,8 +80,8 @@ class SideBySide(nn.Module):
     Raises
     ------
     ValueError
-        If the `models` differ in architecture, settings or mode; in `forward`, if the input is not
-        for that many networks.
+        If the `models` differ in architecture, settings, hooks or mode, or hold themselves; in
+        `forward`, if the input is not for that many networks.
 
     Examples
     --------
@@ -90,8 +92,15 @@ class SideBySide(nn.Module):
 
     def __init__(self, models):
         super().__init__()
-        for other in models[1:]:
-            if what := _difference(models[0], other):
+        for other in models:
+            try:
+                what = _difference(models[0], other)
+            except RecursionError:
+                raise ValueError(
+                    "models must be networks that do not hold themselves, as a part or in a "
+                    f"setting, got a {type(other).__name__} that does"
+                ) from None
+            if what:
                 raise ValueError(
                     "models must be networks of one architecture with the same settings, "
                     f"got two that differ in {what}"
@@ -143,35 +152,45 @@ class SideBySide(nn.Module):
         return nets
 
 
-def _state(net):
-    return dict(net.named_parameters()) | dict(net.named_buffers())
+def _state(net, **which):
+    return dict(net.named_parameters(**which)) | dict(net.named_buffers(**which))
 
 
 def _replace_state(net, tensors):
-    """Put tensors, of another shape perhaps, in the place of parameters and buffers."""
+    """Put tensors, of another shape perhaps, in all places of parameters and buffers."""
+    places, new = _state(net, remove_duplicate=False), {}
     for name, tensor in tensors.items():
+        old = places[name]
+        if isinstance(old, nn.Parameter):
+            tensor = nn.Parameter(tensor, requires_grad=old.requires_grad)
+        new[old] = tensor
+    for name, old in places.items():
         owner, _, leaf = name.rpartition(".")
-        module = net.get_submodule(owner)
-        if leaf in module._parameters:
-            tensor = nn.Parameter(tensor, requires_grad=getattr(module, leaf).requires_grad)
-        setattr(module, leaf, tensor)
+        setattr(net.get_submodule(owner), leaf, new[old])
 
 
 INTERNAL = vars(nn.Module()).keys() - {"training"}  # hooks, tensors, parts
+HOOKS = sorted(key for key in INTERNAL if key.startswith(("_forward", "_backward")))
 
 
 def _settings(net):
-    """Classes, parts, modes, settings and shapes of a network, by name."""
-    settings = {}
+    """Classes, parts, modes, settings, hooks, shapes and shared tensors of a network, by name."""
+    tensors, first = _state(net, remove_duplicate=False), {}
+    settings = {"the tensors": [first.setdefault(each, name) for name, each in tensors.items()]}
     for name, module in net.named_modules(prefix="the network"):
-        settings[name] = type(module)
+        settings[name] = type_before_parametrizations(module)
         settings[f"the parts of {name}"] = list(module._modules)
         for key, value in vars(module).items():
             if key not in INTERNAL:
                 settings[f"{name}.{key}"] = value
+        of_torch = [number for key in HOOKS for number in vars(module)[key]]
+        for key in HOOKS:
+            hooks = vars(module)[key].items()
+            settings[f"{name}.{key}"] = [(of_torch.index(number), hook) for number, hook in hooks]
         for key, tensor in (module._parameters | module._buffers).items():
-            shape = None if tensor is None else (tuple(tensor.shape), tensor.dtype)
-            settings[f"{name}.{key}"] = shape
+            if tensor is not None:
+                tensor = (tuple(tensor.shape), tensor.dtype, tensor.requires_grad)
+            settings[f"{name}.{key}"] = tensor
     return settings
 
 
@@ -190,8 +209,8 @@ def _alike(a, b):
         return True
     if type(a) is not type(b):
         return False
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
+    if isinstance(a, torch.Tensor | np.ndarray):
+        return a.dtype == b.dtype and a.shape == b.shape and bool((a == b).all())
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(_alike(a[key], b[key]) for key in a)
     if isinstance(a, list | tuple):
@@ -200,9 +219,9 @@ def _alike(a, b):
         return _alike((a.func, a.args, a.keywords), (b.func, b.args, b.keywords))
     if isinstance(a, types.FunctionType):
         cells = ([cell.cell_contents for cell in f.__closure__ or ()] for f in (a, b))
-        same_code = a.__code__ == b.__code__
-        return same_code and _alike(*cells) and _alike(a.__defaults__, b.__defaults__)
-    return bool(a == b)
+        defaults = ((f.__defaults__, f.__kwdefaults__) for f in (a, b))
+        return a.__code__ == b.__code__ and _alike(*cells) and _alike(*defaults)
+    return bool(a == b) or bool(a != a and b != b)  # NaN is like NaN
 
 
 @declared(splits=Many(SPLIT))

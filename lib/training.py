@@ -69,6 +69,23 @@ def classification_loss(logits, y):
 
 
 @declared(output=TENSOR, y=TENSOR)
+def error_rate(output, y):
+    """Fraction of wrong answers: one number, or one a network. NaN is no answer, and so wrong.
+
+    Parameters
+    ----------
+    output : torch.Tensor, shape (..., n, classes)
+    y : torch.Tensor of int, shape (..., n)
+
+    Returns
+    -------
+    torch.Tensor, shape (...)
+    """
+    is_wrong = (output.argmax(dim=-1) != y) | output.isnan().any(dim=-1)
+    return is_wrong.float().mean(dim=-1)
+
+
+@declared(output=TENSOR, y=TENSOR)
 def squared_loss(output, y):
     """Mean squared error over a batch and its outputs: one number, or one a network.
 
@@ -334,8 +351,7 @@ def evaluate(model, x, y, loss=classification_loss):
     value = loss(output, y)
     if not _are_labels(y):
         return Evaluation(value, torch.full_like(value, torch.nan))
-    is_wrong = (output.argmax(dim=-1) != y) | output.isnan().any(dim=-1)  # NaN is no answer
-    return Evaluation(value, is_wrong.float().mean(dim=-1))
+    return Evaluation(value, error_rate(output, y))
 
 
 @declared(model=MODULE, max_norm=POSITIVE)

@@ -4,6 +4,7 @@ import copy
 import re
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from chance import is_near
@@ -160,11 +161,54 @@ def scaled_by(factor):
     return lambda x: factor * x
 
 
-def test_networks_whose_settings_do_the_same_go_together():
-    nets = [WithSettings(activation=scaled_by(2), p=[0.5, torch.ones(2)]) for _ in range(2)]
-    x = torch.rand(2, 3, 2)
+def scaled_by_default(default):
+    def scaled(x, *, factor=default):
+        return factor * x
+
+    return scaled
+
+
+def hooked(factor, before=False):
+    net = WithSettings(activation=torch.tanh)
+    register = net.register_forward_pre_hook if before else net.register_forward_hook
+    register(lambda module, args, *_: factor * args[0])
+    return net
+
+
+def tied(*names):
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    for layer in net:
+        layer.register_buffer("offset", torch.rand(2))
+    for name in names:
+        setattr(net[1], name, getattr(net[0], name))
+    return net
+
+
+def normalized():
+    return nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)))
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # of weight_norm
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: WithSettings(activation=scaled_by(2), p=[0.5, torch.ones(2)]),
+        lambda: WithSettings(activation=scaled_by_default(2), p=[np.ones(2), float("nan")]),
+        partial(hooked, 2),
+        partial(hooked, 2, before=True),
+        partial(tied, "weight", "bias", "offset"),
+        normalized,
+    ],
+)
+def test_networks_whose_settings_do_the_same_go_together(make):
+    nets, x = [make() for _ in range(2)], torch.rand(2, 3, 2)
     expected = torch.stack([net(each) for net, each in zip(nets, x, strict=True)])
-    torch.testing.assert_close(SideBySide(nets)(x), expected)
+    side_by_side = SideBySide(nets)
+    torch.testing.assert_close(side_by_side(x), expected)
+    for net, back in zip(nets, side_by_side.unstack(), strict=True):
+        assert states_equal(net, back)
+        for kind in (nn.Module.parameters, nn.Module.buffers):
+            assert len(list(kind(net))) == len(list(kind(back)))  # what is tied stays so
 
 
 @pytest.mark.parametrize(
@@ -179,15 +223,36 @@ def test_networks_whose_settings_do_the_same_go_together():
         [WithSettings(p=0.3000001), WithSettings(p=0.3000004)],
         [WithSettings(activation=lambda x: x), WithSettings(activation=lambda x: -x)],
         [WithSettings(activation=scaled_by(1)), WithSettings(activation=scaled_by(2))],
+        [WithSettings(activation=scaled_by_default(each)) for each in (1, 2)],
+        [hooked(1), hooked(2)],
+        [hooked(1, before=True), hooked(2, before=True)],
+        [WithSettings(activation=torch.tanh), hooked(1)],
         [WithSettings(p=torch.ones(2)), WithSettings(p=torch.zeros(2))],
+        [WithSettings(p=torch.ones(2)), WithSettings(p=torch.ones(2).double())],
+        [WithSettings(p=np.ones(2)), WithSettings(p=np.zeros(2))],
+        [WithSettings(p=np.ones(2)), WithSettings(p=np.ones(3))],
         [WithSettings(p={"a": [1, 2]}), WithSettings(p={"a": [1, 3]})],
         [WithSettings(p=1), WithSettings(q=1)],
         [nn.ModuleDict({name: nn.Tanh() for name in order}) for order in ("ab", "ba")],
+        [dense_net(), dense_net().requires_grad_(False)],
+        [tied(), tied("bias")],
+        [tied("bias"), tied()],
+        [tied("offset"), tied()],
     ],
 )
 def test_networks_that_differ_in_more_than_their_weights_are_a_value_error(models):
     with pytest.raises(ValueError, match="models must be networks of one .* that differ in"):
         SideBySide(models)
+
+
+def test_a_network_that_holds_itself_is_a_value_error():
+    in_parts, setting = [WithSettings(), WithSettings()], [[], []]
+    for net, each in zip(in_parts, setting, strict=True):
+        net.itself = net
+        each.append(each)
+    for models in (in_parts, in_parts[:1], [WithSettings(p=each) for each in setting]):
+        with pytest.raises(ValueError, match="models must be networks that do not hold themselves"):
+            SideBySide(models)
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 64), (64,), (5, 64), ()])

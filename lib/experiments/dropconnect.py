@@ -7,7 +7,7 @@ from lib.datasets import load_mnist
 from lib.experiments.experiment import Experiment, grid
 from lib.experiments.recipes import train
 from lib.layers import DropConnectLinear, Dropout
-from lib.training import classification_loss
+from lib.training import classification_loss, error_rate
 
 
 class Net(nn.Module):
@@ -42,7 +42,7 @@ def dropconnect_trial(seed, *, masks, hidden, n_train, epochs, n_samples=1000):
         with torch.no_grad():
             parts = data.x_test.split(2000)
             output = torch.cat([model.eval().gaussian_inference(x, n_samples) for x in parts])
-        error = (output.argmax(dim=-1) != data.y_test).float().mean()
+        error = error_rate(output, data.y_test)
         loss = classification_loss(output, data.y_test)
     return metrics | {"gaussian_error": error, "gaussian_loss": loss}
 

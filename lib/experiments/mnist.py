@@ -10,7 +10,7 @@ from lib.experiments.recipes import AFTER_LAST_EPOCH, KEEP_PROBS, TrainedInBfloa
 from lib.inference import mc_samples
 from lib.layers import Dropout, GaussianDropout
 from lib.networks import multilayer_perceptron
-from lib.training import evaluate
+from lib.training import error_rate, evaluate
 
 
 def error_trial(seed, *, hidden, layers, masks, max_norm, epochs, n_train=None):
@@ -113,7 +113,7 @@ def averaging_trial(seed, *, hidden, n_train, epochs, n_test=None, repeats=10):
         errors = []
         for _ in range(repeats if k < most else 1):
             drawn = samples[torch.randperm(most)[:k]].mean(dim=0)
-            errors.append((drawn.argmax(dim=-1) != data.y_test).float().mean())
+            errors.append(error_rate(drawn, data.y_test))
         metrics[f"error_{k}"] = torch.stack(errors).mean()
     return metrics
 

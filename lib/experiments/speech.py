@@ -7,7 +7,7 @@ from lib.experiments.experiment import Experiment, grid
 from lib.experiments.recipes import KEEP_PROBS, WITH_VALIDATION, train
 from lib.layers.base import modes_restored
 from lib.networks import multilayer_perceptron
-from lib.training import one_cycle
+from lib.training import error_rate, one_cycle
 
 
 def speech_trial(seed, *, test, masks, epochs, hidden=512, layers=3, n_train=None):
@@ -39,7 +39,7 @@ def recording_error(model, x, y, recordings):
     numbers, places = recordings.unique(return_inverse=True)
     total = torch.zeros(len(numbers), log_probs.shape[1]).index_add(0, places, log_probs)
     labels = torch.zeros(len(numbers), dtype=y.dtype).index_copy(0, places, y)
-    return (total.argmax(dim=-1) != labels).float().mean()
+    return error_rate(total, labels)
 
 
 SPOKEN_DIGITS = Experiment(

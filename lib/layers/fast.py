@@ -67,7 +67,7 @@ class FastDropoutLinear(nn.Linear):
     ------
     TypeError, ValueError
         If the input is not of a floating-point dtype, the two tensors of a pair differ in shape, or
-        a variance is negative (of which ``torch.vmap`` and ``torch.compile`` are not asked).
+        a variance is negative or NaN (not asked under ``torch.vmap`` and ``torch.compile``).
 
     References
     ----------
@@ -139,7 +139,16 @@ def relu_moments(mean, variance):
     -------
     mean, variance : torch.Tensor
         With finite gradients, at variance 0 too.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no such pair as `FastDropoutLinear` takes.
     """
+    return _relu_moments(*MOMENTS.check((mean, variance), "mean and variance"))
+
+
+def _relu_moments(mean, variance):
     return ReluMoments.apply(mean, variance)[:2]
 
 
@@ -204,7 +213,16 @@ def sigmoid_moments(mean, variance):
     Returns
     -------
     mean, variance : torch.Tensor
+
+    Raises
+    ------
+    TypeError, ValueError
+        As of `relu_moments`.
     """
+    return _sigmoid_moments(*MOMENTS.check((mean, variance), "mean and variance"))
+
+
+def _sigmoid_moments(mean, variance):
     kappa = torch.rsqrt(1 + variance * (math.pi / 8))
     m = torch.sigmoid(kappa * mean)
     return m, m * (1 - m) * (1 - kappa)
@@ -212,8 +230,8 @@ def sigmoid_moments(mean, variance):
 
 # name: the activation of a number, and of the moments of a Gaussian
 ACTIVATIONS = {
-    "relu": (torch.relu, relu_moments),
-    "sigmoid": (torch.sigmoid, sigmoid_moments),
+    "relu": (torch.relu, _relu_moments),
+    "sigmoid": (torch.sigmoid, _sigmoid_moments),
     None: (lambda z: z, lambda mean, variance: (mean, variance)),
 }
 
@@ -239,19 +257,21 @@ class Moments(Kind):
             self.refuse(value, name, TypeError)
         if isinstance(value, Tensor):
             return value, None
-        if len(parts) != 2 or parts[0].shape != parts[1].shape or _is_negative(parts[1]):
-            self.refuse(value, name)
+        if len(parts) != 2 or parts[0].shape != parts[1].shape:
+            self.refuse([part.shape for part in parts], name)
+        if not _are_variances(parts[1]):
+            self.refuse(parts[1][~(parts[1] >= 0)][0].item(), name)
         return parts
 
 
-def _is_negative(variance):
-    """Whether an entry is; not asked where a graph is traced, or a value stands for many."""
+def _are_variances(x):
+    """Whether all are at least 0; not asked where a graph is traced, or a value stands for many."""
     if torch.compiler.is_compiling():
-        return False
+        return True
     try:
-        return bool((variance < 0).any())
+        return bool((x >= 0).all())
     except RuntimeError:  # under vmap, and on the device meta
-        return False
+        return True
 
 
 MOMENTS = Moments()
@@ -287,6 +307,11 @@ def expected_cross_entropy(output, labels) -> Tensor:
     torch.Tensor, shape (...)
         Mean over the n examples. It can be the `loss` of `lib.training.fit`.
 
+    Raises
+    ------
+    ValueError
+        If the shapes don't fit, or hold no examples.
+
     References
     ----------
     Knowles and Minka (2011), *Non-conjugate variational message passing for multinomial and binary
@@ -301,6 +326,11 @@ def expected_cross_entropy(output, labels) -> Tensor:
     tensor(0.9431)
     """
     mean, variance = output
+    if mean.shape[:-1] != labels.shape or labels.numel() == 0:
+        raise ValueError(
+            "output and labels must have shapes (..., n, classes) and (..., n), with examples, "
+            f"got {tuple(mean.shape)} and {tuple(labels.shape)}"
+        )
     chosen = mean.gather(-1, labels[..., None])[..., 0]  # (..., n)
     if variance is None:
         return (mean.logsumexp(dim=-1) - chosen).mean(dim=-1)

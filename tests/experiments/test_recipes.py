@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from torch import nn
 
-from lib.datasets import load_digits
-from lib.experiments import uci
+from lib.datasets import Split, load_digits
+from lib.experiments import dropconnect, mnist, speech, uci
 from lib.experiments.recipes import WITH_VALIDATION, TrainedInBfloat16, at_best_epoch, train
 from lib.networks import digit_classifier, multilayer_perceptron
 from lib.training import History, evaluate, seed_everything
@@ -31,6 +32,26 @@ def test_what_is_measured_is_the_network_after_the_last_epoch():
     measured = evaluate(model, data.x_test, data.y_test)
     assert (metrics["test_loss"], metrics["test_error"]) == measured
     assert metrics["val_loss"] == evaluate(model, data.x_val, data.y_val).loss
+
+
+def test_a_network_of_nan_is_always_wrong_where_a_trial_measures_itself(monkeypatch):
+    def spoiled(model, data, epochs, measure=(), **settings):
+        for parameter in model.parameters():
+            nn.init.constant_(parameter, torch.nan)
+        return dict.fromkeys(measure, torch.tensor(torch.nan))
+
+    x, y = torch.rand(6, 784), torch.zeros(6, dtype=torch.long)
+    data = Split(x, y, x, y, x, y)
+    for module in (dropconnect, mnist):
+        monkeypatch.setattr(module, "load_mnist", lambda **_: data)
+        monkeypatch.setattr(module, "train", spoiled)
+    sizes = {"hidden": 4, "n_train": 6, "epochs": 1}
+    wrong = dropconnect.dropconnect_trial(0, masks="weights", n_samples=2, **sizes)
+    assert wrong["gaussian_error"] == 1
+    assert all(each == 1 for each in mnist.averaging_trial(0, repeats=1, **sizes).values())
+    net = nn.Linear(784, 10)
+    spoiled(net, data, 1)
+    assert speech.recording_error(net, x, y, torch.arange(6)) == 1
 
 
 def test_the_best_epoch_is_that_of_the_validation_loss_not_of_the_test_loss():

@@ -1,5 +1,7 @@
 """What holds for fast dropout: moments, gradients, and no randomness at all."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from torch import nn
 
 from lib.inference import mc_samples
 from lib.layers import FastDropoutLinear
-from lib.layers.fast import expected_cross_entropy, relu_moments, sigmoid_moments
+from lib.layers.fast import MOMENTS, expected_cross_entropy, relu_moments, sigmoid_moments
 from lib.masks import all_masks, mask_probabilities
 from lib.theory import moments as theory
 from lib.training import classification_loss
@@ -172,6 +174,15 @@ def test_without_variance_the_expected_cross_entropy_is_the_usual_one():
     torch.testing.assert_close(expected_cross_entropy(pair, y), expected)
 
 
+@pytest.mark.parametrize("shape", [(0,), (1,), (7, 1)])
+def test_labels_that_are_not_one_an_output_are_a_value_error(shape):
+    logits = torch.zeros(0 if shape == (0,) else 7, 5)
+    message = f"got {tuple(logits.shape)} and {shape}"
+    for output in (logits, (logits, torch.ones_like(logits))):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            expected_cross_entropy(output, torch.zeros(shape, dtype=torch.long))
+
+
 def mean_over_gaussian_logits(mean, variance, label):
     """Exact expectation for three logits, on a grid of Gauss-Hermite nodes."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(24)
@@ -220,8 +231,27 @@ def test_pairs_pass_under_vmap_as_in_a_batch(activation):
         torch.testing.assert_close(got, expected)
 
 
-def test_a_pair_with_a_negative_variance_or_of_two_shapes_is_a_value_error():
-    layer, x = FastDropoutLinear(4, 3), torch.ones(2, 4)
-    for pair in ((x, torch.tensor([0.0, 1.0, -1e-6, 1.0]).expand(2, 4)), (x, torch.ones(4))):
-        with pytest.raises(ValueError, match="x must be a tensor of a floating-point dtype, or a"):
-            layer(pair)
+@pytest.mark.parametrize(
+    ("variance", "got"),
+    [
+        (torch.tensor([0.0, 1.0, -2.5, 1.0]).expand(2, 4), "-2.5"),
+        (torch.tensor([0.0, 1.0, torch.nan, 1.0]).expand(2, 4), "nan"),
+        (torch.ones(4), "[torch.Size([2, 4]), torch.Size([4])]"),
+    ],
+)
+def test_a_pair_with_an_impossible_variance_or_of_two_shapes_is_a_value_error(variance, got):
+    mean, layer = torch.ones(2, 4), FastDropoutLinear(4, 3)
+    for call, name in (
+        (lambda: layer((mean, variance)), "x"),
+        (lambda: relu_moments(mean, variance), "mean and variance"),
+        (lambda: sigmoid_moments(mean, variance), "mean and variance"),
+    ):
+        message = f"{name} must be {MOMENTS.allowed}, got {got}"
+        with pytest.raises(ValueError, match=re.escape(message)):
+            call()
+
+
+def test_numbers_that_are_nan_give_nan_as_in_another_layer():
+    mean, variance = FastDropoutLinear(4, 3)(torch.full((2, 4), torch.nan))
+    assert mean.isnan().all()
+    assert variance.isnan().all()
