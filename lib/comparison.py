@@ -62,18 +62,14 @@ def paired_difference(ours, baseline):
     Parameters
     ----------
     ours, baseline : array_like, shape (seeds,)
-        A result for each seed, in the same order: the same data and the same first weights.
+        A result for each of at least two seeds, in the same order: the same data and the same first
+        weights.
 
     Returns
     -------
     Comparison
         Of ``ours - baseline``: negative where ours is lower. A seed agrees if its difference has
         the sign of the mean.
-
-    Raises
-    ------
-    ValueError
-        If the two are not of one length, or hold fewer than two seeds.
 
     Examples
     --------

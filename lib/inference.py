@@ -31,10 +31,6 @@ def stochastic_layers(model):
     Parameters
     ----------
     model : torch.nn.Module
-
-    Returns
-    -------
-    list of torch.nn.Module
     """
     return [
         module
@@ -55,11 +51,7 @@ def sampling(model):
     Parameters
     ----------
     model : torch.nn.Module
-
-    Yields
-    ------
-    torch.nn.Module
-        The model.
+        It is also what the ``with`` statement gives.
 
     References
     ----------
@@ -86,10 +78,9 @@ def sampling(model):
 def mc_samples(model, x, n_samples, *, max_rows=10_000):
     """Run a model many times on the same input, with fresh masks each time.
 
-    Samples go through the model together: `torch.vmap` adds them as one more dimension, so what
-    comes before the first stochastic layer is computed once a chunk, and in a ``Sequential`` once
-    in all. A model for which vmap does not work, a recurrent one say, runs in a loop instead, with
-    the same result in distribution.
+    Samples go through the model together, by `torch.vmap`: what comes before the first stochastic
+    layer is computed once a chunk, in a ``Sequential`` once in all. A model for which vmap does not
+    work, a recurrent one say, runs in a loop, with the same result in distribution.
 
     Parameters
     ----------
@@ -98,13 +89,13 @@ def mc_samples(model, x, n_samples, *, max_rows=10_000):
     x : torch.Tensor, shape (batch, ...)
     n_samples : int
     max_rows : int
-        Samples are taken in chunks of at most this many rows of input, which bounds the memory.
-        A vector is a row; so is a step of a sequence, or a row of pixels.
+        Rows of input in a chunk of samples, at most: it bounds the memory. A vector is a row; so is
+        a step of a sequence, or a row of pixels.
 
     Returns
     -------
     torch.Tensor, shape (n_samples, batch, ...)
-        The outputs, without gradient. Their mean over the samples is the Monte Carlo average.
+        Without gradient. The mean over the samples is the Monte Carlo average.
 
     Raises
     ------
@@ -182,22 +173,17 @@ HOMOGENEOUS = (
 def weight_scaled(model):
     r"""Copy a trained model without its dropout layers, their factor moved into the weights.
 
-    The copy computes what the model computes in eval. For the original rule the weights that come
-    next are multiplied by the keep probability, :math:`W_\text{test} = p W`; inverted and Gaussian
-    dropout leave no factor. Layers that drop something else, weights say, or do more than dropping,
-    stay as they are: in training mode they would draw again.
+    The deep copy, in eval mode, computes what the model computes in eval. For the original rule the
+    weights that come next are multiplied by the keep probability, :math:`W_\text{test} = p W`;
+    inverted and Gaussian dropout leave no factor. ``Identity`` stands in place of each dropout
+    layer, so that the names in the state dict stay. Layers that drop something else, weights say,
+    or do more than dropping, stay as they are: in training mode they would draw again.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Not changed. Dropout with ``scaling="weight"`` must stand in a ``Sequential``, where the
-        order of the layers is known.
-
-    Returns
-    -------
-    torch.nn.Module
-        A deep copy in eval mode, with ``Identity`` in place of each dropout layer, so that the
-        names in its state dict stay.
+        Dropout with ``scaling="weight"`` must stand in a ``Sequential``, where the order of the
+        layers is known.
 
     Raises
     ------
@@ -228,21 +214,15 @@ def batch_norm_reestimated(model, batches):
     """Copy a trained model, its batch normalization measured anew with masks off.
 
     In training, batch normalization behind dropout stores the variance of units with masks, which
-    is too large at prediction. Here each such layer stores the average over the given batches, all
-    of equal weight, of what it sees without masks. (``torch.optim.swa_utils.update_bn`` leaves the
-    masks on.)
+    is too large at prediction. In the deep copy, in eval mode, each such layer stores the average
+    over the given batches, all of equal weight, of what it sees without masks.
+    (``torch.optim.swa_utils.update_bn`` leaves the masks on.)
 
     Parameters
     ----------
     model : torch.nn.Module
-        Not changed.
     batches : iterable of torch.Tensor
-        Inputs, at least one batch. Take them from the training set.
-
-    Returns
-    -------
-    torch.nn.Module
-        A deep copy in eval mode, of the same weights.
+        Inputs, from the training set.
 
     Raises
     ------
