@@ -7,10 +7,8 @@ from scipy import stats
 
 from lib.validation import Numbers, Real, declared
 
-MEASURED = Numbers(Real(-np.inf, np.inf, "[]"), empty=False, nan=True)
 
-
-@declared(values=MEASURED)
+@declared(values=Numbers(Real(ends="[]"), empty=False, nan=True))
 def mean_interval(values):
     """Mean over seeds, with its 95 % interval by Student's t.
 
@@ -62,8 +60,7 @@ def paired_difference(ours, baseline):
     Parameters
     ----------
     ours, baseline : array_like, shape (seeds,)
-        A result for each of at least two seeds, in the same order: the same data and the same first
-        weights.
+        A result a seed, of two at least, in the same order: the same data and first weights.
 
     Returns
     -------

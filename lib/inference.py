@@ -12,12 +12,9 @@ from lib.progress import progress
 from lib.validation import COUNT, Many, declared
 
 # Dropout proper, and layers that hold a dropout rate of their own.
-TORCH_STOCHASTIC = (
-    nn.modules.dropout._DropoutNd,
-    nn.RNNBase,
-    nn.MultiheadAttention,
-    nn.TransformerEncoderLayer,
-    nn.TransformerDecoderLayer,
+STOCHASTIC = (
+    *(StochasticLayer, nn.modules.dropout._DropoutNd, nn.RNNBase, nn.MultiheadAttention),
+    *(nn.TransformerEncoderLayer, nn.TransformerDecoderLayer),
 )
 
 
@@ -32,12 +29,9 @@ def stochastic_layers(model):
     ----------
     model : torch.nn.Module
     """
-    return [
-        module
-        for module in model.modules()
-        if isinstance(module, (StochasticLayer, *TORCH_STOCHASTIC))
-        and getattr(module, "dropout", None) != 0.0  # an LSTM without dropout does not sample
-    ]
+    layers = [module for module in model.modules() if isinstance(module, STOCHASTIC)]
+    # An LSTM without dropout does not sample.
+    return [layer for layer in layers if getattr(layer, "dropout", None) != 0.0]
 
 
 @declared(model=MODULE)
@@ -258,15 +252,10 @@ def batch_norm_reestimated(model, batches):
     return model.eval()
 
 
-def _runs_in_order(module):
-    """Whether it is a Sequential: one with a forward of its own, a residual block say, is not."""
-    return type(module).forward is nn.Sequential.forward
-
-
 def _original_rule_dropouts(module, following=()):
     """Pair each such dropout, wherever it stands, with the layers after it in its Sequential."""
-    if _runs_in_order(module):
-        layers = _in_order(module)
+    layers = _in_order(module)
+    if layers != [module]:
         for i, layer in enumerate(layers):
             yield from _original_rule_dropouts(layer, layers[i + 1 :])
     elif isinstance(module, Dropout) and module.scaling == "weight" and module.keep_prob < 1:
@@ -277,9 +266,9 @@ def _original_rule_dropouts(module, following=()):
 
 
 def _in_order(module):
-    """The layers of a Sequential, nested ones unrolled."""
-    if not _runs_in_order(module):
-        return [module]
+    """The layers of a Sequential, nested ones unrolled; of any other module, itself."""
+    if type(module).forward is not nn.Sequential.forward:
+        return [module]  # also where it has a forward of its own: a residual block, say
     return [layer for child in module for layer in _in_order(child)]
 
 

@@ -15,15 +15,10 @@ def multilayer_perceptron(sizes, keep_hidden=1.0, keep_input=1.0, mask=Dropout):
     sizes : sequence of int
         Numbers of inputs, of units in each hidden layer, and of outputs.
     keep_hidden, keep_input : float
-        Probabilities to KEEP a hidden unit and an input, in (0, 1].
+        Probabilities to KEEP a hidden unit and an input, in (0, 1]. Inputs have a mask only if
+        theirs is below 1.
     mask : callable
         Makes a dropout layer from a keep probability.
-
-    Returns
-    -------
-    torch.nn.Sequential
-        ``Linear, ReLU, mask`` for each hidden layer, then ``Linear``; first a mask on the inputs if
-        `keep_input` is below 1.
 
     Examples
     --------

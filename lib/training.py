@@ -131,7 +131,7 @@ def fit(
         `weight_decay` is given beside an optimizer.
     """
     Whole(1, epochs).check(every, "every")
-    _check_data(data, n_nets=getattr(model, "n_nets", None))
+    _check_data(data, nets=(model.n_nets,) if hasattr(model, "n_nets") else ())
     steps = epochs * math.ceil(_one_an_example(data.y_train)[-1] / batch_size)
     if optimizer is None:
         settings = {"lr": learning_rate, "weight_decay": weight_decay, "fused": True}
@@ -172,17 +172,12 @@ def fit(
 
 @declared(rate=POSITIVE)
 def one_cycle(rate):
-    """Stochastic gradient descent, momentum 0.9, its rate rising to a peak and falling to zero.
+    """An `optimizer` for `fit`: SGD with momentum 0.9, its rate rising to a peak, falling to zero.
 
     Parameters
     ----------
     rate : float
         The peak, reached after three tenths of the steps; the first rate is a 25th of it.
-
-    Returns
-    -------
-    callable
-        The `optimizer` of `fit`.
 
     References
     ----------
@@ -203,8 +198,7 @@ def one_cycle(rate):
     return build
 
 
-def _check_data(data, n_nets):
-    nets = () if n_nets is None else (n_nets,)
+def _check_data(data, nets):
     if data.y_train.numel() == 0:
         raise ValueError(f"data.y_train must hold examples, got shape {tuple(data.y_train.shape)}")
     for part, x, y in zip(("train", "val", "test"), data[::2], data[1::2], strict=True):

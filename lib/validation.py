@@ -16,7 +16,7 @@ import math
 import numbers
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -184,10 +184,7 @@ class Function(Kind):
 
 
 class Numbers(Kind):
-    """Real numbers in an array.
-
-    Each is of a kind, or NaN where `nan` says so: not measured. `empty`: there may be none.
-    """
+    """Real numbers in an array: each of a kind, or NaN if `nan`; there may be none if `empty`."""
 
     def __init__(self, each=FINITE, ndim=None, empty=True, nan=False):
         self.each, self.ndim, self.empty, self.nan = each, ndim, empty, nan
@@ -224,10 +221,7 @@ VARIANCES = Numbers(NOT_NEGATIVE)
 
 
 class Composed(Kind):
-    """A value, or several, of another kind, which checks them in `convert`.
-
-    What that one refuses is refused in words of this.
-    """
+    """Parts that another kind checks, in `convert`; what it refuses is refused in words of this."""
 
     def __init__(self, kind, allowed, bad):
         self.kind, self.allowed, self.bad = kind, allowed, bad
@@ -237,6 +231,7 @@ class Composed(Kind):
         return self.kind.good
 
     def check(self, value, name):
+        value = super().check(value, name)
         try:
             return self.convert(value, name)
         except (TypeError, ValueError) as error:
@@ -285,6 +280,8 @@ SHAPE = Shape()
 class Many(Composed):
     """A list, or another iterable, of so many items that another kind allows."""
 
+    types, other_types, becomes = Iterable, str, list
+
     def __init__(self, kind, at_least=1):
         self.at_least = at_least
         bad = [None, 3, [], *([bad] for bad in kind.bad)]
@@ -298,11 +295,6 @@ class Many(Composed):
         if len(value) < self.at_least:
             raise ValueError
         return [self.kind.check(each, name) for each in value]
-
-    def check(self, value, name):
-        if isinstance(value, str) or not hasattr(value, "__iter__"):
-            self.refuse(value, name, TypeError)
-        return super().check(list(value), name)
 
 
 def declared(**kinds):
