@@ -70,7 +70,7 @@ def squared_loss(output, y):
 
     Parameters
     ----------
-    output, y : torch.Tensor, both of shape (..., batch, outputs)
+    output, y : torch.Tensor, of one shape (..., batch, outputs), not empty
     """
     if output.shape != y.shape or y.dim() < 2 or y.numel() == 0:
         raise ValueError(
