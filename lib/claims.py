@@ -33,7 +33,7 @@ def claim(sentence, holds):
     """State what the numbers show, and check that they show it.
 
     Where it holds, the sentence is shown with a check mark. A reader who changed a number sees
-    what no longer holds, and goes on; for the build and the tests that is an error.
+    what no longer holds, and goes on; for the build and the tests that is an AssertionError.
 
     Parameters
     ----------
@@ -41,11 +41,6 @@ def claim(sentence, holds):
         The statement, in words. It names no number that differs from run to run.
     holds : bool or array_like of bool
         The condition: every entry.
-
-    Raises
-    ------
-    AssertionError
-        If it does not hold, in the build and in the tests.
 
     Examples
     --------

@@ -9,10 +9,9 @@ from scipy import stats
 from lib.validation import Instance, Numbers, Real, declared
 
 DIFFERENCES = Instance(dict, "a dict of comparisons", dict)
-MEASURED = Numbers(Real(-np.inf, np.inf, "[]"), empty=False, nan=True)
 
 
-@declared(values=MEASURED)
+@declared(values=Numbers(Real(ends="[]"), empty=False, nan=True))
 def mean_interval(values):
     """Mean over seeds, with its 95 % interval by Student's t.
 
@@ -64,18 +63,13 @@ def paired_difference(ours, baseline):
     Parameters
     ----------
     ours, baseline : array_like, shape (seeds,)
-        A result for each seed, in the same order: the same data and the same first weights.
+        A result a seed, of two at least, in the same order: the same data and first weights.
 
     Returns
     -------
     Comparison
         Of ``ours - baseline``: negative where ours is lower. A seed agrees if its difference has
         the sign of the mean.
-
-    Raises
-    ------
-    ValueError
-        If the two are not of one length, or hold fewer than two seeds.
 
     Examples
     --------

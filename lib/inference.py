@@ -12,12 +12,9 @@ from lib.progress import progress
 from lib.validation import COUNT, Many, declared
 
 # Dropout proper, and layers that hold a dropout rate of their own.
-TORCH_STOCHASTIC = (
-    nn.modules.dropout._DropoutNd,
-    nn.RNNBase,
-    nn.MultiheadAttention,
-    nn.TransformerEncoderLayer,
-    nn.TransformerDecoderLayer,
+STOCHASTIC = (
+    *(StochasticLayer, nn.modules.dropout._DropoutNd, nn.RNNBase, nn.MultiheadAttention),
+    *(nn.TransformerEncoderLayer, nn.TransformerDecoderLayer),
 )
 
 
@@ -31,17 +28,10 @@ def stochastic_layers(model):
     Parameters
     ----------
     model : torch.nn.Module
-
-    Returns
-    -------
-    list of torch.nn.Module
     """
-    return [
-        module
-        for module in model.modules()
-        if isinstance(module, (StochasticLayer, *TORCH_STOCHASTIC))
-        and getattr(module, "dropout", None) != 0.0  # an LSTM without dropout does not sample
-    ]
+    layers = [module for module in model.modules() if isinstance(module, STOCHASTIC)]
+    # An LSTM without dropout does not sample.
+    return [layer for layer in layers if getattr(layer, "dropout", None) != 0.0]
 
 
 @declared(model=MODULE)
@@ -55,11 +45,7 @@ def sampling(model):
     Parameters
     ----------
     model : torch.nn.Module
-
-    Yields
-    ------
-    torch.nn.Module
-        The model.
+        It is also what the ``with`` statement gives.
 
     References
     ----------
@@ -86,10 +72,9 @@ def sampling(model):
 def mc_samples(model, x, n_samples, *, max_rows=10_000):
     """Run a model many times on the same input, with fresh masks each time.
 
-    Samples go through the model together: `torch.vmap` adds them as one more dimension, so what
-    comes before the first stochastic layer is computed once a chunk, and in a ``Sequential`` once
-    in all. A model for which vmap does not work, a recurrent one say, runs in a loop instead, with
-    the same result in distribution.
+    Samples go through the model together, by `torch.vmap`: what comes before the first stochastic
+    layer is computed once a chunk, in a ``Sequential`` once in all. A model for which vmap does not
+    work, a recurrent one say, runs in a loop, with the same result in distribution.
 
     Parameters
     ----------
@@ -98,13 +83,13 @@ def mc_samples(model, x, n_samples, *, max_rows=10_000):
     x : torch.Tensor, shape (batch, ...)
     n_samples : int
     max_rows : int
-        Samples are taken in chunks of at most this many rows of input, which bounds the memory.
-        A vector is a row; so is a step of a sequence, or a row of pixels.
+        Rows of input in a chunk of samples, at most: it bounds the memory. A vector is a row; so is
+        a step of a sequence, or a row of pixels.
 
     Returns
     -------
     torch.Tensor, shape (n_samples, batch, ...)
-        The outputs, without gradient. Their mean over the samples is the Monte Carlo average.
+        Without gradient. The mean over the samples is the Monte Carlo average.
 
     Raises
     ------
@@ -182,22 +167,17 @@ HOMOGENEOUS = (
 def weight_scaled(model):
     r"""Copy a trained model without its dropout layers, their factor moved into the weights.
 
-    The copy computes what the model computes in eval. For the original rule the weights that come
-    next are multiplied by the keep probability, :math:`W_\text{test} = p W`; inverted and Gaussian
-    dropout leave no factor. Layers that drop something else, weights say, or do more than dropping,
-    stay as they are: in training mode they would draw again.
+    The deep copy, in eval mode, computes what the model computes in eval. For the original rule the
+    weights that come next are multiplied by the keep probability, :math:`W_\text{test} = p W`;
+    inverted and Gaussian dropout leave no factor. ``Identity`` stands in place of each dropout
+    layer, so that the names in the state dict stay. Layers that drop something else, weights say,
+    or do more than dropping, stay as they are: in training mode they would draw again.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Not changed. Dropout with ``scaling="weight"`` must stand in a ``Sequential``, where the
-        order of the layers is known.
-
-    Returns
-    -------
-    torch.nn.Module
-        A deep copy in eval mode, with ``Identity`` in place of each dropout layer, so that the
-        names in its state dict stay.
+        Dropout with ``scaling="weight"`` must stand in a ``Sequential``, where the order of the
+        layers is known.
 
     Raises
     ------
@@ -228,21 +208,15 @@ def batch_norm_reestimated(model, batches):
     """Copy a trained model, its batch normalization measured anew with masks off.
 
     In training, batch normalization behind dropout stores the variance of units with masks, which
-    is too large at prediction. Here each such layer stores the average over the given batches, all
-    of equal weight, of what it sees without masks. (``torch.optim.swa_utils.update_bn`` leaves the
-    masks on.)
+    is too large at prediction. In the deep copy, in eval mode, each such layer stores the average
+    over the given batches, all of equal weight, of what it sees without masks.
+    (``torch.optim.swa_utils.update_bn`` leaves the masks on.)
 
     Parameters
     ----------
     model : torch.nn.Module
-        Not changed.
     batches : iterable of torch.Tensor
-        Inputs, at least one batch. Take them from the training set.
-
-    Returns
-    -------
-    torch.nn.Module
-        A deep copy in eval mode, of the same weights.
+        Inputs, from the training set.
 
     Raises
     ------
@@ -278,15 +252,10 @@ def batch_norm_reestimated(model, batches):
     return model.eval()
 
 
-def _runs_in_order(module):
-    """Whether it is a Sequential: one with a forward of its own, a residual block say, is not."""
-    return type(module).forward is nn.Sequential.forward
-
-
 def _original_rule_dropouts(module, following=()):
     """Pair each such dropout, wherever it stands, with the layers after it in its Sequential."""
-    if _runs_in_order(module):
-        layers = _in_order(module)
+    layers = _in_order(module)
+    if layers != [module]:
         for i, layer in enumerate(layers):
             yield from _original_rule_dropouts(layer, layers[i + 1 :])
     elif isinstance(module, Dropout) and module.scaling == "weight" and module.keep_prob < 1:
@@ -297,9 +266,9 @@ def _original_rule_dropouts(module, following=()):
 
 
 def _in_order(module):
-    """The layers of a Sequential, nested ones unrolled."""
-    if not _runs_in_order(module):
-        return [module]
+    """The layers of a Sequential, nested ones unrolled; of any other module, itself."""
+    if type(module).forward is not nn.Sequential.forward:
+        return [module]  # also where it has a forward of its own: a residual block, say
     return [layer for child in module for layer in _in_order(child)]
 
 

@@ -6,9 +6,7 @@ from lib.layers import Dropout, StochasticDepth
 from lib.validation import COUNT, PROBABILITY, Function, Many, declared
 
 
-@declared(
-    sizes=Many(COUNT, at_least=2), keep_hidden=PROBABILITY, keep_input=PROBABILITY, mask=Function()
-)
+@declared(sizes=Many(COUNT, 2), keep_hidden=PROBABILITY, keep_input=PROBABILITY, mask=Function())
 def multilayer_perceptron(sizes, keep_hidden=1.0, keep_input=1.0, mask=Dropout):
     """Build a network of fully connected ReLU layers, a mask behind each hidden one.
 
@@ -17,15 +15,10 @@ def multilayer_perceptron(sizes, keep_hidden=1.0, keep_input=1.0, mask=Dropout):
     sizes : sequence of int
         Numbers of inputs, of units in each hidden layer, and of outputs.
     keep_hidden, keep_input : float
-        Probabilities to KEEP a hidden unit and an input, in (0, 1].
+        Probabilities to KEEP a hidden unit and an input, in (0, 1]. Inputs have a mask only if
+        theirs is below 1.
     mask : callable
         Makes a dropout layer from a keep probability.
-
-    Returns
-    -------
-    torch.nn.Sequential
-        ``Linear, ReLU, mask`` for each hidden layer, then ``Linear``; before them a mask on the
-        inputs if `keep_input` is below 1.
 
     Examples
     --------
@@ -45,17 +38,12 @@ def multilayer_perceptron(sizes, keep_hidden=1.0, keep_input=1.0, mask=Dropout):
 
 @declared(keep_hidden=PROBABILITY, mask=Function())
 def digit_classifier(keep_hidden=1.0, mask=Dropout):
-    """Build the book's network for scikit-learn's digits: 64-128-128-10.
+    """Build the book's network for scikit-learn's digits, 64-128-128-10: masks are layers 2 and 5.
 
     Parameters
     ----------
     keep_hidden, mask
         As of `multilayer_perceptron`.
-
-    Returns
-    -------
-    torch.nn.Sequential
-        The masks are its layers 2 and 5.
     """
     return multilayer_perceptron([64, 128, 128, 10], keep_hidden, mask=mask)
 
@@ -64,17 +52,14 @@ def digit_classifier(keep_hidden=1.0, mask=Dropout):
 def residual_net(survival_probs, maps=16):
     """Build a network of residual blocks, which stochastic depth may skip, for Fashion-MNIST.
 
+    It takes images as vectors of 784 pixels.
+
     Parameters
     ----------
     survival_probs : sequence of float
         Of each block, in (0, 1].
     maps : int
         Feature maps, the same in all blocks.
-
-    Returns
-    -------
-    torch.nn.Sequential
-        It takes images as vectors of 784 pixels.
     """
 
     def convolution(inputs, size, **settings):

@@ -12,7 +12,7 @@ from lib.datasets.splits import SPLIT
 from lib.inference import WEIGHTED
 from lib.layers.base import MODULE, TENSOR, modes_restored
 from lib.progress import progress
-from lib.validation import COUNT, NOT_NEGATIVE, POSITIVE, Function, Optional, Real, Whole, declared
+from lib.validation import COUNT, NOT_NEGATIVE, POSITIVE, Function, Optional, Whole, declared
 
 
 @declared(seed=Whole(0, 2**32 - 1))
@@ -47,16 +47,12 @@ class History(NamedTuple):
 
 @declared(logits=TENSOR, y=TENSOR)
 def classification_loss(logits, y):
-    """Mean cross-entropy over a batch, in nats: one number, or one a network.
+    """Mean cross-entropy over a batch, in nats: a tensor of shape (...), one number a network.
 
     Parameters
     ----------
     logits : torch.Tensor, shape (..., batch, classes)
     y : torch.Tensor of int, shape (..., batch)
-
-    Returns
-    -------
-    torch.Tensor, shape (...)
     """
     if logits.shape[:-1] != y.shape or y.numel() == 0:
         raise ValueError(
@@ -87,20 +83,11 @@ def error_rate(output, y):
 
 @declared(output=TENSOR, y=TENSOR)
 def squared_loss(output, y):
-    """Mean squared error over a batch and its outputs: one number, or one a network.
+    """Mean squared error over a batch and its outputs: shape (...), one number a network.
 
     Parameters
     ----------
-    output, y : torch.Tensor, shape (..., batch, outputs)
-
-    Returns
-    -------
-    torch.Tensor, shape (...)
-
-    Raises
-    ------
-    ValueError
-        If the two are not of one shape, or hold nothing.
+    output, y : torch.Tensor, of one shape (..., batch, outputs), not empty
     """
     if output.shape != y.shape or y.dim() < 2 or y.numel() == 0:
         raise ValueError(
@@ -111,32 +98,14 @@ def squared_loss(output, y):
 
 
 @declared(
-    model=MODULE,
-    data=SPLIT,
-    epochs=COUNT,
-    batch_size=COUNT,
-    learning_rate=POSITIVE,
-    max_norm=Optional(POSITIVE),
-    weight_decay=NOT_NEGATIVE,
-    every=COUNT,
-    loss=Function(),
-    penalty=Optional(Function()),
-    optimizer=Optional(Function()),
-)
+    model=MODULE, data=SPLIT, epochs=COUNT, batch_size=COUNT, learning_rate=POSITIVE,
+    max_norm=Optional(POSITIVE), weight_decay=NOT_NEGATIVE, every=COUNT, loss=Function(),
+    penalty=Optional(Function()), optimizer=Optional(Function()),
+)  # fmt: skip
 def fit(
-    model,
-    data,
-    *,
-    epochs,
-    batch_size=32,
-    learning_rate=1e-3,
-    max_norm=None,
-    weight_decay=0.0,
-    every=1,
-    loss=classification_loss,
-    penalty=None,
-    optimizer=None,
-):
+    model, data, *, epochs, batch_size=32, learning_rate=1e-3, max_norm=None, weight_decay=0.0,
+    every=1, loss=classification_loss, penalty=None, optimizer=None,
+):  # fmt: skip
     """Train a network with Adam, or another optimizer, and leave it in training mode.
 
     Parameters
@@ -179,7 +148,7 @@ def fit(
         `weight_decay` is given beside an optimizer.
     """
     Whole(1, epochs).check(every, "every")
-    _check_data(data, n_nets=getattr(model, "n_nets", None))
+    _check_data(data, nets=(model.n_nets,) if hasattr(model, "n_nets") else ())
     steps = epochs * math.ceil(_one_an_example(data.y_train)[-1] / batch_size)
     if optimizer is None:
         settings = {"lr": learning_rate, "weight_decay": weight_decay, "fused": True}
@@ -218,23 +187,14 @@ def fit(
     return History(*(torch.stack(column) for column in zip(*rows, strict=True)))
 
 
-@declared(rate=POSITIVE, momentum=Real(0, 1, "[)"), weight_decay=NOT_NEGATIVE)
-def one_cycle(rate, *, momentum=0.9, weight_decay=0.0):
-    """Stochastic gradient descent with momentum, its rate rising to a peak and falling to zero.
+@declared(rate=POSITIVE)
+def one_cycle(rate):
+    """An `optimizer` for `fit`: SGD with momentum 0.9, its rate rising to a peak, falling to zero.
 
     Parameters
     ----------
     rate : float
         The peak, reached after three tenths of the steps; the first rate is a 25th of it.
-    momentum : float
-        Share of the step before that goes into the next, in [0, 1).
-    weight_decay : float
-        As for `fit`.
-
-    Returns
-    -------
-    callable
-        The `optimizer` of `fit`.
 
     References
     ----------
@@ -243,12 +203,10 @@ def one_cycle(rate, *, momentum=0.9, weight_decay=0.0):
     """
 
     def build(parameters, steps):
-        settings = {"momentum": momentum, "weight_decay": weight_decay, "fused": True}
         parameters = list(parameters)
-        optimizer = torch.optim.SGD(parameters, lr=rate, **settings)
-        if momentum > 0:  # the fused step wants them all, from blocks that were skipped too
-            for each in parameters:
-                optimizer.state[each]["momentum_buffer"] = torch.zeros_like(each)
+        optimizer = torch.optim.SGD(parameters, lr=rate, momentum=0.9, fused=True)
+        for each in parameters:  # the fused step wants them all, from blocks that were skipped too
+            optimizer.state[each]["momentum_buffer"] = torch.zeros_like(each)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, rate, total_steps=steps, cycle_momentum=False
         )
@@ -257,12 +215,10 @@ def one_cycle(rate, *, momentum=0.9, weight_decay=0.0):
     return build
 
 
-def _check_data(data, n_nets):
-    nets = () if n_nets is None else (n_nets,)
+def _check_data(data, nets):
     if data.y_train.numel() == 0:
         raise ValueError(f"data.y_train must hold examples, got shape {tuple(data.y_train.shape)}")
-    for part in ("train", "val", "test"):
-        x, y = (getattr(data, f"{name}_{part}") for name in "xy")
+    for part, x, y in zip(("train", "val", "test"), data[::2], data[1::2], strict=True):
         _check_examples(x, y, f"data.x_{part} and data.y_{part}", nets)
 
 
@@ -271,20 +227,16 @@ def _check_examples(x, y, names="x and y", nets=None):
     shape = _one_an_example(y)
     if len(shape) == 0 or x.shape[: len(shape)] != shape or nets not in (None, shape[:-1]):
         first = "..., " if nets is None else "".join(f"{n}, " for n in nets)
-        outputs = "" if _are_labels(y) else ", outputs"
+        outputs = ", outputs" if y.is_floating_point() else ""
         raise ValueError(
             f"{names} must have shapes ({first}n, ...) and ({first}n{outputs}), "
             f"got {tuple(x.shape)} and {tuple(y.shape)}"
         )
 
 
-def _are_labels(y):
-    return not y.is_floating_point()
-
-
 def _one_an_example(y):
     """(n,) or (nets, n): the shape of labels, or of real targets without their outputs."""
-    return y.shape if _are_labels(y) else y.shape[:-1]
+    return y.shape[:-1] if y.is_floating_point() else y.shape
 
 
 @declared(x=TENSOR, y=TENSOR, batch_size=COUNT)
@@ -304,12 +256,9 @@ def minibatches(x, y, batch_size):
     """
     _check_examples(x, y)
     order = torch.rand(_one_an_example(y)).argsort(dim=-1)
+    nets = [torch.arange(n)[:, None] for n in order.shape[:-1]]  # one, or none
     for rows in order.split(batch_size, dim=-1):
-        if order.dim() == 1:
-            yield x[rows], y[rows]
-        else:
-            nets = torch.arange(len(order))[:, None]
-            yield x[nets, rows], y[nets, rows]
+        yield x[*nets, rows], y[*nets, rows]
 
 
 AT_ONCE = 2000  # examples: what `evaluate` sends through a network together, to bound the memory
@@ -349,7 +298,7 @@ def evaluate(model, x, y, loss=classification_loss):
         parts = x.split(AT_ONCE, dim=len(nets))
         output = torch.cat([model(part) for part in parts], dim=len(nets))
     value = loss(output, y)
-    if not _are_labels(y):
+    if y.is_floating_point():
         return Evaluation(value, torch.full_like(value, torch.nan))
     return Evaluation(value, error_rate(output, y))
 

@@ -16,20 +16,31 @@ import math
 import numbers
 import os
 import re
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 
 class Kind:
-    """What an argument may be."""
+    """What an argument may be: a value of some type that `has` accepts."""
 
     allowed = ""  # in words that follow "must be"
     good = None  # a value that is allowed
     bad = ()  # values that are not
+    types, other_types = object, ()  # what a value must be an instance of, and must not
+    becomes = None  # the type that the body works with, if it is another
+
+    def has(self, value):
+        """Whether a value of the right type is allowed."""
+        return True
 
     def check(self, value, name):
-        """Return the value, of the type that the body works with, or refuse it."""
-        raise NotImplementedError
+        """Return the value as the body works with it, or refuse it."""
+        if not isinstance(value, self.types) or isinstance(value, self.other_types):
+            self.refuse(value, name, TypeError)
+        if not self.has(value):
+            self.refuse(value, name)
+        return self.becomes(value) if self.becomes else value
 
     def refuse(self, value, name, error=ValueError):
         """Raise the error that says what is allowed: a TypeError names the value's type."""
@@ -47,6 +58,8 @@ def shown(value):
 
 class Real(Kind):
     """A real number in an interval; `ends`, such as "(]", say which of its ends are included."""
+
+    types, other_types, becomes = numbers.Real, bool, float
 
     def __init__(self, low=-math.inf, high=math.inf, ends="()"):
         self.low, self.high, self.ends = low, high, ends
@@ -68,13 +81,6 @@ class Real(Kind):
         below = value <= self.high if self.ends[1] == "]" else value < self.high
         return above & below
 
-    def check(self, value, name):
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            self.refuse(value, name, TypeError)
-        if not self.has(value):
-            self.refuse(value, name)
-        return float(value)
-
 
 PROBABILITY = Real(0, 1, "(]")  # to keep, to survive
 SHARE = Real(0, 1, "[]")
@@ -86,6 +92,8 @@ FINITE = Real()
 class Whole(Kind):
     """A whole number in a range; both ends are included."""
 
+    types, other_types, becomes = numbers.Integral, bool, int
+
     def __init__(self, at_least=1, at_most=math.inf):
         self.at_least, self.at_most = at_least, at_most
         self.allowed = f"a whole number from {at_least} to {at_most}"
@@ -94,12 +102,8 @@ class Whole(Kind):
         self.good = at_least
         self.bad = [at_least - 1, at_most + 1, float(at_least), math.nan, str(at_least), None, True]
 
-    def check(self, value, name):
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-            self.refuse(value, name, TypeError)
-        if not self.at_least <= value <= self.at_most:
-            self.refuse(value, name)
-        return int(value)
+    def has(self, value):
+        return self.at_least <= value <= self.at_most
 
 
 COUNT = Whole()
@@ -115,10 +119,8 @@ class OneOf(Kind):
         self.allowed = f"one of {', '.join(map(repr, choices))}"
         self.good = choices[0]
 
-    def check(self, value, name):
-        if not any(type(value) is type(choice) and value == choice for choice in self.choices):
-            self.refuse(value, name)
-        return value
+    def has(self, value):
+        return any(type(value) is type(choice) and value == choice for choice in self.choices)
 
 
 SCALING = OneOf("inverted", "weight")  # whether the mask is m / keep_prob or m
@@ -130,15 +132,13 @@ class Flag(Kind):
     allowed = "True or False"
     good = True
     bad = (None, 0, 1.0, "yes", "False")
-
-    def check(self, value, name):
-        if not isinstance(value, bool | np.bool_):
-            self.refuse(value, name, TypeError)
-        return bool(value)
+    types, becomes = (bool, np.bool_), bool
 
 
 class Text(Kind):
     """A string of so many characters, blanks at its ends not counted."""
+
+    types = str
 
     def __init__(self, at_least=0):
         self.at_least = at_least
@@ -147,12 +147,8 @@ class Text(Kind):
         self.good = "x" * at_least
         self.bad = [None, 3, True, ["a"], *([" " * at_least] if at_least else [])]
 
-    def check(self, value, name):
-        if not isinstance(value, str):
-            self.refuse(value, name, TypeError)
-        if len(value.strip()) < self.at_least:
-            self.refuse(value, name)
-        return value
+    def has(self, value):
+        return len(value.strip()) >= self.at_least
 
 
 TEXT = Text()
@@ -161,18 +157,13 @@ TEXT = Text()
 class Instance(Kind):
     """An object of a class, or of one of several; `make` makes one, for the tests."""
 
-    def __init__(self, cls, allowed, make):
-        self.cls, self.allowed, self.make = cls, allowed, make
-        self.bad = [each for each in (None, 0, "text", object()) if not isinstance(each, cls)]
+    def __init__(self, types, allowed, make):
+        self.types, self.allowed, self.make = types, allowed, make
+        self.bad = [each for each in (None, 0, "text", object()) if not isinstance(each, types)]
 
     @property
     def good(self):
         return self.make()
-
-    def check(self, value, name):
-        if not isinstance(value, self.cls):
-            self.refuse(value, name, TypeError)
-        return value
 
 
 GENERATOR = Instance(
@@ -189,18 +180,11 @@ class Function(Kind):
     allowed = "a function, or another callable"
     good = staticmethod(len)
     bad = (None, 3, "text")
-
-    def check(self, value, name):
-        if not callable(value):
-            self.refuse(value, name, TypeError)
-        return value
+    types = Callable
 
 
 class Numbers(Kind):
-    """Real numbers in an array.
-
-    Each is of a kind, or NaN where `nan` says so: not measured. `empty`: there may be none.
-    """
+    """Real numbers in an array: each of a kind, or NaN if `nan`; there may be none if `empty`."""
 
     def __init__(self, each=FINITE, ndim=None, empty=True, nan=False):
         self.each, self.ndim, self.empty, self.nan = each, ndim, empty, nan
@@ -237,7 +221,7 @@ VARIANCES = Numbers(NOT_NEGATIVE)
 
 
 class Composed(Kind):
-    """A value, or several, of another kind: what that one refuses is refused in words of this."""
+    """Parts that another kind checks, in `convert`; what it refuses is refused in words of this."""
 
     def __init__(self, kind, allowed, bad):
         self.kind, self.allowed, self.bad = kind, allowed, bad
@@ -246,11 +230,8 @@ class Composed(Kind):
     def good(self):
         return self.kind.good
 
-    def convert(self, value, name):
-        """Return the value, its parts checked by the other kind."""
-        raise NotImplementedError
-
     def check(self, value, name):
+        value = super().check(value, name)
         try:
             return self.convert(value, name)
         except (TypeError, ValueError) as error:
@@ -299,6 +280,8 @@ SHAPE = Shape()
 class Many(Composed):
     """A list, or another iterable, of so many items that another kind allows."""
 
+    types, other_types, becomes = Iterable, str, list
+
     def __init__(self, kind, at_least=1):
         self.at_least = at_least
         bad = [None, 3, [], *([bad] for bad in kind.bad)]
@@ -312,11 +295,6 @@ class Many(Composed):
         if len(value) < self.at_least:
             raise ValueError
         return [self.kind.check(each, name) for each in value]
-
-    def check(self, value, name):
-        if isinstance(value, str) or not hasattr(value, "__iter__"):
-            self.refuse(value, name, TypeError)
-        return super().check(list(value), name)
 
 
 def check_shapes(fit, allowed, **arrays):
@@ -355,19 +333,16 @@ def declared(**kinds):
     return decorate
 
 
-HEADING = re.compile(r"^(Raises|Warns|See Also|Notes|References|Examples)\n-{3,}\n", re.M)
+AFTER_RAISES = re.compile(r"^(Warns|See Also|Notes|References|Examples)\n-{3,}\n", re.M)
 
 
 def with_raises(docstring, kinds):
     """Add to a docstring in numpydoc form, under *Raises*, what the declarations refuse."""
     docstring = inspect.cleandoc(docstring)
     refused = [f"    If `{name}` is not {kind.allowed}.\n" for name, kind in kinds.items()]
-    entry = "".join(["TypeError, ValueError\n", *refused])
-    heading = HEADING.search(docstring)
-    if heading is None:
-        return f"{docstring}\n\nRaises\n------\n{entry}"
-    if heading[1] == "Raises":
-        place, added = heading.end(), entry
-    else:
-        place, added = heading.start(), f"Raises\n------\n{entry}\n"
-    return docstring[:place] + added + docstring[place:]
+    title, entry = "Raises\n------\n", "".join(["TypeError, ValueError\n", *refused])
+    if title in docstring:
+        return docstring.replace(title, title + entry)
+    after = AFTER_RAISES.search(docstring)
+    place = after.start() if after else len(docstring)
+    return f"{docstring[:place].rstrip()}\n\n{title}{entry}\n{docstring[place:]}"

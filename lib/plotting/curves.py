@@ -4,22 +4,12 @@ import numpy as np
 
 from lib.comparison import mean_interval, paired_difference
 from lib.plotting.style import AXES, ROLE, ROLES
-from lib.validation import (
-    FINITE,
-    NOT_NEGATIVE,
-    TEXT,
-    Flag,
-    Numbers,
-    OneOf,
-    Optional,
-    Real,
-    declared,
-)
+from lib.validation import NOT_NEGATIVE, TEXT, Flag, Numbers, OneOf, Optional, Real, declared
 
-PLACE = Numbers(ndim=0)
+NUMBER = Numbers(ndim=0)
 POINTS = Numbers(ndim=1)
+RUNS = Numbers(Real(ends="[]"), ndim=2, empty=False, nan=True)
 SIDE = OneOf("left", "center", "right")
-RUNS = Numbers(Real(-np.inf, np.inf, "[]"), ndim=2, empty=False, nan=True)
 
 
 @declared(ax=AXES, x=POINTS, runs=RUNS, role=ROLE, text=Optional(TEXT), markers=Flag())
@@ -63,7 +53,7 @@ def seed_dots(ax, x, runs, role, *, spread=0.0):
     ax.scatter(places, runs, s=12, color=look.color, marker=look.marker, alpha=0.35, linewidth=0)
 
 
-@declared(ax=AXES, x=PLACE, y=PLACE, text=TEXT, role=ROLE, dx=FINITE, dy=FINITE, ha=SIDE)
+@declared(ax=AXES, x=NUMBER, y=NUMBER, text=TEXT, role=ROLE, dx=NUMBER, dy=NUMBER, ha=SIDE)
 def label(ax, x, y, text, role, *, dx=6, dy=0, ha="left"):
     """Write a label beside a point of a line, in the line's colour.
 

@@ -36,34 +36,16 @@ AXES = Instance(Axes, "a matplotlib.axes.Axes", lambda: Figure().subplots())
 
 def use_style():
     """Set matplotlib's defaults to the book's."""
-    plt.rcParams.update(
-        {
-            "figure.figsize": (6.4, 3.6),
-            "figure.dpi": 144,
-            "figure.constrained_layout.use": True,
-            "figure.facecolor": PAPER,
-            "savefig.facecolor": PAPER,
-            "axes.facecolor": PAPER,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.edgecolor": FAINT,
-            "axes.labelcolor": INK,
-            "axes.titlesize": 11,
-            "axes.titlelocation": "left",
-            "axes.labelsize": 10.5,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "axes.prop_cycle": cycler(color=[role.color for role in ROLES.values()]),
-            "grid.color": "#e4e4df",
-            "grid.linewidth": 0.8,
-            "xtick.color": INK,
-            "ytick.color": INK,
-            "xtick.labelsize": 10,
-            "ytick.labelsize": 10,
-            "font.size": 10.5,
-            "lines.linewidth": 1.8,
-            "lines.markersize": 5,
-            "legend.frameon": False,
-            "image.cmap": "Greys",
-        }
-    )
+    plt.rc("figure", figsize=(6.4, 3.6), dpi=144, facecolor=PAPER)
+    plt.rc("figure.constrained_layout", use=True)
+    plt.rc("savefig", facecolor=PAPER)
+    plt.rc("axes", facecolor=PAPER, edgecolor=FAINT, labelcolor=INK, labelsize=10.5)
+    plt.rc("axes", titlesize=11, titlelocation="left", grid=True, axisbelow=True)
+    plt.rc("axes", prop_cycle=cycler(color=[role.color for role in ROLES.values()]))
+    plt.rc("axes.spines", top=False, right=False)
+    plt.rc("grid", color="#e4e4df", linewidth=0.8)
+    plt.rc(("xtick", "ytick"), color=INK, labelsize=10)
+    plt.rc("font", size=10.5)
+    plt.rc("lines", linewidth=1.8, markersize=5)
+    plt.rc("legend", frameon=False)
+    plt.rc("image", cmap="Greys")

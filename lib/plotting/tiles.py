@@ -7,6 +7,7 @@ from lib.plotting.style import AXES, PAPER, ROLES
 from lib.validation import POSITIVE, SHARE, TEXT, Many, Numbers, Optional, declared
 
 CAPTION = Optional(TEXT)
+IMAGES = Numbers(ndim=3, empty=False)
 
 
 @declared(ax=AXES, mask=Numbers(SHARE, ndim=2), title=CAPTION, xlabel=CAPTION, ylabel=CAPTION)
@@ -39,12 +40,7 @@ def draw_mask(ax, mask, *, title=None, xlabel="hidden unit", ylabel="example"):
         ax.set_title(title)
 
 
-@declared(
-    axes=Many(AXES),
-    images=Numbers(ndim=3, empty=False),
-    titles=Optional(Many(TEXT)),
-    limit=Optional(POSITIVE),
-)
+@declared(axes=Many(AXES), images=IMAGES, titles=Optional(Many(TEXT)), limit=Optional(POSITIVE))
 def draw_images(axes, images, titles=None, *, limit=None):
     """Draw small grey images, one an axes; negative values in another colour.
 
