@@ -108,9 +108,6 @@ class StochasticDepth(StochasticLayer):
             )
         return y if scale == 1 else scale * y
 
-    def extra_repr(self):
-        return f"survival_prob={self.survival_prob:g}, gate={self.gate!r}, scaling={self.scaling!r}"
-
 
 @declared(n_blocks=COUNT, last=PROBABILITY)
 def linear_survival(n_blocks, last=0.5):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from lib.layers.base import TENSOR, StochasticLayer, check_floating_point
+from lib.layers.base import TENSOR, StochasticLayer, check_floating_point, check_shape
 from lib.layers.draw import keep_mask
 from lib.validation import COUNT, PROBABILITY, SCALING, Flag, Function, declared
 
@@ -179,12 +179,5 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
         return y if self.scaling == "inverted" else y * self.keep_prob
 
     def _check_input(self, x):
-        check_floating_point(x)
-        if x.shape[-1:] != (self.in_features,):
-            raise ValueError(
-                f"x must have shape (..., {self.in_features}), one value a feature, "
-                f"got {tuple(x.shape)}"
-            )
-
-    def extra_repr(self):
-        return f"{super().extra_repr()}, keep_prob={self.keep_prob:g}, scaling={self.scaling!r}"
+        fits = check_floating_point(x).shape[-1:] == (self.in_features,)
+        check_shape(x, fits, f"(..., {self.in_features}), one value a feature")

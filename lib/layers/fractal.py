@@ -79,9 +79,6 @@ class FractalJoin(StochasticLayer):
         gates = torch.where(gates.sum(dim=0) > 0, gates, is_lucky.to(gates.dtype))
         return sum(b * x for b, x in zip(gates, paths, strict=True)) / gates.sum(dim=0)
 
-    def extra_repr(self):
-        return f"keep_prob={self.keep_prob:g}, gate={self.gate!r}"
-
 
 class Maker(Function):
     """What makes layers: a class or a function, not a layer."""
@@ -215,9 +212,6 @@ class FractalBlock(StochasticLayer):
                     y = torch.where(alone, path, y)
             inputs |= dict.fromkeys(paths, y)
         return y
-
-    def extra_repr(self):
-        return f"global_share={self.global_share:g}"
 
 
 def _new_layers(make_layer):

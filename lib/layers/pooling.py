@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.layers.base import TENSOR, StochasticLayer, check_floating_point
+from lib.layers.base import TENSOR, StochasticLayer, check_floating_point, check_shape
 from lib.layers.draw import keep_mask
 from lib.validation import COUNT, PROBABILITY, Optional, Pair, Whole, declared
 
@@ -107,20 +107,11 @@ class MaxPoolDropout2d(StochasticLayer):
         return below_zero + (largest_first * x.new_tensor(weights)).sum(dim=-1)
 
     def _check_shape(self, x):
-        if TENSOR.check(x, "x").dim() not in (3, 4):
-            raise ValueError(
-                "x must have shape (batch, channels, height, width) or (channels, height, width), "
-                f"got {tuple(x.shape)}"
-            )
+        fits = TENSOR.check(x, "x").dim() in (3, 4)
+        check_shape(x, fits, "(batch, channels, height, width) or (channels, height, width)")
         for size, pad, window in zip(x.shape[-2:], self.padding, self.kernel_size, strict=True):
             if size == 0 or size + 2 * pad < window:
                 raise ValueError(
                     f"x must have pixels, and with padding {self.padding} be at least as large "
                     f"as kernel_size {self.kernel_size}, got shape {tuple(x.shape)}"
                 )
-
-    def extra_repr(self):
-        return (
-            f"kernel_size={self.kernel_size}, keep_prob={self.keep_prob:g}, "
-            f"stride={self.stride}, padding={self.padding}"
-        )

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from lib.layers.base import StochasticLayer, check_floating_point
+from lib.layers.base import StochasticLayer, check_floating_point, check_shape
 from lib.layers.draw import keep_mask
 from lib.validation import COUNT, PROBABILITY, Flag, OneOf, Optional, declared
 
@@ -162,12 +162,9 @@ class RecurrentDropoutLSTM(StochasticLayer):
         return _draw(x if self.masks == "step" else x[:1], keep_prob).expand_as(x)
 
     def _check_shapes(self, x, state):
-        if x.dim() not in (2, 3) or x.shape[-1] != self.input_size:
-            order = "batch, time" if self.batch_first else "time, batch"
-            raise ValueError(
-                f"x must have shape ({order}, {self.input_size}) or (time, {self.input_size}), "
-                f"got {tuple(x.shape)}"
-            )
+        n, order = self.input_size, "batch, time" if self.batch_first else "time, batch"
+        fits = x.dim() in (2, 3) and x.shape[-1] == n
+        check_shape(x, fits, f"({order}, {n}) or (time, {n})")
         # the first dimensions are (batch, time), or the other way round, or (time,)
         *batch, steps = x.shape[:-1] if self.batch_first else x.shape[-2::-1]
         if steps == 0:
@@ -178,13 +175,6 @@ class RecurrentDropoutLSTM(StochasticLayer):
                 f"state must be two tensors (h, c) of shape {expected}, "
                 f"got shapes {[tuple(part.shape) for part in state]}"
             )
-
-    def extra_repr(self):
-        return (
-            f"{self.input_size}, {self.hidden_size}, keep_prob={self.keep_prob:g}, "
-            f"recurrent_keep_prob={self.recurrent_keep_prob:g}, masks={self.masks!r}, "
-            f"recurrent={self.recurrent!r}, bias={self.bias}, batch_first={self.batch_first}"
-        )
 
 
 def _draw(x, keep_prob):

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from lib.layers.base import TENSOR, StochasticLayer
+from lib.layers.base import TENSOR, StochasticLayer, check_shape
 from lib.layers.draw import keep_mask
 from lib.validation import COUNT, PROBABILITY, Optional, declared
 
@@ -75,17 +75,11 @@ class SpatialDropout(StochasticLayer):
 
     def _check_shape(self, x):
         k, n = self.spatial_dims, TENSOR.check(x, "x").dim()
-        if k is None and n < 3:
-            raise ValueError(
-                "x must have shape (batch, channels, *spatial), at least 3 dimensions, "
-                f"got {tuple(x.shape)}"
+        if k is None:
+            check_shape(x, n >= 3, "(batch, channels, *spatial), at least 3 dimensions")
+        else:
+            allowed = (
+                "(batch, channels, *spatial) or (channels, *spatial) with "
+                f"spatial_dims = {k}, that is {k + 2} or {k + 1} dimensions"
             )
-        if k is not None and n not in (k + 1, k + 2):
-            raise ValueError(
-                "x must have shape (batch, channels, *spatial) or (channels, *spatial) with "
-                f"spatial_dims = {k}, that is {k + 2} or {k + 1} dimensions, got {tuple(x.shape)}"
-            )
-
-    def extra_repr(self):
-        dims = "" if self.spatial_dims is None else f", spatial_dims={self.spatial_dims}"
-        return f"keep_prob={self.keep_prob:g}{dims}"
+            check_shape(x, n in (k + 1, k + 2), allowed)

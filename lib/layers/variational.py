@@ -136,6 +136,3 @@ class VariationalLinear(StochasticLayer, nn.Linear):
         k1, k2, k3 = MOLCHANOV
         log_alpha = self.log_alpha
         return (k1 * torch.sigmoid(-k2 - k3 * log_alpha) + softplus(-log_alpha) / 2).sum()
-
-    def extra_repr(self):
-        return f"{super().extra_repr()}, threshold={self.threshold:g}"
