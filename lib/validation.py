@@ -319,6 +319,14 @@ class Many(Composed):
         return super().check(list(value), name)
 
 
+def check_shapes(fit, allowed, **arrays):
+    """Raise a ValueError that says the allowed shapes, and those of the arrays, unless they fit."""
+    if not fit:
+        names, plural = " and ".join(arrays), "s" * (len(arrays) > 1)
+        got = " and ".join(str(tuple(array.shape)) for array in arrays.values())
+        raise ValueError(f"{names} must have shape{plural} {allowed}, got {got}")
+
+
 def declared(**kinds):
     """Decorate a function or a class with the kinds of its arguments, kept as ``declared``."""
 

@@ -80,12 +80,6 @@ def check_floating_point(x):
     return x
 
 
-def check_shape(x, fits, allowed):
-    """Raise an error that says what shape is allowed, unless that of `x` fits."""
-    if not fits:
-        raise ValueError(f"x must have shape {allowed}, got {tuple(x.shape)}")
-
-
 def gate_shape(gate, x, name="x"):
     """Shape of one gate, or of one for each example, that broadcasts with `x`."""
     if gate == "batch":

@@ -37,9 +37,8 @@ class StochasticDepth(StochasticLayer):
 
     Shape
     -----
-    Input and output: any shape that `branch` keeps (it is a ValueError if it does not), any
-    floating-point dtype (another one is a TypeError in training). With ``gate="example"`` the first
-    dimension is the batch, and there must be one.
+    Input and output: any shape that `branch` keeps (else it is a ValueError), (batch, ...) for
+    ``gate="example"``, any floating-point dtype (another one is a TypeError in training).
 
     Notes
     -----
@@ -54,9 +53,7 @@ class StochasticDepth(StochasticLayer):
 
     *Batch normalization* in the branch sees what the branch sees: nothing when it is dropped, and
     with ``gate="example"`` the survivors alone. If only one is left, a batch norm of vectors raises
-    an error.
-
-    The block ends with the sum. The ReLU after it in the authors' blocks is another layer.
+    an error. The block ends with the sum: the authors' ReLU after it is another layer.
 
     References
     ----------
@@ -125,8 +122,8 @@ def linear_survival(n_blocks, last=0.5):
     Returns
     -------
     list of float
-        One probability a block, from the first to the last. Their sum is the expected number of
-        blocks that survive, (3L - 1) / 4 for the default.
+        From the first block to the last. The sum is the expected number of blocks that survive,
+        (3L - 1) / 4 for the default.
 
     References
     ----------

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.layers.base import TENSOR, StochasticLayer, check_floating_point, check_shape
+from lib.layers.base import TENSOR, StochasticLayer, check_floating_point
 from lib.layers.draw import keep_mask
-from lib.validation import COUNT, PROBABILITY, Optional, Pair, Whole, declared
+from lib.validation import COUNT, PROBABILITY, Optional, Pair, Whole, check_shapes, declared
 
 
 @declared(
@@ -27,11 +27,9 @@ class MaxPoolDropout2d(StochasticLayer):
     ============  =========================================================================
 
     Eval gives the mean of what training gives, exactly: it is *probabilistic weighted pooling*.
-    There is no factor 1 / p in training.
-
-    A dropped activation counts as 0. So a negative one comes out only where all of a window are
-    negative and all are kept: that is the last term, which is 0 after a ReLU. Padding never counts:
-    n is the number of activations that are really there, fewer at a padded border.
+    There is no factor 1 / p in training. A dropped activation counts as 0, so a negative one comes
+    out only where all of a window are negative and kept: that is the last term, 0 after a ReLU.
+    Padding never counts: n is smaller at a padded border.
 
     Parameters
     ----------
@@ -59,8 +57,7 @@ class MaxPoolDropout2d(StochasticLayer):
     References
     ----------
     Wu and Gu (2015), *Towards dropout training for convolutional neural networks*, Neural Networks
-    71: max-pooling dropout, and probabilistic weighted pooling. The rule for negative activations
-    is ours.
+    71. The rule for negative activations is ours.
 
     Examples
     --------
@@ -108,7 +105,7 @@ class MaxPoolDropout2d(StochasticLayer):
 
     def _check_shape(self, x):
         fits = TENSOR.check(x, "x").dim() in (3, 4)
-        check_shape(x, fits, "(batch, channels, height, width) or (channels, height, width)")
+        check_shapes(fits, "(batch, channels, height, width) or (channels, height, width)", x=x)
         for size, pad, window in zip(x.shape[-2:], self.padding, self.kernel_size, strict=True):
             if size == 0 or size + 2 * pad < window:
                 raise ValueError(

@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from lib.layers.base import TENSOR, StochasticLayer, check_shape
+from lib.layers.base import TENSOR, StochasticLayer
 from lib.layers.draw import keep_mask
-from lib.validation import COUNT, PROBABILITY, Optional, declared
+from lib.validation import COUNT, PROBABILITY, Optional, check_shapes, declared
 
 
 @declared(keep_prob=PROBABILITY, spatial_dims=Optional(COUNT))
@@ -30,17 +30,15 @@ class SpatialDropout(StochasticLayer):
 
     Shape
     -----
-    Input and output (batch, channels, \*spatial) with at least one spatial dimension. With
-    `spatial_dims` there are exactly that many, and (channels, \*spatial) is allowed too. Another
-    number of dimensions is a ValueError in every mode. Any floating-point dtype (another one is a
-    TypeError in training).
+    Input and output (batch, channels, \*spatial), or, with `spatial_dims`, (channels, \*spatial).
+    Another number of dimensions is a ValueError in every mode. Any floating-point dtype (another
+    one is a TypeError in training).
 
     Notes
     -----
     The trap: a tensor of three dimensions is (batch, channels, length), or an image alone,
-    (channels, height, width). The shape does not tell which. ``torch.nn.Dropout2d`` takes it for
-    the first, and so drops *rows* of the image (pytorch issue #69801). Here it is a batch, unless
-    ``spatial_dims=2`` says that it is an image.
+    (channels, height, width). ``torch.nn.Dropout2d`` takes it for the first, and so drops *rows* of
+    the image (pytorch issue #69801). Here it is a batch, unless ``spatial_dims=2`` says otherwise.
 
     References
     ----------
@@ -76,10 +74,10 @@ class SpatialDropout(StochasticLayer):
     def _check_shape(self, x):
         k, n = self.spatial_dims, TENSOR.check(x, "x").dim()
         if k is None:
-            check_shape(x, n >= 3, "(batch, channels, *spatial), at least 3 dimensions")
+            check_shapes(n >= 3, "(batch, channels, *spatial), at least 3 dimensions", x=x)
         else:
             allowed = (
                 "(batch, channels, *spatial) or (channels, *spatial) with "
                 f"spatial_dims = {k}, that is {k + 2} or {k + 1} dimensions"
             )
-            check_shape(x, n in (k + 1, k + 2), allowed)
+            check_shapes(n in (k + 1, k + 2), allowed, x=x)
