@@ -24,21 +24,8 @@ _MODULES = {
     "run_trial": "experiment",
 }
 
-__all__ = [
-    "EXPERIMENTS",
-    "RESULTS",
-    "Experiment",
-    "ResultsTable",
-    "Trial",
-    "compare",
-    "cost",
-    "intervals",
-    "read_results",
-    "run",
-    "run_trial",
-    "select",
-    "summary",
-]
+__all__ = ["RESULTS", "compare", "cost", "intervals", "read_results", "select", "summary"]
+__all__ += list(_MODULES)
 
 
 def __getattr__(name):

@@ -11,27 +11,15 @@ from lib.experiments.table import ResultsTable
 
 
 def main(arguments=None):
-    """Run the command line.
-
-    Parameters
-    ----------
-    arguments : list of str, optional
-        Those of the process, if not given.
-
-    Returns
-    -------
-    int
-        0 if all went well, 1 if a trial failed or nothing could be done.
-    """
+    """Run the command line: 0 if all went well, 1 if a trial failed or nothing could be done."""
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("stopped; the finished trials are stored", file=sys.stderr)
-        return 1
+    return 1
 
 
 def _parser():
@@ -42,17 +30,18 @@ def _parser():
         "--results", type=Path, default=RESULTS, metavar="FOLDER", help="where the tables are"
     )
     commands = parser.add_subparsers(required=True)
-    everything = commands.add_parser("list", help="all experiments, and how many trials are done")
-    everything.set_defaults(command=_list)
     for name, command, about in (
+        ("list", _list, "all experiments, and how many trials are done"),
         ("run", _run, "run the trials that are missing"),
         ("status", _status, "what is done, and how long the rest will take"),
         ("table", _table, "means with their 95 %% intervals, as Markdown"),
     ):
         each = commands.add_parser(name, help=about)
         each.set_defaults(command=command)
-        each.add_argument("name", choices=EXPERIMENTS, metavar="NAME", help=", ".join(EXPERIMENTS))
-        if command is not _table:
+        if command is not _list:
+            names = ", ".join(EXPERIMENTS)
+            each.add_argument("name", choices=EXPERIMENTS, metavar="NAME", help=names)
+        if command in (_run, _status):
             each.add_argument("--seeds", type=_count, metavar="N", help="seeds a configuration")
             each.add_argument(
                 "--jobs", type=_count, default=2, metavar="N", help="trials at a time"
@@ -72,10 +61,10 @@ def _count(text):
 def _list(options):
     damaged = 0
     for name, experiment in EXPERIMENTS.items():
-        trials = experiment.trials()
+        n_trials = len(experiment.trials())
         try:
             missing = ResultsTable(experiment, options.results).missing()
-            done = f"{len(trials) - len(missing):3} of {len(trials):3}"
+            done = f"{n_trials - len(missing):3} of {n_trials:3}"
         except (OSError, ValueError) as error:
             damaged, done = 1, f"error: {error}"
         print(f"{name:26} {done}  {experiment.title}")
@@ -91,28 +80,18 @@ def _run(options):
         dask=options.dask,
     )
     _table(options)
+    _print_strangers(ResultsTable(EXPERIMENTS[options.name], options.results))
     for trial, error in failed.items():
         print(f"failed: {trial}: {error}", file=sys.stderr)
     return 1 if failed else 0
 
 
 def _status(options):
-    experiment = EXPERIMENTS[options.name]
-    table = ResultsTable(experiment, options.results)
+    table = ResultsTable(EXPERIMENTS[options.name], options.results)
     rows, missing = table.rows(), table.missing(options.seeds)
-    n_trials = len(experiment.trials(options.seeds))
+    n_trials = len(table.experiment.trials(options.seeds))
     print(f"{n_trials - len(missing)} of {n_trials} trials are done")
-    present = {trial.key[:-1] for trial in experiment.trials(1)}
-    unknown = [row for row in rows if row["code"] == "unknown"]
-    others = [row for row in rows if row["code"] not in ("unknown", experiment.code)]
-    former = [row for row in rows if table.key(row)[:-1] not in present]
-    for found, what in (
-        (unknown, "do not say which code made them"),
-        (others, "were made by other code"),
-        (former, "are of other configurations"),
-    ):
-        if found:
-            print(f"{len(found)} rows {what}")
+    _print_strangers(table)
     if missing and rows:
         left = len(missing) * sum(row["seconds"] for row in rows) / len(rows) / options.jobs / 60
         print(f"the rest takes about {left:.0f} minutes with {options.jobs} at a time")
@@ -125,6 +104,19 @@ def _table(options):
     except FileNotFoundError:
         print(f"{options.name} has no results yet")
     return 0
+
+
+def _print_strangers(table):
+    """Say how many rows the present code would not have made."""
+    rows, code = table.rows(), table.experiment.code
+    present = {trial.key[:-1] for trial in table.experiment.trials(1)}
+    for what, found in (
+        ("do not say which code made them", [row["code"] == "unknown" for row in rows]),
+        ("were made by other code", [row["code"] not in ("unknown", code) for row in rows]),
+        ("are of other configurations", [table.key(row)[:-1] not in present for row in rows]),
+    ):
+        if any(found):
+            print(f"{sum(found)} rows {what}")
 
 
 if __name__ == "__main__":

@@ -5,11 +5,12 @@ import torch
 from torch import nn
 
 from lib.datasets import autoencoding, load_mnist
-from lib.experiments.experiment import Experiment
+from lib.experiments.experiment import Experiment, grid
+from lib.experiments.recipes import train
 from lib.layers import Dropout
 from lib.layers.base import modes_restored
 from lib.representation import hoyer_sparsity, neighbour_correlation
-from lib.training import fit, squared_loss
+from lib.training import squared_loss
 
 N_HIDDEN = 256
 
@@ -19,7 +20,7 @@ def autoencoder_trial(seed, *, keep_prob, epochs, n_train=None):
     data = autoencoding(load_mnist(n_train=n_train))
     encoder = nn.Sequential(nn.Linear(784, N_HIDDEN), nn.ReLU())
     model = nn.Sequential(encoder, Dropout(keep_prob), nn.Linear(N_HIDDEN, 784))
-    history = fit(model, data, epochs=epochs, batch_size=128, every=epochs, loss=squared_loss)
+    measured = train(model, data, epochs, measure=["test_loss"], optimizer=None, loss=squared_loss)
     with torch.no_grad(), modes_restored(model):
         hidden = model.eval()[0](data.x_test)
     alive = (hidden > 0).any(dim=0)
@@ -33,7 +34,7 @@ def autoencoder_trial(seed, *, keep_prob, epochs, n_train=None):
         "active_above_half": (hidden > 0.5).float().mean(),
         "filter_sparsity": hoyer_sparsity(filters[alive][:, inked].numpy()).mean(),
         "neighbour_correlation": neighbour_correlation(pictures).mean(),
-        "squared_error": 784 * history.test_loss[-1],  # summed over the pixels of an image
+        "squared_error": 784 * measured["test_loss"],  # summed over the pixels of an image
     }
     if seed == 0:
         metrics["picture"] = tile(filters[:100].numpy())
@@ -54,16 +55,11 @@ AUTOENCODER = Experiment(
     name="mnist-autoencoder",
     title="Hidden activations and filters of an MNIST autoencoder of 256 ReLU units",
     paper="Srivastava et al. (2014), sections 7.1 and 7.2, figures 7 and 8",
-    configurations=[{"keep_prob": keep_prob, "epochs": 10} for keep_prob in (1.0, 0.5)],
+    configurations=grid(keep_prob=[1.0, 0.5], epochs=10),
     metrics=(
-        "mean_activation",
-        "share_active",
-        "share_dead",
-        "active_above_half",
-        "filter_sparsity",
-        "neighbour_correlation",
-        "squared_error",
+        *("mean_activation", "share_active", "share_dead", "active_above_half"),
+        *("filter_sparsity", "neighbour_correlation", "squared_error"),
     ),
     trial=autoencoder_trial,
-    smallest={"keep_prob": 0.5, "epochs": 8, "n_train": 3000},
+    smallest={"epochs": 8, "n_train": 3000},
 )

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from lib.datasets import load_mnist
-from lib.experiments.experiment import Experiment
-from lib.experiments.recipes import fit_one_cycle
+from lib.experiments.experiment import Experiment, grid
+from lib.experiments.recipes import train
 from lib.layers import DropConnectLinear, Dropout
 from lib.training import classification_loss
 
@@ -16,9 +16,10 @@ class Net(nn.Module):
     def __init__(self, masks, hidden, keep_prob=0.5):
         super().__init__()
         self.features = nn.Sequential(nn.Linear(784, hidden), nn.ReLU())
-        weights_masked = masks == "weights"
-        layer = DropConnectLinear(hidden, hidden, keep_prob) if weights_masked else None
-        self.layer = layer or nn.Linear(hidden, hidden)
+        if masks == "weights":
+            self.layer = DropConnectLinear(hidden, hidden, keep_prob)
+        else:
+            self.layer = nn.Linear(hidden, hidden)
         self.drop = Dropout(keep_prob) if masks == "units" else nn.Identity()
         self.classifier = nn.Linear(hidden, 10)
 
@@ -35,34 +36,23 @@ def dropconnect_trial(seed, *, masks, hidden, n_train, epochs, n_samples=1000):
     """Mask the units of the second hidden layer, or the weights into it, or nothing."""
     data = load_mnist(n_train=n_train, seed=seed)
     model = Net(masks, hidden)
-    history = fit_one_cycle(model, data, epochs)
-    metrics = {
-        "test_error": history.test_error[-1],
-        "test_loss": history.test_loss[-1],
-        "gaussian_error": history.test_error[-1],  # without DropConnect there is one way only
-        "gaussian_loss": history.test_loss[-1],
-    }
-    if masks == "weights":
+    metrics = train(model, data, epochs, measure=("test_error", "test_loss"))
+    error, loss = metrics.values()
+    if masks == "weights":  # without DropConnect there is one way only
         with torch.no_grad():
             parts = data.x_test.split(2000)
             output = torch.cat([model.eval().gaussian_inference(x, n_samples) for x in parts])
-        metrics["gaussian_error"] = (output.argmax(dim=-1) != data.y_test).float().mean()
-        metrics["gaussian_loss"] = classification_loss(output, data.y_test)
-    return metrics
+        error = (output.argmax(dim=-1) != data.y_test).float().mean()
+        loss = classification_loss(output, data.y_test)
+    return metrics | {"gaussian_error": error, "gaussian_loss": loss}
 
 
 DROPCONNECT = Experiment(
     name="mnist-dropconnect",
     title="MNIST: no masks, dropout, and DropConnect with Gaussian and with mean inference",
     paper="Wan et al. (2013)",
-    configurations=[
-        {"masks": masks, "hidden": 200, "n_train": 5_000, "epochs": 40}
-        for masks in ("none", "units", "weights")
-    ],
+    configurations=grid(masks=["none", "units", "weights"], hidden=200, n_train=5_000, epochs=40),
     metrics=("test_error", "test_loss", "gaussian_error", "gaussian_loss"),
     trial=dropconnect_trial,
-    smallest={
-        **{"masks": "weights", "hidden": 64, "n_train": 2000},
-        **{"epochs": 5, "n_samples": 10},
-    },
+    smallest={"hidden": 64, "n_train": 2000, "epochs": 5, "n_samples": 10},
 )

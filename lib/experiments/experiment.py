@@ -1,10 +1,10 @@
 """What an experiment is: configurations, seeds, and a function of both."""
 
+import itertools
 import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -20,17 +20,23 @@ from lib.progress import silent
 from lib.training import seed_everything
 from lib.validation import COUNT, TEXT, Function, Instance, Many, Optional, declared
 
-CONFIGURATION = Instance(Mapping, "a mapping of settings", dict)
+SETTINGS = Instance(Mapping, "a mapping of settings", dict)
+
+
+def grid(**settings):
+    """List the configurations: all combinations of what is in lists, the first changing slowest."""
+    choices = [each if isinstance(each, list) else [each] for each in settings.values()]
+    return [dict(zip(settings, values, strict=True)) for values in itertools.product(*choices)]
 
 
 @declared(
     name=TEXT,
     title=TEXT,
     paper=TEXT,
-    configurations=Many(CONFIGURATION),
+    configurations=Many(SETTINGS),
     metrics=Many(TEXT),
     trial=Function(),
-    smallest=CONFIGURATION,
+    smallest=SETTINGS,
     n_seeds=COUNT,
 )
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Experiment:
         depends on nothing but its arguments: torch's generators are seeded before it is called.
         Beside the metrics it may return a "picture": grey levels, uint8 of shape (height, width).
     smallest : mapping
-        A configuration that takes seconds: with less data, fewer epochs.
+        Settings with which the last configuration takes seconds: less data, fewer epochs.
     n_seeds : int
         Seeds 0, 1, ... of each configuration, if no other number is asked for.
 
@@ -164,13 +170,13 @@ def run_trial(experiment, trial):
         raise ValueError(
             f"{trial} must measure {sorted(experiment.metrics)}, got {sorted(metrics)}"
         )
+    python = platform.python_version()
     row = {
         **dict(trial.configuration),
         "seed": trial.seed,
         **{name: f"{float(metrics[name]):.6g}" for name in experiment.metrics},
         "seconds": f"{seconds:.1f}",
-        "versions": f"python-{platform.python_version()} torch-{torch.__version__} "
-        f"numpy-{np.__version__}",
+        "versions": f"python-{python} torch-{torch.__version__} numpy-{np.__version__}",
         "processor": _processor(),
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "code": code,
@@ -179,9 +185,14 @@ def run_trial(experiment, trial):
 
 
 def _measured(experiment, trial):
-    with _one_thread(), silent():
-        seed_everything(trial.seed)
-        return experiment.trial(trial.seed, **dict(trial.configuration))
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    seed_everything(trial.seed)
+    try:
+        with silent():
+            return experiment.trial(trial.seed, **dict(trial.configuration))
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 @cache
@@ -194,13 +205,3 @@ def _processor():
         models = [row for row in rows if row.startswith("model name")]
         name = models[0].partition(":")[2].strip() if models else name
     return f"{name}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
-
-
-@contextmanager
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

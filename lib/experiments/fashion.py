@@ -5,17 +5,10 @@ import time
 from torch import nn
 
 from lib.datasets import load_fashion_mnist
-from lib.experiments.experiment import Experiment
-from lib.experiments.recipes import AFTER_LAST_EPOCH, after_last_epoch, fit_one_cycle
+from lib.experiments.experiment import Experiment, grid
+from lib.experiments.recipes import WITH_VALIDATION, train
 from lib.layers import Dropout, MaxPoolDropout2d, SpatialDropout, linear_survival
 from lib.networks import residual_net
-
-METRICS = (*AFTER_LAST_EPOCH, "val_loss")
-
-
-def train(data, model, epochs):
-    """Train with a one-cycle rate; measure after the last epoch."""
-    return after_last_epoch(fit_one_cycle(model, data, epochs, batch_size=64), "val_loss")
 
 
 def placed_net(place, keep_prob, maps=(12, 24)):
@@ -43,31 +36,24 @@ def placed_net(place, keep_prob, maps=(12, 24)):
 
 def placement_trial(seed, *, place, keep_prob, n_train, epochs, n_val=5000, maps=(12, 24)):
     data = load_fashion_mnist(n_train=n_train, n_val=n_val, seed=seed)
-    return train(data, placed_net(place, keep_prob, maps), epochs)
+    model = placed_net(place, keep_prob, maps)
+    return train(model, data, epochs, measure=WITH_VALIDATION, batch_size=64)
 
+
+PLACES = ["before convolution", "maps before convolution", "pooling", "before batch norm"]
 
 PLACEMENT = Experiment(
     name="fashion-placement",
     title="One small convolutional net on Fashion-MNIST, with masks in six places",
     paper="Tompson et al. (2015), Wu and Gu (2015), Cai et al. (2019)",
     configurations=[
-        {"place": place, "keep_prob": keep_prob, "n_train": 5_000, "epochs": 8}
-        for place, keep_probs in (
-            ("none", (1.0,)),
-            ("before convolution", (0.9, 0.7)),
-            ("maps before convolution", (0.9, 0.7)),
-            ("pooling", (0.9, 0.7)),
-            ("before batch norm", (0.9, 0.7)),
-            ("before classifier", (0.7, 0.5)),
-        )
-        for keep_prob in keep_probs
+        *grid(place="none", keep_prob=1.0, n_train=5_000, epochs=8),
+        *grid(place=PLACES, keep_prob=[0.9, 0.7], n_train=5_000, epochs=8),
+        *grid(place="before classifier", keep_prob=[0.7, 0.5], n_train=5_000, epochs=8),
     ],
-    metrics=METRICS,
+    metrics=WITH_VALIDATION,
     trial=placement_trial,
-    smallest={
-        **{"place": "maps before convolution", "keep_prob": 0.9, "n_train": 2000, "epochs": 3},
-        **{"n_val": 100, "maps": (4, 8)},
-    },
+    smallest={"n_train": 2000, "epochs": 3, "n_val": 100, "maps": (4, 8)},
 )
 
 
@@ -75,7 +61,7 @@ def depth_trial(seed, *, last_survival, n_blocks, n_train, epochs, maps=16, n_va
     data = load_fashion_mnist(n_train=n_train, n_val=n_val, seed=seed)
     model = residual_net(linear_survival(n_blocks, last_survival), maps)
     start = time.perf_counter()
-    metrics = train(data, model, epochs)
+    metrics = train(model, data, epochs, measure=WITH_VALIDATION, batch_size=64)
     return {**metrics, "seconds_training": time.perf_counter() - start}
 
 
@@ -83,14 +69,8 @@ DEPTH = Experiment(
     name="fashion-depth",
     title="A residual net of 26 layers on Fashion-MNIST, its blocks skipped at random or not",
     paper="Huang et al. (2016), section 4",
-    configurations=[
-        {"last_survival": last_survival, "n_blocks": 12, "n_train": 4_000, "epochs": 40}
-        for last_survival in (1.0, 0.5)
-    ],
-    metrics=(*METRICS, "seconds_training"),
+    configurations=grid(last_survival=[1.0, 0.5], n_blocks=12, n_train=4_000, epochs=40),
+    metrics=(*WITH_VALIDATION, "seconds_training"),
     trial=depth_trial,
-    smallest={
-        **{"last_survival": 0.5, "n_blocks": 3, "n_train": 2000, "epochs": 3},
-        **{"maps": 8, "n_val": 100},
-    },
+    smallest={"n_blocks": 3, "n_train": 2000, "epochs": 3, "maps": 8, "n_val": 100},
 )

@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import sys
+from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
@@ -82,26 +83,21 @@ def _reach_import(start, path, library, sources):
 @cache
 def _statements(source):
     """The statements of a module that bind each of its names; under "" those that bind none."""
+    documented = (ast.Module, ast.FunctionDef, ast.ClassDef)
     tree = ast.parse(source)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(
-            node
-        ):
+        if isinstance(node, documented) and ast.get_docstring(node):
             node.body[0] = ast.Pass()
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            node.decorator_list = [
-                each
-                for each in node.decorator_list
-                if not ast.unparse(each).startswith("declared(")
-            ]
-    statements = {}
+            found = node.decorator_list
+            found[:] = [each for each in found if not ast.unparse(each).startswith("declared(")]
+    statements = defaultdict(list)
     for statement in tree.body:
         if isinstance(statement, ast.Import | ast.ImportFrom):
             for alias in statement.names:
+                name = alias.asname or alias.name.partition(".")[0]
                 single = type(statement)(**vars(statement) | {"names": [alias]})
-                statements.setdefault(alias.asname or alias.name.partition(".")[0], []).append(
-                    single
-                )
+                statements[name].append(single)
             continue
         targets = getattr(statement, "targets", [getattr(statement, "target", statement)])
         names = {getattr(statement, "name", "")} - {""} or {
@@ -111,5 +107,5 @@ def _statements(source):
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
         }
         for name in names or {""}:
-            statements.setdefault(name, []).append(statement)
+            statements[name].append(statement)
     return statements

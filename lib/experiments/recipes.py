@@ -1,4 +1,4 @@
-"""What the experiments share: how to train, and how to read a training history."""
+"""What the experiments share: how to train, and what is read off the training."""
 
 import torch
 from torch import nn
@@ -30,32 +30,22 @@ KEEP_PROBS = {
     "hidden+input": {"keep_hidden": 0.5, "keep_input": 0.8},
 }
 
-
-def fit_one_cycle(model, data, epochs, *, rate=0.1, batch_size=128, max_norm=None):
-    """Train with momentum and a one-cycle rate, of which `rate` is the peak; measure at the end."""
-    return fit(
-        model,
-        data,
-        epochs=epochs,
-        batch_size=batch_size,
-        max_norm=max_norm,
-        every=epochs,
-        optimizer=one_cycle(rate),
-    )
-
-
 AFTER_LAST_EPOCH = ("test_error", "test_loss", "train_loss", "train_loss_masks_on")
+WITH_VALIDATION = (*AFTER_LAST_EPOCH, "val_loss")
 
 
-def after_last_epoch(history, *others):
-    """Read the metrics after the last epoch, and others of the history: nothing is chosen."""
-    return {name: getattr(history, name)[-1] for name in (*AFTER_LAST_EPOCH, *others)}
+def train(model, data, epochs, measure=AFTER_LAST_EPOCH, **settings):
+    """Train, and measure after the last epoch: nothing is chosen.
+
+    The settings are those of `fit`; what is not said is momentum with a one-cycle rate.
+    """
+    settings = {"batch_size": 128, "optimizer": one_cycle(0.1)} | settings
+    history = fit(model, data, epochs=epochs, every=epochs, **settings)
+    return {name: getattr(history, name)[-1] for name in measure}
 
 
-def at_best_epoch(history, every=1):
-    """Read the metrics at the epoch with the lowest validation loss; `every` is that of `fit`."""
+def at_best_epoch(history):
+    """Read the metrics at the epoch with the lowest validation loss, all epochs measured."""
     best = int(history.val_loss.argmin())
-    metrics = {
-        name: getattr(history, name)[best] for name in ("test_error", "test_loss", "val_loss")
-    }
-    return metrics | {"best_epoch": every * (best + 1)}
+    names = ("test_error", "test_loss", "val_loss")
+    return {**{name: getattr(history, name)[best] for name in names}, "best_epoch": best + 1}

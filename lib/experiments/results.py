@@ -29,27 +29,14 @@ def as_value(text):
 
 
 def read_rows(path):
-    """Read a table of finished trials, and check it.
+    """Read a table of finished trials, and check it: its columns, and a dict for each row.
 
-    A last line without its end is of a process that was killed while it wrote, and does not count.
+    Columns are settings, "seed", metrics, and how each trial was run (`CIRCUMSTANCES`). There are
+    none if there is no table. A last line without its end is of a process that was killed while it
+    wrote, and does not count.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-
-    Returns
-    -------
-    columns : list of str
-        Settings, "seed", metrics, and how each trial was run (`CIRCUMSTANCES`; older tables have
-        no "code"). Empty if there is no table.
-    rows : list of dict
-        Column to value, in the order in which the trials were finished.
-
-    Raises
-    ------
-    ValueError
-        If it is no such table, with the row: text that is not UTF-8, fields too few or too many,
-        words for numbers, two rows of one trial.
+    Text that is not UTF-8, fields too few or too many, words for numbers, and two rows of one trial
+    are a ValueError that names the row.
     """
     whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
     columns, rows, row_of, number = [], [], {}, 1
@@ -99,7 +86,7 @@ def read_results(name, folder=RESULTS):
     name : str
         Of the experiment, such as ``"mnist-error"``.
     folder : path
-        Where its table is: the book's results, if no other is named.
+        Where its table is.
 
     Returns
     -------
@@ -123,8 +110,26 @@ def read_results(name, folder=RESULTS):
     frame = pd.DataFrame(rows, columns=columns)
     frame = frame.astype({"seed": int} | dict.fromkeys((*metrics, "seconds"), float))
     configuration = frame.groupby(settings, sort=False).ngroup()
-    frame = frame.assign(code=frame.get("code", "unknown"))
     return frame.iloc[np.lexsort((frame["seed"], configuration))].reset_index(drop=True)
+
+
+@declared(frame=FRAME)
+def select(frame, **values):
+    """Pick the rows of a table that have the given values.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+    **values
+        By column.
+
+    Returns
+    -------
+    pandas.DataFrame
+    """
+    for name, value in values.items():
+        frame = frame[frame[name] == value]
+    return frame
 
 
 @declared(frame=FRAME, metric=TEXT, ours=SETTINGS, baseline=SETTINGS)
@@ -136,9 +141,8 @@ def compare(frame, metric, ours, baseline):
     frame : pandas.DataFrame
         From `read_results`.
     metric : str
-        What to compare.
     ours, baseline : dict
-        Some settings and their values, which pick the rows: one a seed.
+        Settings and values, for `select`: they pick one row a seed.
 
     Returns
     -------
@@ -156,27 +160,7 @@ def compare(frame, metric, ours, baseline):
         if rows["seed"].duplicated().any():
             raise ValueError(f"{picked} must pick one row a seed, got several")
         sides.append(rows.set_index("seed")[metric])
-    left, right = sides[0].align(sides[1], join="inner")
-    return paired_difference(left, right)
-
-
-@declared(frame=FRAME)
-def select(frame, **values):
-    """Pick the rows with the given settings.
-
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-    **values
-        By column.
-
-    Returns
-    -------
-    pandas.DataFrame
-    """
-    for name, value in values.items():
-        frame = frame[frame[name] == value]
-    return frame
+    return paired_difference(*sides[0].align(sides[1], join="inner"))
 
 
 @declared(frame=FRAME, by=COLUMNS, metric=TEXT, scale=FINITE, digits=Whole(0))
@@ -229,7 +213,7 @@ def intervals(frame, by, metric, scale=1.0, digits=2):
 
 @declared(frame=FRAME)
 def cost(frame):
-    """Say what an experiment took.
+    """Say what an experiment took: the number of trials, and the time of one core.
 
     Parameters
     ----------
@@ -239,14 +223,13 @@ def cost(frame):
     Returns
     -------
     str
-        Number of trials, and the time of one core.
     """
     return f"{len(frame)} trials, {frame['seconds'].sum() / 60:.0f} minutes of one core"
 
 
 @declared(frame=FRAME)
 def summary(frame):
-    """Summarize a table: for each configuration the mean of each metric, and its interval.
+    """Tabulate all metrics in Markdown: for each configuration means with their 95 % intervals.
 
     Parameters
     ----------
@@ -256,14 +239,16 @@ def summary(frame):
     Returns
     -------
     str
-        A table in Markdown.
     """
     settings, metrics = _parts(frame.columns)
-    lines = []
-    for configuration, rows in frame.groupby(settings, sort=False):
-        cells = dict(zip(settings, configuration, strict=True)) | {"seeds": str(len(rows))}
-        for metric in metrics:
-            mean, low, high = mean_interval(rows[metric])
-            cells[metric] = f"{mean:.4g} [{low:.4g}, {high:.4g}]"
-        lines.append(cells | {"seconds": f"{rows['seconds'].mean():.0f}"})
-    return pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True)
+    groups = frame.groupby(settings, sort=False)
+    table = groups.size().astype(str).to_frame("seeds")
+    for metric in metrics:
+        table[metric] = groups[metric].agg(_in_text)
+    table["seconds"] = groups["seconds"].mean().map("{:.0f}".format)
+    return table.reset_index().to_markdown(index=False, disable_numparse=True)
+
+
+def _in_text(values):
+    mean, low, high = mean_interval(values)
+    return f"{mean:.4g} [{low:.4g}, {high:.4g}]"

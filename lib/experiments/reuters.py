@@ -1,7 +1,7 @@
 """Topics of news stories: stands where Hinton et al. have a part of RCV1."""
 
 from lib.datasets import load_reuters
-from lib.experiments.experiment import Experiment
+from lib.experiments.experiment import Experiment, grid
 from lib.experiments.recipes import KEEP_PROBS, at_best_epoch
 from lib.networks import multilayer_perceptron
 from lib.training import fit
@@ -24,15 +24,11 @@ REUTERS = Experiment(
     name="reuters",
     title="Topics of Reuters-21578 stories: no masks, hidden units masked, input masked too",
     paper="Hinton et al. (2012), on a part of RCV1",
-    configurations=[{"masks": masks, "epochs": 15} for masks in ("none", "hidden", "hidden+input")],
+    configurations=grid(masks=list(KEEP_PROBS), epochs=15),
     metrics=(
-        "test_error",
-        "test_loss",
-        "val_loss",
-        "best_epoch",
-        "last_test_error",
-        "last_test_loss",
+        *("test_error", "test_loss", "val_loss", "best_epoch"),
+        *("last_test_error", "last_test_loss"),
     ),
     trial=reuters_trial,
-    smallest={"masks": "hidden", "epochs": 6, "hidden": (100, 100), "n_words": 500},
+    smallest={"epochs": 6, "hidden": (100, 100), "n_words": 500},
 )

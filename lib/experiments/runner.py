@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from importlib import import_module
@@ -19,7 +20,7 @@ from lib.experiments.table import ResultsTable
 from lib.validation import COUNT, PATH, TEXT, Optional, declared
 
 SECONDS_TO_ANSWER = 10  # a scheduler that is there answers at once
-SECONDS_TO_COME = 60  # so long may the first worker take
+SECONDS_TO_COME = 60  # so long may a cluster have no worker
 
 
 @declared(
@@ -136,10 +137,7 @@ def _on_cluster(experiment, trials, address):
         try:
             client.wait_for_workers(1, timeout=SECONDS_TO_COME)
         except TimeoutError:
-            raise RuntimeError(
-                f"no worker came to {address} in {SECONDS_TO_COME} seconds: start them with "
-                f"dask worker {address} --nthreads 1"
-            ) from None
+            raise _no_worker(address) from None
         for place, call in (("the scheduler", client.run_on_scheduler), ("a worker", client.run)):
             try:
                 call(load)
@@ -157,9 +155,29 @@ def _on_cluster(experiment, trials, address):
             client.submit(_outcome, experiment, trial, pure=False, retries=3) for trial in trials
         ]
         try:
-            yield (future.result() for future in as_completed(futures, loop=client.loop))
+            yield _results(client, as_completed(futures, loop=client.loop))
         except (CancelledError, CommClosedError, KilledWorker) as error:
             raise RuntimeError(
                 f"the cluster at {address} lost its scheduler, or a trial ended its workers "
                 f"({type(error).__name__}); what was finished is stored: run it again"
             ) from None
+
+
+def _results(client, futures):
+    """Yield what is finished, as long as there are workers."""
+    seen = time.monotonic()
+    while not futures.is_empty():
+        if futures.has_ready():
+            yield next(futures).result()
+        elif client.scheduler_info()["workers"]:
+            seen = time.monotonic()
+        elif time.monotonic() > seen + SECONDS_TO_COME:
+            raise _no_worker(client.scheduler.address)
+        time.sleep(0.05)
+
+
+def _no_worker(address):
+    return RuntimeError(
+        f"no worker came to {address} in {SECONDS_TO_COME} seconds; what was finished is stored: "
+        f"start workers with dask worker {address} --nthreads 1"
+    )

@@ -4,9 +4,9 @@ import torch
 from torch import nn
 
 from lib.datasets import load_mnist
-from lib.experiments.experiment import Experiment
+from lib.experiments.experiment import Experiment, grid
+from lib.experiments.recipes import train
 from lib.layers import VariationalLinear
-from lib.training import fit
 
 SIZES = (784, 300, 100, 10)
 
@@ -14,34 +14,21 @@ SIZES = (784, 300, 100, 10)
 def sparse_trial(seed, *, method, epochs, n_train=None):
     """Train the plain network, or one whose weights have noise of their own."""
     data = load_mnist(n_train=n_train)
-    linear = VariationalLinear if method == "variational" else nn.Linear
+    is_variational = method == "variational"
+    linear = VariationalLinear if is_variational else nn.Linear
     layers = [linear(*shape) for shape in zip(SIZES, SIZES[1:], strict=False)]
     model = nn.Sequential(*(part for layer in layers for part in (layer, nn.ReLU())))[:-1]
 
     def penalty(_, done):
         """The KL a training example, its weight rising from 0 to 1 in the first half."""
-        kl = sum(layer.kl() for layer in layers) if method == "variational" else 0.0
+        kl = sum(layer.kl() for layer in layers) if is_variational else 0.0
         return min(1.0, 2 * done) * kl / len(data.x_train)
 
-    history = fit(
-        model,
-        data,
-        epochs=epochs,
-        batch_size=100,
-        every=epochs,
-        penalty=penalty,
-        optimizer=adam_to_zero,
-    )
+    settings = {"batch_size": 100, "penalty": penalty, "optimizer": adam_to_zero}
+    metrics = train(model, data, epochs, measure=("test_error", "test_loss"), **settings)
     weights = sum(layer.weight.numel() for layer in layers)
-    kept = weights
-    if method == "variational":
-        kept = sum(int((~layer.pruned).sum()) for layer in layers)
-    return {
-        "test_error": history.test_error[-1],
-        "test_loss": history.test_loss[-1],
-        "compression": weights / kept,
-        "weights_kept": kept,
-    }
+    kept = sum(int((~layer.pruned).sum()) for layer in layers) if is_variational else weights
+    return metrics | {"compression": weights / kept, "weights_kept": kept}
 
 
 def adam_to_zero(parameters, steps):
@@ -54,8 +41,8 @@ SPARSE_VARIATIONAL = Experiment(
     name="mnist-sparse-variational",
     title="LeNet-300-100 on MNIST, with the noise of every weight learned",
     paper="Molchanov et al. (2017)",
-    configurations=[{"method": method, "epochs": 30} for method in ("plain", "variational")],
+    configurations=grid(method=["plain", "variational"], epochs=30),
     metrics=("test_error", "test_loss", "compression", "weights_kept"),
     trial=sparse_trial,
-    smallest={"method": "variational", "epochs": 15, "n_train": 3000},
+    smallest={"epochs": 15, "n_train": 3000},
 )

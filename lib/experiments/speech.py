@@ -3,15 +3,11 @@
 import torch
 
 from lib.datasets import SPEAKERS, load_spoken_digits
-from lib.experiments.experiment import Experiment
-from lib.experiments.recipes import (
-    AFTER_LAST_EPOCH,
-    KEEP_PROBS,
-    after_last_epoch,
-    fit_one_cycle,
-)
+from lib.experiments.experiment import Experiment, grid
+from lib.experiments.recipes import KEEP_PROBS, WITH_VALIDATION, train
 from lib.layers.base import modes_restored
 from lib.networks import multilayer_perceptron
+from lib.training import one_cycle
 
 
 def speech_trial(seed, *, test, masks, epochs, hidden=512, layers=3, n_train=None):
@@ -28,11 +24,10 @@ def speech_trial(seed, *, test, masks, epochs, hidden=512, layers=3, n_train=Non
         data = data._replace(x_train=data.x_train[rows], y_train=data.y_train[rows])
     sizes = [data.x_train.shape[1], *[hidden] * layers, 10]
     model = multilayer_perceptron(sizes, **KEEP_PROBS[masks])
-    history = fit_one_cycle(model, data, epochs, rate=0.03, max_norm=3.5)
-    return {
-        **after_last_epoch(history, "val_loss"),
-        "recording_error": recording_error(model, data.x_test, data.y_test, spoken.recording_test),
-    }
+    settings = {"optimizer": one_cycle(0.03), "max_norm": 3.5}
+    metrics = train(model, data, epochs, measure=WITH_VALIDATION, **settings)
+    error = recording_error(model, data.x_test, data.y_test, spoken.recording_test)
+    return {**metrics, "recording_error": error}
 
 
 @torch.no_grad()
@@ -51,16 +46,9 @@ SPOKEN_DIGITS = Experiment(
     name="spoken-digits",
     title="Spoken digits from frames, with the set's own split and with a speaker left out",
     paper="Hinton et al. (2012), on TIMIT",
-    configurations=[
-        {"test": test, "masks": masks, "epochs": 10}
-        for test in ("recordings", "speaker")
-        for masks in ("none", "hidden+input")
-    ],
-    metrics=(*AFTER_LAST_EPOCH, "val_loss", "recording_error"),
+    configurations=grid(test=["recordings", "speaker"], masks=["none", "hidden+input"], epochs=10),
+    metrics=(*WITH_VALIDATION, "recording_error"),
     trial=speech_trial,
-    smallest={
-        **{"test": "recordings", "masks": "hidden+input", "epochs": 4},
-        **{"hidden": 100, "layers": 2, "n_train": 8000},
-    },
+    smallest={"epochs": 4, "hidden": 100, "layers": 2, "n_train": 8000},
     n_seeds=6,
 )

@@ -26,7 +26,7 @@ class ResultsTable:
     ----------
     experiment : lib.experiments.Experiment
     folder : path
-        Where the tables are: the book's, if no other is named.
+        Where the tables are.
     """
 
     def __init__(self, experiment, folder=RESULTS):
@@ -35,12 +35,12 @@ class ResultsTable:
         self.columns = [*experiment.settings, "seed", *experiment.metrics, *CIRCUMSTANCES]
 
     def rows(self):
-        """Read the finished trials.
+        """Read the finished trials, in the order in which they were finished.
 
         Returns
         -------
         list of dict
-            Column to value, in the order in which they were finished.
+            Column to value.
 
         Raises
         ------
@@ -61,17 +61,7 @@ class ResultsTable:
         return tuple(as_value(str(row[name])) for name in (*self.experiment.settings, "seed"))
 
     def missing(self, n_seeds=None):
-        """List the trials that have no row yet.
-
-        Parameters
-        ----------
-        n_seeds : int, optional
-            For `Experiment.trials`.
-
-        Returns
-        -------
-        list of lib.experiments.Trial
-        """
+        """List those of `Experiment.trials` that have no row yet."""
         done = set(map(self.key, self.rows()))
         return [trial for trial in self.experiment.trials(n_seeds) if trial.key not in done]
 
@@ -127,16 +117,9 @@ class ResultsTable:
 
     @contextmanager
     def locked(self):
-        """Keep the table to this process; the lock ends with the process, however it ends.
+        """Keep the table to this process, or raise a RuntimeError if another one has it.
 
-        Yields
-        ------
-        ResultsTable
-
-        Raises
-        ------
-        RuntimeError
-            If another process has it.
+        The lock ends with the process, however it ends.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from lib.datasets import load_uci, uci_settings
-from lib.experiments.experiment import Experiment
+from lib.experiments.experiment import Experiment, grid
 from lib.training import minibatches
 from lib.uncertainty import gal_weight_decay, predictive_log_likelihood
 
@@ -18,17 +18,7 @@ class Grid(nn.Module):
     """Networks with one hidden layer, each with a keep probability of its own, computed together.
 
     Masks are drawn in every mode, on the inputs and on the hidden units, as Monte Carlo dropout
-    wants them.
-
-    Parameters
-    ----------
-    n_inputs, n_hidden : int
-    keep_probs : sequence of float
-        Probability to KEEP a unit, one a network.
-
-    Shape
-    -----
-    Input (..., networks or 1, batch, n_inputs), output (..., networks, batch, 1).
+    wants them. Inputs (..., networks or 1, batch, n_inputs), outputs (..., networks, batch, 1).
     """
 
     def __init__(self, n_inputs, n_hidden, keep_probs):
@@ -59,12 +49,11 @@ class Grid(nn.Module):
 def fit_grid(x, y, keep_probs, taus, n_hidden, epochs):
     """Train a network for each pair of keep probability and precision, with Adam."""
     model = Grid(x.shape[1], n_hidden, keep_probs)
-    decays = torch.tensor(
-        [
-            gal_weight_decay(keep_prob, LENGTH_SCALE, len(x), tau)
-            for keep_prob, tau in zip(keep_probs, taus, strict=True)
-        ]
-    )
+    decays = [
+        gal_weight_decay(keep_prob, LENGTH_SCALE, len(x), tau)
+        for keep_prob, tau in zip(keep_probs, taus, strict=True)
+    ]
+    decays = torch.tensor(decays)
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     for _ in range(epochs):
         for x_batch, y_batch in minibatches(x, y, BATCH_SIZE):
@@ -86,39 +75,30 @@ def uci_trial(seed, *, name, epochs, n_samples=10_000, n_val_samples=1000):
     """Seed s is the authors' split s. The grid is searched on a fifth of its training data."""
     data, settings = load_uci(name, split=seed), uci_settings(name)
     n = int(0.8 * len(data.x_train))
-    grid = list(
-        itertools.product([1 - rate for rate in settings.dropout_rates], settings.tau_values)
-    )
+    keep_probs = [1 - rate for rate in settings.dropout_rates]
+    pairs = list(itertools.product(keep_probs, settings.tau_values))
 
-    def standardized(rows):
+    def train_and_sample(rows, pairs, x_new, n_samples):
         x, y = data.x_train[rows], data.y_train[rows]
         mean, std = x.mean(dim=0), x.std(dim=0, correction=0)
         std[std == 0] = 1
         y_mean, y_std = y.mean(), y.std(correction=0)
-        return (x - mean) / std, (y - y_mean) / y_std, lambda x: (x - mean) / std, (y_mean, y_std)
+        standardized = (x - mean) / std, (y - y_mean) / y_std
+        model = fit_grid(*standardized, *zip(*pairs, strict=True), settings.n_hidden, epochs)
+        return samples_of(model, (x_new - mean) / std, n_samples) * y_std + y_mean
 
-    def train_and_sample(rows, pairs, x_new, n_samples):
-        x, y, scale, (y_mean, y_std) = standardized(rows)
-        model = fit_grid(x, y, *zip(*pairs, strict=True), settings.n_hidden, epochs)
-        return samples_of(model, scale(x_new), n_samples) * y_std + y_mean
-
-    samples = train_and_sample(slice(n), grid, data.x_train[n:], n_val_samples)
+    samples = train_and_sample(slice(n), pairs, data.x_train[n:], n_val_samples)
     likelihoods = [
         predictive_log_likelihood(samples[:, i], data.y_train[n:], tau).mean()
-        for i, (_, tau) in enumerate(grid)
+        for i, (_, tau) in enumerate(pairs)
     ]
-    keep_prob, tau = grid[int(torch.stack(likelihoods).argmax())]
+    keep_prob, tau = pairs[int(torch.stack(likelihoods).argmax())]
     samples = train_and_sample(slice(None), [(keep_prob, tau)], data.x_test, n_samples)[:, 0]
     likelihood = predictive_log_likelihood(samples, data.y_test, tau).mean()
     rmse = (samples.mean(dim=0) - data.y_test).square().mean().sqrt()
     baseline = (data.y_train.mean() - data.y_test).square().mean().sqrt()
-    return {
-        "rmse": rmse,
-        "log_likelihood": likelihood,
-        "rmse_of_mean": baseline,
-        "keep_prob": keep_prob,
-        "tau": tau,
-    }
+    measured = {"rmse": rmse, "log_likelihood": likelihood, "rmse_of_mean": baseline}
+    return measured | {"keep_prob": keep_prob, "tau": tau}
 
 
 MC_DROPOUT = Experiment(
@@ -126,17 +106,11 @@ MC_DROPOUT = Experiment(
     title="Monte Carlo dropout for regression: error and log-likelihood on 20 splits",
     paper="Gal and Ghahramani (2016), table 1",
     configurations=[
-        {"name": name, "epochs": epochs}
-        for name, epochs in (
-            ("concrete", 400),
-            ("energy", 400),
-            ("wine-quality-red", 400),
-            ("yacht", 400),
-            ("yacht", 4000),
-        )
+        *grid(name=["concrete", "energy", "wine-quality-red", "yacht"], epochs=400),
+        *grid(name="yacht", epochs=4000),
     ],
     metrics=("rmse", "log_likelihood", "rmse_of_mean", "keep_prob", "tau"),
     trial=uci_trial,
-    smallest={"name": "yacht", "epochs": 250, "n_samples": 100, "n_val_samples": 100},
+    smallest={"epochs": 250, "n_samples": 100, "n_val_samples": 100},
     n_seeds=20,
 )

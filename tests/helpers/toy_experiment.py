@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from lib.experiments import Experiment, run
+from lib.experiments import Experiment, run, run_trial
 
 
 def toy_trial(seed, *, slope, marks="", fails=False):
@@ -37,6 +37,13 @@ def toy(**settings):
         trial=toy_trial,
         n_seeds=2,
     )
+
+
+def assert_complete(table):
+    """Each trial of the toy is there once, with the value that it has when it is run alone."""
+    rows = [(row["slope"], row["seed"], row["value"]) for row in table.rows()]
+    alone = [run_trial(toy(), trial)[0] for trial in toy().trials()]
+    assert sorted(rows) == sorted((row["slope"], row["seed"], float(row["value"])) for row in alone)
 
 
 def small(name, trial, n_seeds=1, **configuration):

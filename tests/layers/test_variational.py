@@ -198,3 +198,10 @@ def test_trained_with_the_bound_it_prunes_most_inputs_that_say_nothing_and_not_t
         gone = layer.pruned.all(dim=0)
         assert not gone[0]
         assert gone[1:].float().mean() > 0.5
+
+
+def test_a_variance_is_at_most_e_to_the_20_and_there_it_learns_no_more():
+    layer = VariationalLinear(2, 1, log_sigma2=1000.0)
+    torch.testing.assert_close(layer.sigma2, torch.full((1, 2), math.exp(20)))
+    layer.sigma2.sum().backward()
+    assert not layer.log_sigma2.grad.any()

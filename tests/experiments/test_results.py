@@ -1,14 +1,11 @@
-"""What holds for tables of results that are read, and for what they say of the code behind them."""
+"""What holds for tables of results that are read."""
 
-import shutil
 import subprocess
 import sys
-from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
-from toy_experiment import small, toy
 
 from lib.experiments import (
     EXPERIMENTS,
@@ -20,7 +17,6 @@ from lib.experiments import (
     select,
     summary,
 )
-from lib.experiments.fingerprint import LIBRARY, _digest
 
 TABLE = """\
 masks,rate,seed,error,seconds,versions,processor,date,code
@@ -47,11 +43,6 @@ def test_results_have_their_types_and_the_order_in_which_configurations_come_fir
     assert (frame["rate"].dtype, frame["error"].dtype, frame["seed"].dtype) == (float, float, int)
     assert frame["processor"].unique().tolist() == ["chip, 2 cores"]
     assert len(select(frame, masks="on", seed=1)) == 1
-
-
-def test_of_rows_that_do_not_say_it_the_code_is_unknown(write):
-    lines = [line.rpartition(",")[0] for line in TABLE.splitlines()]
-    assert read_results("table", write("\n".join([*lines, ""])))["code"].tolist() == ["unknown"] * 4
 
 
 @pytest.mark.parametrize(
@@ -130,55 +121,3 @@ def test_a_summary_has_means_with_intervals_also_where_a_run_diverged(write):
     lines = summary(read_results("table", write(TABLE))).splitlines()
     assert "0.225 [-0.09266, 0.5427]" in lines[2]
     assert "nan" in lines[3]
-
-
-# --- which code made a row ----------------------------------------------------------------------
-
-TRIALS = {
-    "uci": "experiments/uci.py uci_trial",
-    "speech": "experiments/speech.py speech_trial",
-    "fractal": "fractal_trial.py trial",
-}
-
-
-def codes(library):
-    """The fingerprint of each trial, with a copy of the library."""
-    places = {name: place.split() for name, place in TRIALS.items()}
-    return {
-        name: _digest((library / file, function), library=library)
-        for name, (file, function) in places.items()
-    }
-
-
-@pytest.mark.parametrize(
-    ("file", "old", "new", "changed"),
-    [
-        ("experiments/uci.py", "LENGTH_SCALE = 0.01", "LENGTH_SCALE = 0.02", {"uci"}),
-        ("datasets/speech.py", "FLOOR = 1e-8", "FLOOR = 1e-9", {"speech"}),
-        ("layers/fractal.py", "global_share=0.5", "global_share=0.4", {"fractal"}),
-        ("datasets/splits.py", "0.9 * rng", "0.8 * rng", set()),
-        ("layers/base.py", "modes_restored", "modes_put_back", {"speech"}),
-        ("training.py", ".argsort(dim=-1)", ".argsort(-1)", {"uci", "speech"}),
-        ("experiments/uci.py", "BATCH_SIZE = 128  # as", "BATCH_SIZE = 128  # not as", set()),
-        ("experiments/speech.py", '"""Train on', '"""Train it on', set()),
-        ("experiments/uci.py", '("yacht", 4000)', '("yacht", 8000)', set()),
-    ],
-)
-def test_a_fingerprint_is_of_the_code_that_a_trial_reaches(tmp_path, file, old, new, changed):
-    library = shutil.copytree(LIBRARY, tmp_path / "lib")
-    (library / "fractal_trial.py").write_text(
-        "from lib.layers import FractalBlock\n\ndef trial(seed):\n    FractalBlock\n",
-        encoding="utf-8",
-    )
-    before = codes(library)
-    source = (library / file).read_text(encoding="utf-8")
-    assert old in source
-    (library / file).write_text(source.replace(old, new), encoding="utf-8")
-    _digest.cache_clear()
-    after = codes(library)
-    assert {name for name in TRIALS if before[name] != after[name]} == changed
-
-
-def test_a_trial_whose_source_is_not_found_has_no_fingerprint():
-    assert len(toy().code) == 12
-    assert small("made", partial(print)).code == "unknown"

@@ -3,13 +3,10 @@
 import pytest
 import torch
 
-from lib.experiments.recipes import (
-    TrainedInBfloat16,
-    after_last_epoch,
-    at_best_epoch,
-)
-from lib.networks import multilayer_perceptron
-from lib.training import History, seed_everything
+from lib.datasets import load_digits
+from lib.experiments.recipes import WITH_VALIDATION, TrainedInBfloat16, at_best_epoch, train
+from lib.networks import digit_classifier, multilayer_perceptron
+from lib.training import History, evaluate, seed_everything
 
 
 def test_bfloat16_is_for_training_only_and_leaves_weights_and_gradients_in_float32():
@@ -27,21 +24,20 @@ def test_bfloat16_is_for_training_only_and_leaves_weights_and_gradients_in_float
     assert {each.grad.dtype for each in net.parameters()} == {torch.float32}
 
 
-@pytest.fixture
-def history():
+def test_what_is_measured_is_the_network_after_the_last_epoch():
+    data, model = load_digits(n_train=100, n_val=100, seed=0), digit_classifier()
+    metrics = train(model, data, 3, measure=WITH_VALIDATION)
+    measured = evaluate(model, data.x_test, data.y_test)
+    assert (metrics["test_loss"], metrics["test_error"]) == measured
+    assert metrics["val_loss"] == evaluate(model, data.x_val, data.y_val).loss
+
+
+def test_the_best_epoch_is_that_of_the_validation_loss_not_of_the_test_loss():
     columns = {name: torch.zeros(3) for name in History._fields}
     columns["val_loss"] = torch.tensor([0.5, 0.2, 0.3])
     columns["test_loss"] = torch.tensor([0.6, 0.4, 0.1])
     columns["test_error"] = torch.tensor([0.3, 0.2, 0.05])
-    return History(**columns)
-
-
-def test_the_last_epoch_is_read_whatever_validation_says(history):
-    assert after_last_epoch(history)["test_loss"] == pytest.approx(0.1)
-
-
-def test_the_best_epoch_is_that_of_the_validation_loss_not_of_the_test_loss(history):
-    best = at_best_epoch(history, every=4)
-    assert best["best_epoch"] == 8
+    best = at_best_epoch(History(**columns))
+    assert best["best_epoch"] == 2
     assert best["test_error"] == pytest.approx(0.2)
     assert best["test_loss"] == pytest.approx(0.4)
