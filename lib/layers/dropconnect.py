@@ -49,11 +49,9 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
 
     Notes
     -----
-    A mask has examples x out x in entries, where dropout has examples x in. Training holds about
-    three tensors of that size until the gradient is computed: 10 MB for 50 examples and 128 x 128
-    weights in single precision, 2.5 GB for 50 examples and 2048 x 2048. Give
-    `lib.inference.mc_samples` a small `max_rows` with this layer. Eval and `gaussian_inference`
-    need no mask.
+    A mask has examples x out x in entries. Training holds about three tensors of that size until
+    the gradient is computed: in single precision, 2.5 GB for 50 examples and 2048 x 2048 weights.
+    Give `lib.inference.mc_samples` a small `max_rows` with this layer. Eval needs no mask.
 
     References
     ----------

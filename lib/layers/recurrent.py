@@ -145,10 +145,10 @@ class RecurrentDropoutLSTM(StochasticLayer):
             c = torch.sigmoid(f) * c + update
             h = torch.sigmoid(o) * torch.tanh(c)
             outputs.append(h)
-        output, last = torch.stack(outputs), (h.unsqueeze(0), c.unsqueeze(0))
+        output = torch.stack(outputs)
         if not is_batch:
-            return output.squeeze(1), tuple(part.squeeze(1) for part in last)
-        return output.transpose(0, 1) if self.batch_first else output, last
+            return output.squeeze(1), (h, c)
+        return output.transpose(0, 1) if self.batch_first else output, (h[None], c[None])
 
     def _draw_in_time(self, x, keep_prob):
         """Masks for all steps of x, (time, batch, size), divided by their keep probability."""

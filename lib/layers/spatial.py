@@ -63,21 +63,18 @@ class SpatialDropout(StochasticLayer):
         self.spatial_dims = spatial_dims
 
     def forward(self, x: Tensor) -> Tensor:
-        self._check_shape(x)
+        k = self._dims_of_a_map(x)
         if self.keep_prob == 1 or not self.training:
             return x
-        k = x.dim() - 2 if self.spatial_dims is None else self.spatial_dims
         one_a_map = (*x.shape[:-k], *(1 for _ in range(k)))  # (batch, channels, 1, ...)
-        mask = keep_mask(x, self.keep_prob, one_a_map)
-        return x * mask.div_(self.keep_prob)
+        return x * keep_mask(x, self.keep_prob, one_a_map).div_(self.keep_prob)
 
-    def _check_shape(self, x):
+    def _dims_of_a_map(self, x):
         k, n = self.spatial_dims, TENSOR.check(x, "x").dim()
+        allowed = "(batch, channels, *spatial)"
         if k is None:
-            check_shapes(n >= 3, "(batch, channels, *spatial), at least 3 dimensions", x=x)
-        else:
-            allowed = (
-                "(batch, channels, *spatial) or (channels, *spatial) with "
-                f"spatial_dims = {k}, that is {k + 2} or {k + 1} dimensions"
-            )
-            check_shapes(n in (k + 1, k + 2), allowed, x=x)
+            check_shapes(n >= 3, f"{allowed}, at least 3 dimensions", x=x)
+            return n - 2
+        allowed += f" or (channels, *spatial) with spatial_dims = {k}"
+        check_shapes(n in (k + 1, k + 2), f"{allowed}, that is {k + 2} or {k + 1} dimensions", x=x)
+        return k

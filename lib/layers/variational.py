@@ -50,8 +50,7 @@ class VariationalLinear(StochasticLayer, nn.Linear):
     ----------
     weight, log_sigma2 : torch.nn.Parameter, shape (out_features, in_features)
         The means :math:`\theta`, first drawn as ``torch.nn.Linear`` does, and the logarithms of the
-        variances. With :math:`\alpha` in their place, :math:`w = \theta (1 + \sqrt\alpha e)`, the
-        gradient by a mean would have the weight's noise in it.
+        variances.
 
     Shape
     -----
