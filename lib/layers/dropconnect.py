@@ -100,9 +100,10 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
         return y / self.keep_prob if self.scaling == "inverted" else y
 
     def moments(self, x):
-        r"""Mean and variance of the pre-activation over all masks, exactly, in every mode.
+        r"""Mean and variance of the pre-activation over all masks, each (..., out_features).
 
-        Given x, the units of an example are independent. Squares are taken entry by entry:
+        They are exact, and the same in every mode. Given x, the units of an example are
+        independent. Squares are taken entry by entry:
 
         ============  =====================  ==================================================
         scaling       mean                   variance
@@ -114,10 +115,6 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
         Parameters
         ----------
         x : torch.Tensor, shape (..., in_features)
-
-        Returns
-        -------
-        mean, variance : torch.Tensor, shape (..., out_features)
         """
         self._check_input(x)
         p = self.keep_prob
@@ -131,7 +128,7 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
         r"""Mean activation if the pre-activation were Gaussian, by sampling: the paper's inference.
 
         It is :math:`\frac{1}{n} \sum_{k=1}^n a(u_k)`, with :math:`u_k` drawn from the normal
-        distribution that has the two `moments`, in every mode.
+        distribution that has the two `moments`: a tensor without gradient, in every mode.
 
         Parameters
         ----------
@@ -140,10 +137,6 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
             The nonlinearity a, ``torch.relu`` say, of a sample of shape (..., out_features).
         n_samples : int
             Number n of samples, at least 1: taken one after the other, so memory does not grow.
-
-        Returns
-        -------
-        torch.Tensor, of the activation's shape, without gradient
 
         Examples
         --------

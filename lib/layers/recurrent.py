@@ -46,9 +46,7 @@ class RecurrentDropoutLSTM(StochasticLayer):
         What the recurrent mask multiplies: the state :math:`h_{t-1}`, as above; the update
         :math:`\tanh(g)`; the memory :math:`c_{t-1}`; or the matrix U, with one mask for all steps
         and all sequences of a call, whatever `masks` says.
-    bias, batch_first : bool
-        Whether there is a bias b, and whether batches have shape (batch, time, features).
-    device, dtype
+    bias, batch_first, device, dtype
         As for ``torch.nn.LSTM``.
 
     Attributes
