@@ -3,10 +3,12 @@
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
-from lib.validation import Numbers, Real, declared
+from lib.validation import Instance, Numbers, Real, declared
 
+DIFFERENCES = Instance(dict, "a dict of comparisons", dict)
 MEASURED = Numbers(Real(-np.inf, np.inf, "[]"), empty=False, nan=True)
 
 
@@ -89,3 +91,32 @@ def paired_difference(ours, baseline):
     mean, low, high = map(float, mean_interval(difference))
     agree = np.sign(difference) == np.sign(mean)
     return Comparison(mean, low, high, int(agree.sum()), len(difference))
+
+
+@declared(differences=DIFFERENCES)
+def difference_table(differences):
+    """Show paired differences as the rows of a table.
+
+    Parameters
+    ----------
+    differences : dict of Comparison
+        By the name of the row; names that are tuples make several levels.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Mean, both ends of the interval, and in words how many seeds agree.
+
+    Examples
+    --------
+    >>> change = paired_difference([1.0, 2.0, 3.0], [2.0, 3.5, 4.0])
+    >>> difference_table({"dropout - none": change}).round(2)
+                    mean   low  high seeds agree
+    dropout - none -1.17 -1.88 -0.45      3 of 3
+    """
+    rows = [
+        (each.mean, each.low, each.high, f"{each.n_agree} of {each.n_seeds}")
+        for each in differences.values()
+    ]
+    columns = ["mean", "low", "high", "seeds agree"]
+    return pd.DataFrame(rows, pd.Index(list(differences)), columns)

@@ -17,7 +17,7 @@ LARGEST_ENUMERATION = 20
 
 @declared(shape=SHAPE, keep_prob=PROBABILITY, rng=GENERATOR)
 def bernoulli_mask(shape, keep_prob, rng):
-    """Sample a mask of zeros and ones.
+    """Sample a mask of zeros and ones, as int.
 
     Parameters
     ----------
@@ -26,10 +26,6 @@ def bernoulli_mask(shape, keep_prob, rng):
     keep_prob : float
         Probability that an entry is 1.
     rng : numpy.random.Generator
-
-    Returns
-    -------
-    numpy.ndarray of int
 
     References
     ----------
@@ -45,17 +41,12 @@ def bernoulli_mask(shape, keep_prob, rng):
 
 @declared(shape=SHAPE, keep_prob=PROBABILITY, rng=GENERATOR)
 def inverted_mask(shape, keep_prob, rng):
-    """Sample a mask of zeros and 1/keep_prob, whose mean is 1.
+    """Sample a mask of zeros and 1/keep_prob, as float: its mean is 1.
 
     Parameters
     ----------
     shape, keep_prob, rng
         As for `bernoulli_mask`.
-
-    Returns
-    -------
-    numpy.ndarray of float
-        Mean 1, variance (1 - keep_prob) / keep_prob.
 
     References
     ----------
@@ -71,7 +62,7 @@ def inverted_mask(shape, keep_prob, rng):
 
 @declared(shape=SHAPE, keep_prob=PROBABILITY, rng=GENERATOR)
 def gaussian_mask(shape, keep_prob, rng):
-    """Sample a Gaussian mask, with the mean and variance of the inverted one.
+    """Sample a Gaussian mask, as float, with the mean and variance of the inverted one.
 
     m_i ~ N(1, (1 - keep_prob) / keep_prob)
 
@@ -79,11 +70,6 @@ def gaussian_mask(shape, keep_prob, rng):
     ----------
     shape, keep_prob, rng
         As for `bernoulli_mask`.
-
-    Returns
-    -------
-    numpy.ndarray of float
-        Mean 1, variance (1 - keep_prob) / keep_prob.
 
     References
     ----------

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lib.validation import Numbers, Whole, declared
+from lib.validation import Numbers, Whole, check_shapes, declared
 
 
 @declared(values=Numbers(), axis=Whole(-32, 31))
@@ -85,10 +85,8 @@ def neighbour_correlation(images):
     >>> neighbour_correlation([chessboard, halves])
     array([-1.,  0.])
     """
-    if images.ndim < 2 or min(images.shape[-2:]) < 2:
-        raise ValueError(
-            f"images must have shape (..., height, width) of at least 2 x 2, got {images.shape}"
-        )
+    fit = images.ndim >= 2 and min(images.shape[-2:]) >= 2
+    check_shapes(fit, "(..., height, width) of at least 2 x 2", images=images)
     height, width = images.shape[-2:]
     n_pairs = height * (width - 1) + (height - 1) * width
     images = images - images.mean(axis=(-2, -1), keepdims=True)
@@ -100,26 +98,19 @@ def neighbour_correlation(images):
 
 @declared(activations=Numbers())
 def dead_units(activations):
-    """Which units are zero for every example.
+    """Which units are zero for every example, shape (..., units).
 
     Parameters
     ----------
     activations : array_like of float, shape (..., examples, units)
         After a ReLU.
 
-    Returns
-    -------
-    numpy.ndarray of bool, shape (..., units)
-
     Examples
     --------
     >>> dead_units([[0.0, 1.0], [0.0, 0.0]])
     array([ True, False])
     """
-    if activations.ndim < 2:
-        raise ValueError(
-            f"activations must have shape (..., examples, units), got {activations.shape}"
-        )
+    check_shapes(activations.ndim >= 2, "(..., examples, units)", activations=activations)
     return (activations == 0).all(axis=-2)
 
 
@@ -159,7 +150,7 @@ def correlations(activations):
 
 @declared(activations=Numbers(ndim=2))
 def mean_correlation(activations):
-    r"""Average strength of the correlation between two different units.
+    r"""Average strength of the correlation between two different units, from 0 to 1.
 
     .. math:: \frac{1}{n (n - 1)} \sum_{i \ne j} |r_{ij}|
 
@@ -167,11 +158,6 @@ def mean_correlation(activations):
     ----------
     activations : array_like of float, shape (examples, units)
         As for `correlations`: units that don't vary are left out.
-
-    Returns
-    -------
-    float
-        From 0 to 1.
 
     Examples
     --------
@@ -191,16 +177,12 @@ def effective_dimension(activations):
 
     .. math:: \frac{(\sum_i \lambda_i)^2}{\sum_i \lambda_i^2} ,
 
-    which is k where the variance is spread evenly over k directions (the participation ratio).
+    which is k where the variance is spread evenly over k directions (the participation ratio): from
+    1 to the number of units.
 
     Parameters
     ----------
     activations : array_like of float, shape (examples, units)
-
-    Returns
-    -------
-    float
-        From 1 to the number of units.
 
     Raises
     ------
@@ -221,8 +203,5 @@ def effective_dimension(activations):
 
 
 def _check_examples(activations):
-    if len(activations) < 2:
-        raise ValueError(
-            "activations must have shape (examples, units), with two examples or more, "
-            f"got {activations.shape}"
-        )
+    allowed = "(examples, units), with two examples or more"
+    check_shapes(len(activations) >= 2, allowed, activations=activations)

@@ -13,12 +13,12 @@ import math
 import torch
 
 from lib.layers.base import REAL_TENSOR
-from lib.validation import COUNT, POSITIVE, PROBABILITY, Optional, Real, declared
+from lib.validation import COUNT, POSITIVE, PROBABILITY, Optional, Real, check_shapes, declared
 
 
 @declared(samples=REAL_TENSOR, targets=REAL_TENSOR, tau=POSITIVE)
 def predictive_log_likelihood(samples, targets, tau):
-    r"""Log-likelihood of targets under the average over the samples, in nats.
+    r"""Log-likelihood of each target, shape (n,), under the average over the samples, in nats.
 
     .. math:: \log \frac1T \sum_t N(y;\, f_t(x),\, \tau^{-1} I)
 
@@ -33,14 +33,10 @@ def predictive_log_likelihood(samples, targets, tau):
     tau : float
         Precision of the observation noise, 1 / variance.
 
-    Returns
-    -------
-    torch.Tensor, shape (n,)
-
     Raises
     ------
     ValueError
-        If the shapes don't fit, or a value is not finite.
+        If a value is not finite.
 
     References
     ----------
@@ -63,9 +59,9 @@ def predictive_log_likelihood(samples, targets, tau):
 def interval_coverage(samples, targets, level=0.95, tau=None):
     r"""Share of targets that lie in the central interval of their predictive distribution.
 
-    A target y is inside if the distribution function F, averaged over the samples, has
-    :math:`\frac{1 - \text{level}}{2} \le F(y) \le \frac{1 + \text{level}}{2}`. A well calibrated
-    model has a coverage near `level`.
+    A float from 0 to 1. A target y is inside if the distribution function F, averaged over the
+    samples, has :math:`\frac{1 - \text{level}}{2} \le F(y) \le \frac{1 + \text{level}}{2}`. A well
+    calibrated model has a coverage near `level`.
 
     Parameters
     ----------
@@ -77,15 +73,10 @@ def interval_coverage(samples, targets, level=0.95, tau=None):
         Precision of the observation noise. Without it the interval is that of the samples: it says
         where the model's *mean* may be, not where a noisy target will fall.
 
-    Returns
-    -------
-    float
-        From 0 to 1.
-
     Raises
     ------
     ValueError
-        If the shapes don't fit, or a value is not finite.
+        If a value is not finite.
 
     Examples
     --------
@@ -122,7 +113,7 @@ def predictive_entropy(samples):
     Raises
     ------
     ValueError
-        If there are no samples, or they are no probabilities.
+        If the samples are no probabilities.
 
     Examples
     --------
@@ -139,14 +130,7 @@ def expected_entropy(samples):
 
     .. math:: \frac1T \sum_t H(p_t)
 
-    Parameters
-    ----------
-    samples : torch.Tensor, shape (n_samples, ..., classes)
-        Class probabilities, as for `predictive_entropy`.
-
-    Returns
-    -------
-    torch.Tensor, shape (...)
+    The samples, and the shapes, are as for `predictive_entropy`.
 
     Examples
     --------
@@ -163,16 +147,8 @@ def mutual_information(samples):
 
     .. math:: H(\bar p) - \frac1T \sum_t H(p_t) \ge 0
 
-    It is the mutual information between the answer and the mask, and 0 if all samples agree.
-
-    Parameters
-    ----------
-    samples : torch.Tensor, shape (n_samples, ..., classes)
-        Class probabilities, as for `predictive_entropy`.
-
-    Returns
-    -------
-    torch.Tensor, shape (...)
+    It is the mutual information between the answer and the mask, and 0 if all samples agree. The
+    samples, and the shapes, are as for `predictive_entropy`.
 
     Examples
     --------
@@ -204,10 +180,6 @@ def gal_weight_decay(keep_prob, length_scale, n_train, tau):
     tau : float
         Precision of the observation noise.
 
-    Returns
-    -------
-    float
-
     References
     ----------
     Gal and Ghahramani (2016), *Dropout as a Bayesian approximation*, ICML, sections 3 and 4.
@@ -221,11 +193,9 @@ def gal_weight_decay(keep_prob, length_scale, n_train, tau):
 
 
 def _check(samples, targets):
-    if samples.dim() < 2 or samples.numel() == 0 or samples.shape[1:] != targets.shape:
-        raise ValueError(
-            "samples and targets must have shapes (n_samples, n, ...) and (n, ...), none empty, "
-            f"got {tuple(samples.shape)} and {tuple(targets.shape)}"
-        )
+    fit = samples.dim() >= 2 and samples.numel() > 0 and samples.shape[1:] == targets.shape
+    allowed = "(n_samples, n, ...) and (n, ...), none empty"
+    check_shapes(fit, allowed, samples=samples, targets=targets)
     for name, values in (("samples", samples), ("targets", targets)):
         if bad := (~values.isfinite()).sum().item():
             raise ValueError(
@@ -235,11 +205,8 @@ def _check(samples, targets):
 
 def _probabilities(samples):
     """Check class probabilities; return them in double precision, and the dtype to answer in."""
-    if samples.dim() < 2 or samples.numel() == 0:
-        raise ValueError(
-            "samples must have shape (n_samples, ..., classes), none empty, "
-            f"got {tuple(samples.shape)}"
-        )
+    fit = samples.dim() >= 2 and samples.numel() > 0
+    check_shapes(fit, "(n_samples, ..., classes), none empty", samples=samples)
     samples, dtype = samples.double(), torch.promote_types(samples.dtype, torch.float32)
     sums = samples.sum(dim=-1)
     if not ((samples >= 0).all() and torch.allclose(sums, torch.ones_like(sums), atol=1e-4)):

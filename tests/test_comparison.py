@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lib.comparison import mean_interval, paired_difference
+from lib.comparison import difference_table, mean_interval, paired_difference
 
 
 def test_the_interval_is_students_along_the_last_axis():
@@ -49,3 +49,10 @@ def test_exchanging_the_two_turns_the_signs():
 def test_results_that_do_not_pair_are_refused(ours, baseline):
     with pytest.raises(ValueError, match="ours and baseline must hold one result for each"):
         paired_difference(ours, baseline)
+
+
+def test_a_table_of_differences_says_in_words_how_many_seeds_agree():
+    change = paired_difference([1.0, 2.0, 5.0], [1.5, 4.0, 4.0])
+    table = difference_table({("loss", "early"): change, ("loss", "late"): change})
+    assert table.loc["loss"].index.tolist() == ["early", "late"]
+    assert table.loc[("loss", "late")].tolist() == [*change[:3], "2 of 3"]

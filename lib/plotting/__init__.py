@@ -3,7 +3,7 @@
 Importing this package sets matplotlib's style.
 """
 
-from lib.plotting.curves import interval_band, label, seed_dots
+from lib.plotting.curves import interval_band, label, paired_dots, seed_dots
 from lib.plotting.moving import MovingFigure
 from lib.plotting.network import draw_network
 from lib.plotting.style import ROLES, Role, use_style
@@ -18,6 +18,7 @@ __all__ = [
     "draw_network",
     "interval_band",
     "label",
+    "paired_dots",
     "seed_dots",
     "use_style",
 ]

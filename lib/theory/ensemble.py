@@ -11,6 +11,8 @@ import numpy as np
 from lib.masks import LARGEST_ENUMERATION, all_masks
 from lib.validation import COUNT, FINITE, NOT_NEGATIVE, NUMBERS, Function, Numbers, Whole, declared
 
+WEIGHTS = Numbers(NOT_NEGATIVE, ndim=1)
+
 
 @declared(forward=Function(), n_units=Whole(1, LARGEST_ENUMERATION), chunk=COUNT)
 def subnetwork_outputs(forward, n_units, *, chunk=4096):
@@ -67,7 +69,7 @@ def check_probabilities(probabilities, outputs):
         raise ValueError(f"probabilities must sum to 1, got the sum {total:.12g}")
 
 
-@declared(outputs=NUMBERS, probabilities=Numbers(NOT_NEGATIVE, ndim=1))
+@declared(outputs=NUMBERS, probabilities=WEIGHTS)
 def ensemble_mean(outputs, probabilities):
     """Mean of the outputs of all sub-networks, each with the probability of its mask.
 
@@ -84,7 +86,7 @@ def ensemble_mean(outputs, probabilities):
     Raises
     ------
     ValueError
-        If the lengths differ, or the probabilities don't sum to 1.
+        If the probabilities don't sum to 1.
 
     Examples
     --------
@@ -132,7 +134,7 @@ def bias_variance(predictions, targets, noise=0.0):
     Raises
     ------
     ValueError
-        If there are fewer than two sets, or the shapes don't fit.
+        If there are fewer than two sets.
 
     References
     ----------
@@ -166,7 +168,7 @@ def average_variance(variance, covariance, k):
 
     .. math:: \frac{v}{k} + \frac{k - 1}{k} \, c
 
-    With c = 0 it is v / k; with any c > 0 it does not fall below c, however large k.
+    A float: v / k if c = 0. With any c > 0 it does not fall below c, however large k.
 
     Parameters
     ----------
@@ -175,10 +177,6 @@ def average_variance(variance, covariance, k):
         cannot all be opposed.
     k : int
         Number of predictors.
-
-    Returns
-    -------
-    float
 
     Raises
     ------

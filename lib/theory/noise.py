@@ -13,7 +13,7 @@ input.
 
 import numpy as np
 
-from lib.validation import NUMBERS, POSITIVE, PROBABILITY, SCALING, Numbers, declared
+from lib.validation import NUMBERS, POSITIVE, PROBABILITY, SCALING, Numbers, check_shapes, declared
 
 
 @declared(X=Numbers(ndim=2), y=NUMBERS, keep_prob=PROBABILITY, scaling=SCALING)
@@ -44,11 +44,6 @@ def dropout_ridge(X, y, keep_prob, scaling="inverted"):
     numpy.ndarray of float, shape (inputs,) or (inputs, outputs)
         The weights; the smallest ones if several are best, as for a column of zeros.
 
-    Raises
-    ------
-    ValueError
-        If the shapes of `X` and `y` don't fit.
-
     References
     ----------
     Srivastava et al. (2014), section 9.1; Wager, Wang and Liang (2013), *Dropout training as
@@ -60,11 +55,8 @@ def dropout_ridge(X, y, keep_prob, scaling="inverted"):
     >>> dropout_ridge(X, [2.0, 2.0, 3.0], keep_prob=0.5)
     array([1. , 0.5])
     """
-    if y.ndim not in (1, 2) or len(X) != len(y):
-        raise ValueError(
-            "X and y must have shapes (n, inputs) and (n,) or (n, outputs), "
-            f"got {X.shape} and {y.shape}"
-        )
+    fit = y.ndim in (1, 2) and len(X) == len(y)
+    check_shapes(fit, "(n, inputs) and (n,) or (n, outputs)", X=X, y=y)
     # Rows that ask each weighted input to be zero add the penalty to the squares.
     weights_of_penalty = np.sqrt((1 - keep_prob) / keep_prob) * np.linalg.norm(X, axis=0)
     rows = np.vstack([X, np.diag(weights_of_penalty)])
@@ -82,8 +74,8 @@ def tikhonov_penalty(gradients, noise_std):
 
     For a linear model this is exact, and :math:`s^2 |w|^2`. Otherwise it is the term of first order
     in :math:`s^2`, without :math:`s^2 (f - y) \nabla^2 f`, which vanishes on average where f is the
-    mean of y given x. The loss there is right to that order; the model that minimises loss plus
-    penalty is in general not the one that minimises the loss under noise.
+    mean of y given x. The model that minimises loss plus penalty is in general not the one that
+    minimises the loss under noise.
 
     Parameters
     ----------
@@ -97,11 +89,6 @@ def tikhonov_penalty(gradients, noise_std):
     float
         For the squared error summed over outputs, averaged over examples, and not halved.
 
-    Raises
-    ------
-    ValueError
-        If `gradients` has another shape.
-
     References
     ----------
     Bishop (1995), *Training with noise is equivalent to Tikhonov regularization*, Neural
@@ -112,9 +99,7 @@ def tikhonov_penalty(gradients, noise_std):
     >>> tikhonov_penalty([[3.0, 4.0], [3.0, 4.0]], noise_std=0.5)  # a linear model, twice
     6.25
     """
-    if gradients.ndim not in (2, 3) or len(gradients) == 0:
-        raise ValueError(
-            "gradients must have shape (examples, inputs) or (examples, outputs, inputs), "
-            f"got {gradients.shape}"
-        )
+    fit = gradients.ndim in (2, 3) and len(gradients) > 0
+    allowed = "(examples, inputs) or (examples, outputs, inputs)"
+    check_shapes(fit, allowed, gradients=gradients)
     return float(noise_std**2 * np.square(gradients).sum() / len(gradients))

@@ -11,21 +11,10 @@ import numpy as np
 from scipy.special import expit, logit
 
 from lib.masks import LARGEST_ENUMERATION, all_masks, mask_probabilities
-from lib.theory.ensemble import check_probabilities
-from lib.validation import (
-    FINITE,
-    NOT_NEGATIVE,
-    PROBABILITIES,
-    SCALING,
-    SHARE,
-    Numbers,
-    OneOf,
-    Real,
-    declared,
-)
+from lib.theory.ensemble import WEIGHTS, check_probabilities, ensemble_mean
+from lib.validation import FINITE, PROBABILITIES, SCALING, SHARE, Numbers, OneOf, Real, declared
 
 OUTPUTS = Numbers(SHARE)
-WEIGHTS = Numbers(NOT_NEGATIVE, ndim=1)
 VECTOR = Numbers(ndim=1, empty=False)
 UNIT = OneOf("sigmoid", "linear")
 
@@ -51,14 +40,13 @@ def nwgm(outputs, probabilities):
     Returns
     -------
     numpy.ndarray of float, shape (...)
-        An output of 0 (of weight above 0) makes it 0, and an output of 1 makes it 1: a geometric
-        mean is at the mercy of its smallest factor. With both a 0 and a 1 among the outputs, G and
-        G' are 0 and it is NaN.
+        An output of 0 (of weight above 0) makes it 0, and an output of 1 makes it 1. With both
+        among the outputs, G and G' are 0 and it is NaN.
 
     Raises
     ------
     ValueError
-        If the lengths differ, or the probabilities don't sum to 1.
+        If the probabilities don't sum to 1.
 
     References
     ----------
@@ -86,9 +74,9 @@ def taylor_estimate(outputs, probabilities, around="half"):
     .. math:: \frac{V \, |1 - 2E|}{1 - 2V} \quad \text{(half)}, \qquad
               \frac{V \, |1 - 2E|}{2 E (1 - E)} \quad \text{(mean)}.
 
-    The second is right to the order of V. The first leaves out terms as large as itself: where all
-    outputs are near 1/2 it gives half of the second. Neither is a bound: near E = 1/2 the third
-    central moment of the outputs counts as much as :math:`V \, |1 - 2E|`.
+    The second is right to the order of V. The first leaves out terms as large as itself: with all
+    outputs near 1/2 it is half of the second. Neither is a bound: near E = 1/2 the third central
+    moment of the outputs counts as much as :math:`V \, |1 - 2E|`.
 
     Parameters
     ----------
@@ -101,11 +89,6 @@ def taylor_estimate(outputs, probabilities, around="half"):
     -------
     numpy.ndarray of float, shape (...)
         NaN for "mean" where the mean is 0 or 1.
-
-    Raises
-    ------
-    ValueError
-        As for `nwgm`.
 
     References
     ----------
@@ -121,9 +104,8 @@ def taylor_estimate(outputs, probabilities, around="half"):
     >>> float((0.3 - nwgm(outputs, probabilities)).round(4))
     0.0101
     """
-    check_probabilities(probabilities, outputs)
-    mean = np.tensordot(probabilities, outputs, axes=1)
-    variance = np.tensordot(probabilities, (outputs - mean) ** 2, axes=1)
+    mean = ensemble_mean(outputs, probabilities)
+    variance = ensemble_mean((outputs - mean) ** 2, probabilities)
     if around == "half":
         return variance * np.abs(1 - 2 * mean) / (1 - 2 * variance)
     with np.errstate(invalid="ignore"):  # 0 by 0 gives NaN
@@ -140,11 +122,7 @@ def rigorous_bound(sum_variance):
     Parameters
     ----------
     sum_variance : array_like of float
-        Variance of the sum S.
-
-    Returns
-    -------
-    numpy.ndarray of float, of the shape of `sum_variance`
+        Variance of the sum S; the bound has its shape.
 
     Examples
     --------
@@ -156,7 +134,7 @@ def rigorous_bound(sum_variance):
 
 @declared(w=VECTOR, x=VECTOR, target=FINITE, keep_prob=PROBABILITIES, unit=UNIT, scaling=SCALING)
 def dropout_gradient(w, x, target, keep_prob, *, unit="sigmoid", scaling="weight"):
-    r"""Gradient by the weights of the loss under dropout, averaged over all masks.
+    r"""Gradient by the weights of the loss under dropout, averaged over all masks: shape (n,).
 
     Parameters
     ----------
@@ -172,14 +150,10 @@ def dropout_gradient(w, x, target, keep_prob, *, unit="sigmoid", scaling="weight
     scaling : {"weight", "inverted"}
         Whether the mask in the sum is m (as in the paper) or m / keep_prob.
 
-    Returns
-    -------
-    numpy.ndarray of float, shape (n,)
-
     Raises
     ------
     ValueError
-        If shapes don't fit, n is above 20, or the target of a sigmoid unit is not in [0, 1].
+        If n is above 20, or the target of a sigmoid unit is not in [0, 1].
 
     References
     ----------
@@ -201,7 +175,7 @@ def dropout_gradient(w, x, target, keep_prob, *, unit="sigmoid", scaling="weight
 
 @declared(w=VECTOR, x=VECTOR, target=FINITE, keep_prob=PROBABILITIES, unit=UNIT, scaling=SCALING)
 def ensemble_gradient(w, x, target, keep_prob, *, unit="sigmoid", scaling="weight"):
-    r"""Gradient by the weights of the loss of the ensemble, the unit at the mean sum.
+    r"""Gradient by the weights of the loss of the ensemble, the unit at the mean sum: shape (n,).
 
     With cross-entropy, :math:`E_\text{ens} = -t \log \sigma(\mathbb{E}[S])
     - (1 - t) \log(1 - \sigma(\mathbb{E}[S]))`.
@@ -210,15 +184,6 @@ def ensemble_gradient(w, x, target, keep_prob, *, unit="sigmoid", scaling="weigh
     ----------
     w, x, target, keep_prob, unit, scaling
         As for `dropout_gradient`; n may be any number here.
-
-    Returns
-    -------
-    numpy.ndarray of float, shape (n,)
-
-    Raises
-    ------
-    ValueError
-        As for `dropout_gradient`.
 
     References
     ----------
@@ -239,24 +204,15 @@ def weight_decay_term(w, x, keep_prob, *, unit="sigmoid", scaling="weight"):
 
     .. math:: \sigma'(\mathbb{E}[S]) \; \text{Var}(M_i) \, x_i^2 \, w_i
 
-    M is the mask in the sum: its variance is p (1 - p), or (1 - p) / p if it is scaled by 1 / p.
-    For a linear unit the factor in front is 1. For a sigmoid unit it is the term of first order in
-    the weights: what it leaves out, among it a push that makes the unit surer, is as large where
+    It has shape (n,). The mask in the sum has variance p (1 - p), or (1 - p) / p if it is scaled by
+    1 / p. For a linear unit the factor in front is 1. For a sigmoid unit the term is of first order
+    in the weights: what it leaves out, among it a push that makes the unit surer, is as large where
     the sum has a standard deviation of 1 or more.
 
     Parameters
     ----------
     w, x, keep_prob, unit, scaling
         As for `dropout_gradient`; n may be any number here.
-
-    Returns
-    -------
-    numpy.ndarray of float, shape (n,)
-
-    Raises
-    ------
-    ValueError
-        As for `dropout_gradient`.
 
     References
     ----------

@@ -7,7 +7,7 @@ n - i larger ones are dropped.
 
 import numpy as np
 
-from lib.validation import COUNT, NUMBERS, PROBABILITY, declared
+from lib.validation import COUNT, NUMBERS, PROBABILITY, check_shapes, declared
 
 
 @declared(n=COUNT, keep_prob=PROBABILITY)
@@ -61,18 +61,13 @@ def weighted_pool(values, keep_prob):
     Parameters
     ----------
     values : array_like of float, shape (..., n)
-        Activations, a window a row, in any order.
+        Activations, a window a row, none empty, in any order.
     keep_prob : float
         Probability to KEEP an activation, in (0, 1].
 
     Returns
     -------
     numpy.ndarray of float, shape (...)
-
-    Raises
-    ------
-    ValueError
-        If `values` is a single number, or its windows are empty.
 
     References
     ----------
@@ -86,10 +81,8 @@ def weighted_pool(values, keep_prob):
     >>> weighted_pool([-1.0, -2.0], keep_prob=0.5)
     array(-0.25)
     """
-    if values.ndim == 0 or values.shape[-1] == 0:
-        raise ValueError(
-            f"values must have shape (..., n), a window a row, none empty, got {values.shape}"
-        )
+    fit = values.ndim > 0 and values.shape[-1] > 0
+    check_shapes(fit, "(..., n), a window a row, none empty", values=values)
     values, n = np.sort(values, axis=-1), values.shape[-1]
     positive = np.maximum(values, 0) @ pooled_weights(n, keep_prob)
     return np.asarray(positive + keep_prob**n * np.minimum(values[..., -1], 0))

@@ -28,6 +28,7 @@ from lib.validation import (
     Numbers,
     Optional,
     Real,
+    check_shapes,
     declared,
 )
 
@@ -52,11 +53,6 @@ def shift_ratio(mean, variance, keep_prob):
     -------
     numpy.ndarray of float
         From 0 to 1; 1 for a unit that does not vary in training either.
-
-    Raises
-    ------
-    ValueError
-        If the shapes don't broadcast.
 
     References
     ----------
@@ -107,11 +103,6 @@ def linear_shift_ratio(inputs, weights, keep_prob, groups=None):
     numpy.ndarray of float, shape () or (outputs,)
         From 0 to 1; 1 for a sum that does not vary in training either.
 
-    Raises
-    ------
-    ValueError
-        If the shapes don't fit.
-
     References
     ----------
     Li et al. (2019), arXiv:1801.05134: a layer between dropout and batch norm. For masks that
@@ -127,11 +118,8 @@ def linear_shift_ratio(inputs, weights, keep_prob, groups=None):
     >>> linear_shift_ratio(x, [1.0, 1.0], keep_prob=0.5, groups=[0, 0])
     array(0.5)
     """
-    if weights.ndim not in (1, 2) or inputs.shape[1:] != weights.shape[:1]:
-        raise ValueError(
-            "inputs and weights must have shapes (examples, n) and (n,) or (n, outputs), "
-            f"got {inputs.shape} and {weights.shape}"
-        )
+    fit = weights.ndim in (1, 2) and inputs.shape[1:] == weights.shape[:1]
+    check_shapes(fit, "(examples, n) and (n,) or (n, outputs)", inputs=inputs, weights=weights)
     if groups is None:
         power = np.mean(inputs**2, axis=0) @ weights**2
     else:
@@ -163,9 +151,9 @@ def correlated_shift_ratio(mean, variance, correlation, weights, keep_prob):
         \frac{1}{1 + \frac{1-p}{p} \, \dfrac{1 + \mu^2 / v}{1 + \rho (d \cos^2\theta - 1)}} ,
         \qquad \cos^2\theta = \frac{(\sum_i w_i)^2}{d \sum_i w_i^2} .
 
-    Without correlation the weights and their number don't matter, and the ratio is `shift_ratio`.
-    With it, a wide layer of weights that agree in sign has hardly any shift; with weights whose
-    signs are random, :math:`d \cos^2\theta` is 1 on average, whatever the width.
+    A float from 0 to 1. Without correlation it is `shift_ratio`, whatever the weights. With it, a
+    wide layer has hardly any shift if its weights agree in sign; if their signs are random,
+    :math:`d \cos^2\theta` is 1 on average, whatever the width.
 
     Parameters
     ----------
@@ -177,11 +165,6 @@ def correlated_shift_ratio(mean, variance, correlation, weights, keep_prob):
         At least one of them not 0.
     keep_prob : float
         Probability to KEEP an input, in (0, 1].
-
-    Returns
-    -------
-    float
-        From 0 to 1.
 
     Raises
     ------

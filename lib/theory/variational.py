@@ -77,7 +77,7 @@ def kl_log_uniform(log_alpha):
 
 @declared(log_alpha=Numbers(Real(-LARGEST, 0, "[]")))
 def kl_kingma(log_alpha):
-    r"""Kingma's polynomial for the same KL, for alpha up to 1.
+    r"""Kingma's polynomial for the same KL, for alpha up to 1, in the shape of `log_alpha`.
 
     .. math:: -\text{KL} \approx \frac12 \log \alpha + c_1 \alpha + c_2 \alpha^2 + c_3 \alpha^3 + C
 
@@ -88,10 +88,6 @@ def kl_kingma(log_alpha):
     ----------
     log_alpha : array_like of float
         At most 0: outside, the polynomial was not fitted.
-
-    Returns
-    -------
-    numpy.ndarray of float, of the shape of `log_alpha`
 
     References
     ----------
@@ -109,7 +105,7 @@ def kl_kingma(log_alpha):
 
 @declared(log_alpha=LOG_ALPHA)
 def kl_molchanov(log_alpha):
-    r"""Molchanov's approximation of the same KL, for every alpha.
+    r"""Molchanov's approximation of the same KL, for every alpha, in the shape of `log_alpha`.
 
     .. math:: -\text{KL} \approx k_1 \sigma(k_2 + k_3 \log \alpha) - \frac12 \log(1 + 1 / \alpha)
               - k_1
@@ -119,10 +115,6 @@ def kl_molchanov(log_alpha):
     Parameters
     ----------
     log_alpha : array_like of float
-
-    Returns
-    -------
-    numpy.ndarray of float, of the shape of `log_alpha`
 
     References
     ----------

@@ -166,10 +166,14 @@ def lesson_has_its_parts(notebook):
         yield "no link to the part's exercises after 'In short'"
 
 
-def lesson_hides_nothing(notebook):
-    for i, cell in enumerate(notebook.cells, start=1):
-        if hidden := {tag for tag in tags(cell) if tag.startswith("remove-")}:
-            yield f"cell {i}: {hidden.pop()}: a lesson hides nothing (hide-input folds)"
+def lesson_folds_drawing_and_nothing_else(notebook):
+    for i, cell in numbered(notebook, "code"):
+        hidden = {tag for tag in tags(cell) if tag.startswith(("hide-", "remove-"))}
+        draws = any(map(is_figure, cell.outputs))
+        if draws and hidden != {"hide-input"}:
+            yield f"cell {i}: drawing is folded (hide-input)"
+        if hidden and not draws:
+            yield f"cell {i}: {hidden.pop()}: a lesson folds drawing, and hides nothing else"
 
 
 PAGES_OF_RULES = {
@@ -183,7 +187,7 @@ PAGES_OF_RULES = {
     first_cell_only_imports: IN_PARTS,
     pictures_are_described: PAGES,
     lesson_has_its_parts: LESSONS,
-    lesson_hides_nothing: LESSONS,
+    lesson_folds_drawing_and_nothing_else: LESSONS,
 }
 
 
@@ -325,7 +329,11 @@ FAULTS = {
         (LESSON.replace("(exercises)", "(index)") + 3 * QUESTION, "link"),
         (LESSON.replace("## Quiz", "## Questions") + 3 * QUESTION, "no heading 'Quiz'"),
     ],
-    lesson_hides_nothing: [(code(tags=["remove-cell"]), "remove-cell")],
+    lesson_folds_drawing_and_nothing_else: [
+        (code("plot()", FIGURE), "drawing is folded"),
+        (code("plot()", FIGURE, tags=["hide-input"]), None),
+        (code(tags=["remove-cell"]), "remove-cell"),
+    ],
 }
 
 
@@ -345,6 +353,15 @@ def test_rule_finds_its_fault(rule, cells, fault):
 
 def test_every_rule_is_seen_to_find_a_fault():
     assert FAULTS.keys() == PAGES_OF_RULES.keys()
+
+
+def test_what_was_printed_in_pieces_is_stored_as_one_output():
+    pieces = [new_output("stream", text=text) for text in ("one ", "line\n")]
+    notebook = new_notebook(cells=[code("1 + 1", *pieces, FIGURE, PRINTED)])
+    runner.clean(notebook)
+    whole, *others = notebook.cells[0].outputs
+    assert whole.text == "one line\n"
+    assert others == [FIGURE, PRINTED]
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import errno
 import gzip
 import hashlib
 import io
+import math
 import os
 import tarfile
 import threading
@@ -25,6 +26,7 @@ from lib.datasets import (
     load_spoken_digits,
     load_uci,
     reuters_topics,
+    speech,
     uci_settings,
 )
 
@@ -172,6 +174,12 @@ def test_a_frame_has_its_neighbours_and_the_digit_of_its_recording():
     for i in inside.tolist():  # rows i to i + 14 are of one recording: all neighbours of i + 7
         neighbours = torch.cat([x[j, 280:320] for j in range(i, i + 15)])
         assert torch.allclose(x[i + 7], neighbours)
+
+
+@speech_is_here
+def test_no_frame_is_so_quiet_that_the_floor_counts():
+    quietest = speech._log_mel_frames(files.find(speech.PATH, speech.MIRRORS, speech.MEMBERS))[0]
+    assert math.log(speech.FLOOR) < quietest.min() < math.log(speech.FLOOR) + 1
 
 
 # --- regression

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lib.datasets import load_digits
+from lib.experiments import uci
 from lib.experiments.recipes import WITH_VALIDATION, TrainedInBfloat16, at_best_epoch, train
 from lib.networks import digit_classifier, multilayer_perceptron
 from lib.training import History, evaluate, seed_everything
@@ -41,3 +42,7 @@ def test_the_best_epoch_is_that_of_the_validation_loss_not_of_the_test_loss():
     assert best["best_epoch"] == 2
     assert best["test_error"] == pytest.approx(0.2)
     assert best["test_loss"] == pytest.approx(0.4)
+
+
+def test_the_weight_decay_of_the_uci_sets_has_the_authors_length_scale():
+    assert uci.LENGTH_SCALE == 1e-2  # Gal and Ghahramani (2016), in their code
