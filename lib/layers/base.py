@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from lib.validation import PROBABILITY, Instance, Kind, OneOf
+from lib.validation import Instance, Kind, OneOf, Real, shown
 
 MODULE = Instance(nn.Module, "a torch.nn.Module", nn.Identity)
 TENSOR = Instance(torch.Tensor, "a torch.Tensor", lambda: torch.ones(2, 3))
@@ -19,6 +19,19 @@ class StochasticLayer(nn.Module):
     of this class and switches that flag on them alone, so that they sample while the rest of the
     model stays in eval.
     """
+
+    declared = {}  # replaced by `lib.validation.declared`
+
+    def extra_repr(self):
+        said = super().extra_repr()  # of nn.Linear: its features, and whether it has a bias
+        plain = vars(self) | self._buffers  # neither parameters nor modules
+        settings = {name: plain.get(name) for name in self.declared if f"{name}=" not in said}
+        own = [
+            f"{name}={value:g}" if isinstance(value, float) else f"{name}={shown(value)}"
+            for name, value in settings.items()
+            if value is not None
+        ]
+        return ", ".join([said, *own] if said else own)
 
 
 class RealTensor(Kind):
@@ -38,25 +51,23 @@ class RealTensor(Kind):
         return tensor
 
 
-class KeepProb(Kind):
+class KeepProb(Real):
     """A keep probability, or several in a tensor."""
 
-    allowed = "a number in (0, 1], or a tensor of them"
-    good = 0.5
-    bad = (*PROBABILITY.bad, torch.tensor([0.5, 0.0]), torch.tensor([1.5]), torch.tensor([1, 1]))
+    def __init__(self):
+        super().__init__(0, 1, "(]")
+        self.allowed += ", or a tensor of them"
+        self.bad += [torch.tensor([0.5, 0.0]), torch.tensor([1.5]), torch.tensor([1, 1])]
 
     def check(self, value, name):
-        if isinstance(value, torch.Tensor):
-            if not value.is_floating_point():
-                self.refuse(value, name, TypeError)
-            inside = (value > 0) & (value <= 1)
-            if not inside.all():
-                self.refuse(value[~inside][0].item(), name)
-            return value.detach().clone()
-        try:
-            return PROBABILITY.check(value, name)
-        except (TypeError, ValueError) as error:
-            return self.refuse(value, name, type(error))
+        if not isinstance(value, torch.Tensor):
+            return super().check(value, name)
+        if not value.is_floating_point():
+            self.refuse(value, name, TypeError)
+        inside = self.has(value)
+        if not inside.all():
+            self.refuse(value[~inside][0].item(), name)
+        return value.detach().clone()
 
 
 REAL_TENSOR, KEEP_PROB = RealTensor(), KeepProb()

@@ -67,8 +67,3 @@ class Dropout(StochasticLayer):
             return x
         mask = keep_mask(x, p)
         return x * mask.div_(p) if self.scaling == "inverted" else x * mask
-
-    def extra_repr(self):
-        p = self.keep_prob
-        shown = f"tensor of shape {tuple(p.shape)}" if isinstance(p, Tensor) else f"{p:g}"
-        return f"keep_prob={shown}, scaling={self.scaling!r}"

@@ -37,26 +37,23 @@ class StochasticDepth(StochasticLayer):
 
     Shape
     -----
-    Input and output: any shape that `branch` keeps (it is a ValueError if it does not), any
-    floating-point dtype (another one is a TypeError in training). With ``gate="example"`` the first
-    dimension is the batch, and there must be one.
+    Input and output: any shape that `branch` keeps (else it is a ValueError), (batch, ...) for
+    ``gate="example"``, any floating-point dtype (another one is a TypeError in training).
 
     Notes
     -----
-    *Time.* A dropped branch is not called. With ``gate="example"`` it is called on the survivors
-    alone, and not at all if there are none. Under ``torch.vmap``, and so in ``SideBySide`` and in
-    Monte Carlo samples, each model has gates of its own: there the branch is computed and
-    multiplied by the gate, which saves nothing.
+    *Time.* A dropped branch is not called, and with ``gate="example"`` it is called on the
+    survivors alone. Under ``torch.vmap``, and so in ``SideBySide`` and in Monte Carlo samples, it
+    is computed and multiplied by the gates that each model has, which saves nothing.
 
-    *Gradients.* The parameters of a branch that was not called get no gradient: ``grad`` stays
-    None, and torch's optimizers leave them, and their momentum, alone. A branch multiplied by 0
-    gets a gradient of 0, and moves on with the momentum that it has.
+    *Gradients.* The parameters of a branch that was not called get none: ``grad`` stays None, and
+    torch's optimizers leave them, and their momentum, alone (``DistributedDataParallel`` needs
+    ``find_unused_parameters=True``). A branch multiplied by 0 gets a gradient of 0, and moves on
+    with its momentum.
 
     *Batch normalization* in the branch sees what the branch sees: nothing when it is dropped, and
     with ``gate="example"`` the survivors alone. If only one is left, a batch norm of vectors raises
-    an error.
-
-    The block ends with the sum. The ReLU after it in the authors' blocks is another layer.
+    an error. The block ends with the sum: the authors' ReLU after it is another layer.
 
     References
     ----------
@@ -108,9 +105,6 @@ class StochasticDepth(StochasticLayer):
             )
         return y if scale == 1 else scale * y
 
-    def extra_repr(self):
-        return f"survival_prob={self.survival_prob:g}, gate={self.gate!r}, scaling={self.scaling!r}"
-
 
 @declared(n_blocks=COUNT, last=PROBABILITY)
 def linear_survival(n_blocks, last=0.5):
@@ -128,8 +122,8 @@ def linear_survival(n_blocks, last=0.5):
     Returns
     -------
     list of float
-        One probability a block, from the first to the last. Their sum is the expected number of
-        blocks that survive, (3L - 1) / 4 for the default.
+        From the first block to the last; the sum, the expected number of survivors, is (3L - 1) / 4
+        for the default.
 
     References
     ----------

@@ -6,17 +6,11 @@ from lib.layers.base import check_floating_point
 
 
 def keep_mask(x, keep_prob, shape=None):
-    """Draw a mask for `x`, of its dtype and on its device: 1 where it is kept, else 0.
+    """Draw a mask for `x`, of its floating-point dtype and on its device: 1 is kept, 0 dropped.
 
-    Parameters
-    ----------
-    x : torch.Tensor, of a floating-point dtype
-    keep_prob : float or torch.Tensor
-        Probability that an entry is kept, in (0, 1]. A tensor broadcasts with the mask: a
-        probability for each unit, or for each network.
-    shape : tuple of int, optional
-        Shape of the mask, that of `x` if left out. With a 1 where entries of `x` are to share their
-        fate, it broadcasts: (batch, channels, 1, 1) keeps or drops whole feature maps.
+    The probability to keep, in (0, 1], may be a tensor that broadcasts with the mask. The mask has
+    the shape of `x`, or a given one, with a 1 where entries of `x` are to share their fate:
+    (batch, channels, 1, 1) keeps or drops whole feature maps.
 
     Examples
     --------

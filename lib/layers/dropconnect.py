@@ -6,7 +6,7 @@ from torch.nn.functional import linear
 
 from lib.layers.base import TENSOR, StochasticLayer, check_floating_point
 from lib.layers.draw import keep_mask
-from lib.validation import COUNT, PROBABILITY, SCALING, Flag, Function, declared
+from lib.validation import COUNT, PROBABILITY, SCALING, Flag, Function, check_shapes, declared
 
 
 @declared(
@@ -25,9 +25,9 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
     "weight"      :math:`(M \odot W) x + m \odot b`        :math:`p \, (W x + b)`
     ============  =======================================  =========================
 
-    Either way eval gives the mean of what training gives (mean-only inference). The activation of
-    that mean is not the mean of the activation: for that there is the paper's inference,
-    `gaussian_inference`, which stands for the layer *and* its activation.
+    Either way eval gives the mean of what training gives. The activation of that mean is not the
+    mean of the activation: for that there is the paper's `gaussian_inference`, which stands for
+    the layer *and* its activation.
 
     Parameters
     ----------
@@ -38,27 +38,20 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
     bias : bool
         Whether to add a bias. It is masked too.
     scaling : {"inverted", "weight"}
-        Where the factor goes: into training (the default), or into eval (the paper's form).
+        Whether the factor goes into training, or into eval, the paper's form.
     device, dtype
         As for ``torch.nn.Linear``.
 
     Shape
     -----
-    Input (..., in_features), output (..., out_features). Each row of the input is an example, with
-    a mask of its own.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the input is not of a floating-point dtype, or has not `in_features` features.
+    Input (..., in_features) (else a ValueError), of a floating-point dtype (else a TypeError);
+    output (..., out_features). Each row of the input is an example, with a mask of its own.
 
     Notes
     -----
-    A mask has examples x out x in entries, where dropout has examples x in. Training holds about
-    three tensors of that size until the gradient is computed: 10 MB for 50 examples and 128 x 128
-    weights in single precision, 2.5 GB for 50 examples and 2048 x 2048. Give
-    `lib.inference.mc_samples` a small `max_rows` with this layer. Eval and `gaussian_inference`
-    need no mask.
+    A mask has examples x out x in entries. Training holds about three tensors of that size until
+    the gradient is computed: in single precision, 2.5 GB for 50 examples and 2048 x 2048 weights.
+    Give `lib.inference.mc_samples` a small `max_rows` with this layer. Eval needs no mask.
 
     References
     ----------
@@ -107,10 +100,10 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
         return y / self.keep_prob if self.scaling == "inverted" else y
 
     def moments(self, x):
-        r"""Mean and variance of the pre-activation over all masks, exactly.
+        r"""Mean and variance of the pre-activation over all masks, each (..., out_features).
 
-        The entries of the mask are independent, so the variances of the terms add up, and the units
-        of an example are independent, given x. Squares are taken entry by entry:
+        They are exact, and the same in every mode. Given x, the units of an example are
+        independent. Squares are taken entry by entry:
 
         ============  =====================  ==================================================
         scaling       mean                   variance
@@ -122,11 +115,6 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
         Parameters
         ----------
         x : torch.Tensor, shape (..., in_features)
-
-        Returns
-        -------
-        mean, variance : torch.Tensor, shape (..., out_features)
-            The same in every mode.
         """
         self._check_input(x)
         p = self.keep_prob
@@ -139,11 +127,8 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
     def gaussian_inference(self, x, activation, n_samples):
         r"""Mean activation if the pre-activation were Gaussian, by sampling: the paper's inference.
 
-        .. math::
-
-            \frac{1}{n} \sum_{k=1}^n a(u_k), \qquad u_k \sim N(\text{mean}, \text{variance})
-
-        with the two `moments`.
+        It is :math:`\frac{1}{n} \sum_{k=1}^n a(u_k)`, with :math:`u_k` drawn from the normal
+        distribution that has the two `moments`: a tensor without gradient, in every mode.
 
         Parameters
         ----------
@@ -151,12 +136,7 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
         activation : callable
             The nonlinearity a, ``torch.relu`` say, of a sample of shape (..., out_features).
         n_samples : int
-            Number of samples, at least 1: taken one after the other, so memory does not grow.
-
-        Returns
-        -------
-        torch.Tensor
-            Of the activation's shape, without gradient. The same in every mode.
+            Number n of samples, at least 1: taken one after the other, so memory does not grow.
 
         Examples
         --------
@@ -179,12 +159,5 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
         return y if self.scaling == "inverted" else y * self.keep_prob
 
     def _check_input(self, x):
-        check_floating_point(x)
-        if x.shape[-1:] != (self.in_features,):
-            raise ValueError(
-                f"x must have shape (..., {self.in_features}), one value a feature, "
-                f"got {tuple(x.shape)}"
-            )
-
-    def extra_repr(self):
-        return f"{super().extra_repr()}, keep_prob={self.keep_prob:g}, scaling={self.scaling!r}"
+        fits = check_floating_point(x).shape[-1:] == (self.in_features,)
+        check_shapes(fits, f"(..., {self.in_features}), one value a feature", x=x)

@@ -38,10 +38,9 @@ class FractalJoin(StochasticLayer):
 
     Shape
     -----
-    `forward` takes a sequence of one or more tensors of one shape, (batch, ...) for
-    ``gate="example"``, or one tensor that holds them stacked, (paths, batch, ...). The output has
-    the shape of one path. Other shapes are a ValueError. Any floating-point dtype (another one is a
-    TypeError in training).
+    Input: a sequence of tensors of one shape (else a ValueError), (batch, ...) for
+    ``gate="example"``, or one tensor that stacks them, (paths, batch, ...). Output: the shape of a
+    path. Any floating-point dtype (another one is a TypeError in training).
 
     References
     ----------
@@ -79,9 +78,6 @@ class FractalJoin(StochasticLayer):
         gates = torch.where(gates.sum(dim=0) > 0, gates, is_lucky.to(gates.dtype))
         return sum(b * x for b, x in zip(gates, paths, strict=True)) / gates.sum(dim=0)
 
-    def extra_repr(self):
-        return f"keep_prob={self.keep_prob:g}, gate={self.gate!r}"
-
 
 class Maker(Function):
     """What makes layers: a class or a function, not a layer."""
@@ -97,11 +93,7 @@ class Maker(Function):
 
 
 @declared(
-    make_layer=Maker(),
-    columns=Whole(1, 10),
-    keep_prob=PROBABILITY,
-    global_share=SHARE,
-    gate=GATE,
+    make_layer=Maker(), columns=Whole(1, 10), keep_prob=PROBABILITY, global_share=SHARE, gate=GATE
 )
 class FractalBlock(StochasticLayer):
     r"""A fractal block: columns of 1, 2, 4, ... layers that are joined wherever they meet.
@@ -124,8 +116,8 @@ class FractalBlock(StochasticLayer):
     ----------
     make_layer : callable
         Takes nothing, and returns a new layer at each call, a module whose output has the shape of
-        its input: convolution, normalization and ReLU, say. To change the shape, put a layer before
-        the block. What goes into the columns is shared, so a layer must not change it in place.
+        its input (put one that changes it before the block). It must not change its input in place,
+        which the columns share.
     columns : int
         Number C of columns, from 1 to 10.
     keep_prob : float
@@ -142,17 +134,15 @@ class FractalBlock(StochasticLayer):
     Notes
     -----
     With ``gate="batch"`` a global draw computes its column alone; the parameters of the others get
-    no gradient (``grad`` stays None). With gates of the examples' own, and under ``torch.vmap``,
-    all columns are computed, and what was not drawn is left out afterwards.
+    no gradient (``grad`` stays None). With ``gate="example"``, and under ``torch.vmap``, all
+    columns are computed, and what was not drawn is left out afterwards.
 
     Each block draws a column of its own. In a network of several blocks the paper draws one for
-    all: draw it in the network's `forward`, and hand it to the blocks as `column`. The authors have
-    not published their code of global drop-path.
+    all: draw it in the network's `forward`, and hand it to the blocks as `column`.
 
     References
     ----------
-    Larsson et al. (2017), as of `FractalJoin`: the expansion rule, local and global drop-path, and
-    columns as networks of their own.
+    Larsson et al. (2017), as of `FractalJoin`. They have not published code of global drop-path.
 
     Examples
     --------
@@ -169,9 +159,7 @@ class FractalBlock(StochasticLayer):
         self.global_share = global_share
         self.join = FractalJoin(keep_prob, gate)  # without weights: one serves all places
         layers = _new_layers(make_layer)
-        self.columns = nn.ModuleList(
-            nn.Sequential(*islice(layers, 2 ** (c - 1))) for c in range(1, columns + 1)
-        )
+        self.columns = nn.ModuleList(nn.Sequential(*islice(layers, 2**c)) for c in range(columns))
 
     def column(self, c):
         """Return column c, from 1, the shallowest, as a network with the weights of the block."""
@@ -182,7 +170,10 @@ class FractalBlock(StochasticLayer):
             return self.column(column)(x)
         if not self.training or self.global_share == 0:
             return self._all_columns(x)
-        drawn = self._draw_columns(x)
+        shape = gate_shape(self.join.gate, x)
+        is_global = keep_mask(x, self.global_share, shape)
+        alone = torch.randint(1, len(self.columns) + 1, shape, device=x.device)
+        drawn = torch.where(is_global > 0, alone, 0)  # 0 where the draw is local
         if self.join.gate == "example":
             return self._all_columns(x, drawn)
         try:
@@ -190,13 +181,6 @@ class FractalBlock(StochasticLayer):
         except RuntimeError:  # under vmap, where each model has its own
             return self._all_columns(x, drawn)
         return self.column(c)(x) if c else self._all_columns(x)
-
-    def _draw_columns(self, x):
-        """For each gate, 0 if it is local, or the number of the column that is alone."""
-        shape = gate_shape(self.join.gate, x)
-        is_global = keep_mask(x, self.global_share, shape)
-        columns = torch.randint(1, len(self.columns) + 1, shape, device=x.device)
-        return torch.where(is_global > 0, columns, 0)
 
     def _all_columns(self, x, drawn=None):
         """From the first to the last step of the deepest column, which has a layer in each."""
@@ -215,9 +199,6 @@ class FractalBlock(StochasticLayer):
                     y = torch.where(alone, path, y)
             inputs |= dict.fromkeys(paths, y)
         return y
-
-    def extra_repr(self):
-        return f"global_share={self.global_share:g}"
 
 
 def _new_layers(make_layer):

@@ -59,6 +59,3 @@ class GaussianDropout(StochasticLayer):
             return x
         std = math.sqrt((1 - self.keep_prob) / self.keep_prob)
         return x * (1 + std * torch.randn_like(check_floating_point(x)))
-
-    def extra_repr(self):
-        return f"keep_prob={self.keep_prob:g}"

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lib.layers.base import TENSOR, StochasticLayer, check_floating_point
 from lib.layers.draw import keep_mask
-from lib.validation import COUNT, PROBABILITY, Optional, Pair, Whole, declared
+from lib.validation import COUNT, PROBABILITY, Optional, Pair, Whole, check_shapes, declared
 
 
 @declared(
@@ -27,11 +27,9 @@ class MaxPoolDropout2d(StochasticLayer):
     ============  =========================================================================
 
     Eval gives the mean of what training gives, exactly: it is *probabilistic weighted pooling*.
-    There is no factor 1 / p in training.
-
-    A dropped activation counts as 0. So a negative one comes out only where all of a window are
-    negative and all are kept: that is the last term, which is 0 after a ReLU. Padding never counts:
-    n is the number of activations that are really there, fewer at a padded border.
+    There is no factor 1 / p in training. A dropped activation counts as 0, so a negative one comes
+    out only where all of a window are negative and kept: that is the last term, 0 after a ReLU.
+    Padding never counts: n is smaller at a padded border.
 
     Parameters
     ----------
@@ -59,8 +57,7 @@ class MaxPoolDropout2d(StochasticLayer):
     References
     ----------
     Wu and Gu (2015), *Towards dropout training for convolutional neural networks*, Neural Networks
-    71: max-pooling dropout, and probabilistic weighted pooling. The rule for negative activations
-    is ours.
+    71. The rule for negative activations is ours.
 
     Examples
     --------
@@ -107,20 +104,11 @@ class MaxPoolDropout2d(StochasticLayer):
         return below_zero + (largest_first * x.new_tensor(weights)).sum(dim=-1)
 
     def _check_shape(self, x):
-        if TENSOR.check(x, "x").dim() not in (3, 4):
-            raise ValueError(
-                "x must have shape (batch, channels, height, width) or (channels, height, width), "
-                f"got {tuple(x.shape)}"
-            )
+        fits = TENSOR.check(x, "x").dim() in (3, 4)
+        check_shapes(fits, "(batch, channels, height, width) or (channels, height, width)", x=x)
         for size, pad, window in zip(x.shape[-2:], self.padding, self.kernel_size, strict=True):
             if size == 0 or size + 2 * pad < window:
                 raise ValueError(
                     f"x must have pixels, and with padding {self.padding} be at least as large "
                     f"as kernel_size {self.kernel_size}, got shape {tuple(x.shape)}"
                 )
-
-    def extra_repr(self):
-        return (
-            f"kernel_size={self.kernel_size}, keep_prob={self.keep_prob:g}, "
-            f"stride={self.stride}, padding={self.padding}"
-        )

@@ -6,7 +6,7 @@ from torch.nn.functional import linear
 
 from lib.layers.base import StochasticLayer, check_floating_point
 from lib.layers.draw import keep_mask
-from lib.validation import COUNT, PROBABILITY, Flag, OneOf, Optional, declared
+from lib.validation import COUNT, PROBABILITY, Flag, OneOf, Optional, check_shapes, declared
 
 
 @declared(
@@ -46,11 +46,7 @@ class RecurrentDropoutLSTM(StochasticLayer):
         What the recurrent mask multiplies: the state :math:`h_{t-1}`, as above; the update
         :math:`\tanh(g)`; the memory :math:`c_{t-1}`; or the matrix U, with one mask for all steps
         and all sequences of a call, whatever `masks` says.
-    bias : bool
-        Whether there is a bias b, of two parts as in torch.
-    batch_first : bool
-        Whether batches have shape (batch, time, features), not (time, batch, features).
-    device, dtype
+    bias, batch_first, device, dtype
         As for ``torch.nn.LSTM``.
 
     Attributes
@@ -61,16 +57,11 @@ class RecurrentDropoutLSTM(StochasticLayer):
 
     Shape
     -----
-    As for ``torch.nn.LSTM``: input (time, batch, input), or (time, input) for one sequence;
-    optional state (h, c), each (1, batch, hidden) or (1, hidden). It returns the outputs
-    (time, batch, hidden) and the last state. Each sequence of a batch has masks of its own. A
-    second call draws new ones, also where it continues a sequence from its state.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the input is not of a floating-point dtype, or a tensor has not one of the shapes above,
-        with at least one step.
+    As for ``torch.nn.LSTM``: input (time, batch, input), or (time, input) for one sequence, with at
+    least one step; optional state (h, c), each (1, batch, hidden) or (1, hidden). It returns the
+    outputs (time, batch, hidden) and the last state. Other shapes are a ValueError, a dtype that is
+    not floating-point a TypeError. Each sequence of a batch has masks of its own. A second call
+    draws new ones, also where it continues a sequence from its state.
 
     References
     ----------
@@ -133,7 +124,7 @@ class RecurrentDropoutLSTM(StochasticLayer):
         if self.training and self.recurrent_keep_prob < 1:
             where = self.recurrent
             if where == "weights":
-                U = U * _draw(U, self.recurrent_keep_prob)
+                U = U * keep_mask(U, self.recurrent_keep_prob).div_(self.recurrent_keep_prob)
             else:
                 states = x.new_empty(steps, batch, self.hidden_size)
                 masks = self._draw_in_time(states, self.recurrent_keep_prob)
@@ -152,22 +143,20 @@ class RecurrentDropoutLSTM(StochasticLayer):
             c = torch.sigmoid(f) * c + update
             h = torch.sigmoid(o) * torch.tanh(c)
             outputs.append(h)
-        output, last = torch.stack(outputs), (h.unsqueeze(0), c.unsqueeze(0))
+        output = torch.stack(outputs)
         if not is_batch:
-            return output.squeeze(1), tuple(part.squeeze(1) for part in last)
-        return output.transpose(0, 1) if self.batch_first else output, last
+            return output.squeeze(1), (h, c)
+        return output.transpose(0, 1) if self.batch_first else output, (h[None], c[None])
 
     def _draw_in_time(self, x, keep_prob):
-        """Draw the masks of all steps of x, (time, batch, size)."""
-        return _draw(x if self.masks == "step" else x[:1], keep_prob).expand_as(x)
+        """Masks for all steps of x, (time, batch, size), divided by their keep probability."""
+        drawn = keep_mask(x if self.masks == "step" else x[:1], keep_prob)
+        return drawn.div_(keep_prob).expand_as(x)
 
     def _check_shapes(self, x, state):
-        if x.dim() not in (2, 3) or x.shape[-1] != self.input_size:
-            order = "batch, time" if self.batch_first else "time, batch"
-            raise ValueError(
-                f"x must have shape ({order}, {self.input_size}) or (time, {self.input_size}), "
-                f"got {tuple(x.shape)}"
-            )
+        n, order = self.input_size, "batch, time" if self.batch_first else "time, batch"
+        fits = x.dim() in (2, 3) and x.shape[-1] == n
+        check_shapes(fits, f"({order}, {n}) or (time, {n})", x=x)
         # the first dimensions are (batch, time), or the other way round, or (time,)
         *batch, steps = x.shape[:-1] if self.batch_first else x.shape[-2::-1]
         if steps == 0:
@@ -178,15 +167,3 @@ class RecurrentDropoutLSTM(StochasticLayer):
                 f"state must be two tensors (h, c) of shape {expected}, "
                 f"got shapes {[tuple(part.shape) for part in state]}"
             )
-
-    def extra_repr(self):
-        return (
-            f"{self.input_size}, {self.hidden_size}, keep_prob={self.keep_prob:g}, "
-            f"recurrent_keep_prob={self.recurrent_keep_prob:g}, masks={self.masks!r}, "
-            f"recurrent={self.recurrent!r}, bias={self.bias}, batch_first={self.batch_first}"
-        )
-
-
-def _draw(x, keep_prob):
-    """Mask for x, divided by the probability it was drawn with."""
-    return keep_mask(x, keep_prob).div_(keep_prob)

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from lib.layers.base import TENSOR, StochasticLayer
 from lib.layers.draw import keep_mask
-from lib.validation import COUNT, PROBABILITY, Optional, declared
+from lib.validation import COUNT, PROBABILITY, Optional, check_shapes, declared
 
 
 @declared(keep_prob=PROBABILITY, spatial_dims=Optional(COUNT))
@@ -30,17 +30,15 @@ class SpatialDropout(StochasticLayer):
 
     Shape
     -----
-    Input and output (batch, channels, \*spatial) with at least one spatial dimension. With
-    `spatial_dims` there are exactly that many, and (channels, \*spatial) is allowed too. Another
-    number of dimensions is a ValueError in every mode. Any floating-point dtype (another one is a
-    TypeError in training).
+    Input and output (batch, channels, \*spatial), or, with `spatial_dims`, (channels, \*spatial).
+    Another number of dimensions is a ValueError in every mode. Any floating-point dtype (another
+    one is a TypeError in training).
 
     Notes
     -----
     The trap: a tensor of three dimensions is (batch, channels, length), or an image alone,
-    (channels, height, width). The shape does not tell which. ``torch.nn.Dropout2d`` takes it for
-    the first, and so drops *rows* of the image (pytorch issue #69801). Here it is a batch, unless
-    ``spatial_dims=2`` says that it is an image.
+    (channels, height, width). ``torch.nn.Dropout2d`` takes it for the first, and so drops *rows* of
+    the image (pytorch issue #69801). Here it is a batch, unless ``spatial_dims=2`` says otherwise.
 
     References
     ----------
@@ -65,27 +63,18 @@ class SpatialDropout(StochasticLayer):
         self.spatial_dims = spatial_dims
 
     def forward(self, x: Tensor) -> Tensor:
-        self._check_shape(x)
+        k = self._dims_of_a_map(x)
         if self.keep_prob == 1 or not self.training:
             return x
-        k = x.dim() - 2 if self.spatial_dims is None else self.spatial_dims
         one_a_map = (*x.shape[:-k], *(1 for _ in range(k)))  # (batch, channels, 1, ...)
-        mask = keep_mask(x, self.keep_prob, one_a_map)
-        return x * mask.div_(self.keep_prob)
+        return x * keep_mask(x, self.keep_prob, one_a_map).div_(self.keep_prob)
 
-    def _check_shape(self, x):
+    def _dims_of_a_map(self, x):
         k, n = self.spatial_dims, TENSOR.check(x, "x").dim()
-        if k is None and n < 3:
-            raise ValueError(
-                "x must have shape (batch, channels, *spatial), at least 3 dimensions, "
-                f"got {tuple(x.shape)}"
-            )
-        if k is not None and n not in (k + 1, k + 2):
-            raise ValueError(
-                "x must have shape (batch, channels, *spatial) or (channels, *spatial) with "
-                f"spatial_dims = {k}, that is {k + 2} or {k + 1} dimensions, got {tuple(x.shape)}"
-            )
-
-    def extra_repr(self):
-        dims = "" if self.spatial_dims is None else f", spatial_dims={self.spatial_dims}"
-        return f"keep_prob={self.keep_prob:g}{dims}"
+        allowed = "(batch, channels, *spatial)"
+        if k is None:
+            check_shapes(n >= 3, f"{allowed}, at least 3 dimensions", x=x)
+            return n - 2
+        allowed += f" or (channels, *spatial) with spatial_dims = {k}"
+        check_shapes(n in (k + 1, k + 2), f"{allowed}, that is {k + 2} or {k + 1} dimensions", x=x)
+        return k

@@ -7,7 +7,7 @@ from torch.nn.functional import linear, softplus
 from lib.layers.base import StochasticLayer, check_floating_point
 from lib.validation import COUNT, FINITE, Flag, Real, declared
 
-MOLCHANOV = (0.63576, 1.87320, 1.48695)  # Molchanov et al. (2017), section 4
+K1, K2, K3 = 0.63576, 1.87320, 1.48695  # Molchanov et al. (2017), section 4
 LARGEST_LOG_SIGMA2 = 20.0  # larger variances would overflow
 
 
@@ -50,17 +50,12 @@ class VariationalLinear(StochasticLayer, nn.Linear):
     ----------
     weight, log_sigma2 : torch.nn.Parameter, shape (out_features, in_features)
         The means :math:`\theta`, first drawn as ``torch.nn.Linear`` does, and the logarithms of the
-        variances. With :math:`\alpha` in their place, :math:`w = \theta (1 + \sqrt\alpha e)`, the
-        gradient by a mean would have the weight's noise in it.
+        variances.
 
     Shape
     -----
-    Input (..., in_features), output (..., out_features).
-
-    Raises
-    ------
-    TypeError
-        If the input is not of a floating-point dtype.
+    Input (..., in_features), of a floating-point dtype (else a TypeError); output
+    (..., out_features).
 
     References
     ----------
@@ -133,9 +128,5 @@ class VariationalLinear(StochasticLayer, nn.Linear):
         0.01 a weight; it tends to 0 as :math:`\alpha` grows. Of a stack (`SideBySide`), it is the
         sum over the networks too, which is what the sum of their losses needs.
         """
-        k1, k2, k3 = MOLCHANOV
         log_alpha = self.log_alpha
-        return (k1 * torch.sigmoid(-k2 - k3 * log_alpha) + softplus(-log_alpha) / 2).sum()
-
-    def extra_repr(self):
-        return f"{super().extra_repr()}, threshold={self.threshold:g}"
+        return (K1 * torch.sigmoid(-K2 - K3 * log_alpha) + softplus(-log_alpha) / 2).sum()

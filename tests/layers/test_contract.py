@@ -318,8 +318,9 @@ PRINTED = {
         "MaxPoolDropout2d(kernel_size=(2, 2), keep_prob=0.3, stride=(2, 2), padding=(0, 0))"
     ),
     RecurrentDropoutLSTM(3, 4, 0.3): (
-        "RecurrentDropoutLSTM(3, 4, keep_prob=0.3, recurrent_keep_prob=0.3, masks='sequence', "
-        "recurrent='state', bias=True, batch_first=False)"
+        "RecurrentDropoutLSTM(input_size=3, hidden_size=4, keep_prob=0.3, "
+        "recurrent_keep_prob=0.3, masks='sequence', recurrent='state', bias=True, "
+        "batch_first=False)"
     ),
     DropConnectLinear(4, 3, 0.3, False, "weight"): (
         "DropConnectLinear(in_features=4, out_features=3, bias=False, keep_prob=0.3, "
