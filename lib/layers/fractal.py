@@ -85,11 +85,7 @@ class Maker(Function):
     allowed = "a callable that returns a new module"
     good = staticmethod(nn.Identity)
     bad = (*Function.bad, nn.Identity())
-
-    def check(self, value, name):
-        if isinstance(value, nn.Module):
-            self.refuse(value, name, TypeError)
-        return super().check(value, name)
+    other_types = nn.Module
 
 
 @declared(
