@@ -73,7 +73,7 @@ def label(ax, x, y, text, role, *, dx=6, dy=0, ha="left"):
     ax.annotate(text, (x, y), color=ROLES[role].color, annotation_clip=False, **place)
 
 
-@declared(ax=AXES, place=FINITE, ours=POINTS, baseline=POINTS, role=ROLE, spread=NOT_NEGATIVE)
+@declared(ax=AXES, place=NUMBER, ours=POINTS, baseline=POINTS, role=ROLE, spread=NOT_NEGATIVE)
 def paired_dots(ax, place, ours, baseline, role, *, spread=0.3):
     """Draw how two settings differ: each seed as a faint dot, the mean with its 95 % interval.
 
