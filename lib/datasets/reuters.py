@@ -34,7 +34,7 @@ def load_reuters(n_val=0, n_words=2000, seed=0):
 
     The words are those of title and body, or of all the text of 48 stories that have neither: two
     letters or digits at least, in lower case, without scikit-learn's English stop words. The
-    vocabulary is of all 6,532 training stories, so it depends neither on `n_val` nor on `seed`.
+    vocabulary is of all 6,532, those for validation included, whatever `n_val` and `seed` are.
 
     Parameters
     ----------
