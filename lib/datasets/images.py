@@ -65,7 +65,7 @@ def load_mnist(n_train=None, n_val=0, seed=0):
 
 @declared(**SIZES)
 def load_fashion_mnist(n_train=None, n_val=0, seed=0):
-    """Pictures of clothes; arguments and images are in all else as those of `load_mnist`.
+    """Pictures of clothes, in all else like `load_mnist`: arguments, sizes, parts.
 
     Labels: 0 T-shirt or top, 1 trousers, 2 pullover, 3 dress, 4 coat, 5 sandal, 6 shirt, 7 sneaker,
     8 bag, 9 ankle boot.

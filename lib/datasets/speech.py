@@ -29,7 +29,7 @@ FLOOR = 1e-8  # energies below count as this much; a full-scale tone has about 2
 
 
 class SpokenDigits(NamedTuple):
-    """Frames with their digits, and the number of each frame's recording: tensors (n_frames,).
+    """Frames with their digits, and each frame's recording: integer tensors (n_frames,).
 
     Recording 300 d + 50 s + t is take t of digit d by speaker s of `SPEAKERS`.
     """
