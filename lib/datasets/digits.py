@@ -30,14 +30,14 @@ def load_digits(n_train=1000, n_val=0, n_test=497, seed=0, *, test_seed=None):
         Which split. For one seed, training sets of different sizes are nested, and the test set
         does not depend on `n_train` or `n_val`.
     test_seed : int, optional
-        The split whose test set is taken in place of this one's. With one for all seeds, no
+        The split whose test set is taken in place of this one's: with one for all seeds, no
         seed's test digit is trained on or chosen with by another.
 
     Returns
     -------
     Split
-        Pixels in [0, 1], 64 an image, row by row. Each digit is in the training and in the test
-        set, in its share of all images give or take two.
+        Inputs (n, 64), float32: pixels in [0, 1], row by row. Labels (n,), int64: the digit. Each
+        has its share of the images, give or take two, in the training and in the test set.
 
     Raises
     ------

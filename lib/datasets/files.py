@@ -1,7 +1,6 @@
 """Files of data sets: found or downloaded, and verified whenever they are read.
 
-A file is known by its path in the data folder. Of an archive, only some members count, such as
-``"*.sgm"``.
+A file is known by its path in the data folder; of an archive only some members count, by a pattern.
 """
 
 import gzip
@@ -17,7 +16,6 @@ from pathlib import Path, PurePosixPath
 import pooch
 from tqdm import tqdm
 
-SECONDS_WITHOUT_ANSWER = 30
 LARGEST = 50_000_000  # bytes: no file has more, as it is or decompressed
 
 
@@ -36,11 +34,8 @@ class _Limited(io.BytesIO):
 
 # The SHA-256 of each content, by its path in the data folder: for ``.gz`` of the decompressed
 # bytes, for ``.tar.gz`` of the members that are read (`digest`).
-DIGESTS = {
-    path: digest
-    for line in Path(__file__).with_name("sha256.txt").read_text(encoding="ascii").splitlines()
-    for digest, path in [line.split()]
-}
+LINES = Path(__file__).with_name("sha256.txt").read_text(encoding="ascii").splitlines()
+DIGESTS = {path: digest for digest, path in map(str.split, LINES)}
 
 
 def data_folder():
@@ -61,10 +56,8 @@ def cache_folder():
 
 def locate(path):
     """Where a file is; None if it would have to be downloaded."""
-    for folder in (data_folder(), cache_folder()):
-        if folder is not None and (folder / path).is_file():
-            return folder / path
-    return None
+    files = (folder / path for folder in (data_folder(), cache_folder()) if folder)
+    return next(filter(Path.is_file, files), None)
 
 
 def find(path, addresses, members=None):
@@ -90,9 +83,8 @@ def find(path, addresses, members=None):
 
 def read(file, path, members=None):
     """The verified content of a file; of an archive, its members by their names without folders."""
-    data = file.read_bytes()
     try:
-        return _verified(data, path, members)
+        return _verified(file.read_bytes(), path, members)
     except CorruptedFileError as error:
         raise CorruptedFileError(
             f"{file} is corrupted: {error}. Delete it: it will be downloaded anew."
@@ -129,10 +121,8 @@ def _content(data, path, members):
     content = _Limited()
     with gzip.open(io.BytesIO(data)) as zipped:
         shutil.copyfileobj(zipped, content)
-    if not path.endswith(".tar.gz"):
-        return content.getvalue()
     content.seek(0)
-    return _members(content, members)
+    return _members(content, members) if path.endswith(".tar.gz") else content.read()
 
 
 def _members(file, pattern):
@@ -153,8 +143,8 @@ def _download(address):
     """The bytes at an address."""
     data, title = _Limited(), f"Downloading {address.rpartition('/')[2]}"
     with tqdm(desc=title, total=1, unit="B", unit_scale=True, delay=2, leave=False) as bar:
-        settings = {"chunk_size": 2**16, "timeout": SECONDS_WITHOUT_ANSWER}
-        pooch.HTTPDownloader(progressbar=bar, **settings)(address, data, None)
+        download = pooch.HTTPDownloader(progressbar=bar, chunk_size=2**16, timeout=30)
+        download(address, data, None)
     return data.getvalue()
 
 

@@ -29,10 +29,10 @@ SIZES = {
 
 @declared(**SIZES)
 def load_mnist(n_train=None, n_val=0, seed=0):
-    """Handwritten digits, 28x28: training and validation images at random, the usual test set.
+    """Handwritten digits, 28x28, with the usual test set: 10,000 images in their order.
 
-    Training and validation images come from the 60,000 training images, with the classes in
-    proportion. The test set is always the whole 10,000, in their order.
+    Training and validation images are drawn at random from the usual 60,000 training images, with
+    the classes in proportion.
 
     Parameters
     ----------
@@ -65,18 +65,10 @@ def load_mnist(n_train=None, n_val=0, seed=0):
 
 @declared(**SIZES)
 def load_fashion_mnist(n_train=None, n_val=0, seed=0):
-    """Pictures of clothes, in all else like the digits of `load_mnist`.
+    """Pictures of clothes, in all else like `load_mnist`: arguments, sizes, parts.
 
-    Parameters
-    ----------
-    n_train, n_val, seed : int
-        As for `load_mnist`.
-
-    Returns
-    -------
-    Split
-        As from `load_mnist`. Labels: 0 T-shirt or top, 1 trousers, 2 pullover, 3 dress, 4 coat,
-        5 sandal, 6 shirt, 7 sneaker, 8 bag, 9 ankle boot.
+    Labels: 0 T-shirt or top, 1 trousers, 2 pullover, 3 dress, 4 coat, 5 sandal, 6 shirt, 7 sneaker,
+    8 bag, 9 ankle boot.
 
     References
     ----------
@@ -93,13 +85,11 @@ def _load(name, n_train, n_val, seed):
     order = stratified_order(labels, seed)
     train, val = order[:n_train], order[N_IMAGES - n_val :]
     parts = (images[train], labels[train]), (images[val], labels[val]), _part(name, "t10k")
-    return Split(*(tensor for part in parts for tensor in _tensors(*part)))
-
-
-def _tensors(images, labels):
-    """Brightness in [0, 1], row by row, and whole numbers."""
-    brightness = torch.tensor(images, dtype=torch.float32).div_(255).flatten(start_dim=1)
-    return brightness, torch.tensor(labels, dtype=torch.int64)
+    tensors = []
+    for images, labels in parts:
+        brightness = torch.tensor(images, dtype=torch.float32).div_(255).flatten(start_dim=1)
+        tensors += [brightness, torch.tensor(labels, dtype=torch.int64)]
+    return Split(*tensors)
 
 
 def _part(name, part):

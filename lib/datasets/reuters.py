@@ -22,30 +22,25 @@ MIRRORS = (
 MEMBERS = "*.sgm"
 N_TRAIN, N_TOPICS, N_WORDS = 6532, 52, 23_477
 STORY = re.compile(r"<REUTERS ([^>]*)>(.*?)</REUTERS>", re.DOTALL)
-ATTRIBUTE = re.compile(r'(\w+)="(.*?)"')
-TOPIC = re.compile(r"<D>(.*?)</D>")
 
 
 @declared(n_val=Whole(0, N_TRAIN - N_TOPICS), n_words=Whole(1, N_WORDS), seed=SEED)
 def load_reuters(n_val=0, n_words=2000, seed=0):
     """Newswire stories of 1987 as counts of words, each with its one topic of 52.
 
-    Of Reuters-21578, Distribution 1.0, the ModApte split: the stories with ``TOPICS="YES"``,
-    9,603 marked ``TRAIN`` and 3,299 marked ``TEST``. Of these, the stories with exactly one topic,
-    and the topics with at least one story in both: 6,532 training stories, 2,568 test stories and
-    52 topics, often called R52.
+    Of Reuters-21578, Distribution 1.0, the ModApte split: stories with ``TOPICS="YES"``, marked
+    ``TRAIN`` or ``TEST``. Of these, the stories with exactly one topic, and the topics with a story
+    in both parts: 6,532 training stories, 2,568 test stories and 52 topics, often called R52.
 
-    The words are those of title and body; 48 stories have neither, and there it is all their text.
-    A word has at least two letters or digits, in lower case, and is none of scikit-learn's English
-    stop words. The vocabulary is of all 6,532 training stories, validation stories included, so
-    that it depends neither on `n_val` nor on `seed`.
+    The words are those of title and body, or of all the text of 48 stories that have neither: two
+    letters or digits at least, in lower case, without scikit-learn's English stop words. The
+    vocabulary is of all 6,532, those for validation included, whatever `n_val` and `seed` are.
 
     Parameters
     ----------
     n_val : int
         Number of validation stories, taken at random from the training stories with the topics in
-        proportion. One story of each topic always stays for training; the rarest topic has no
-        more than that one, so not every topic is among the validation stories.
+        proportion. One story of each topic always stays for training: the rarest has no other.
     n_words : int
         Number of words: the most frequent, and of equally frequent ones the first in the alphabet.
     seed : int
@@ -76,13 +71,7 @@ def load_reuters(n_val=0, n_words=2000, seed=0):
 
 
 def reuters_topics():
-    """The names of the topics of `load_reuters`, in the order of its labels.
-
-    Returns
-    -------
-    tuple of str
-        52 names such as ``"earn"`` or ``"money-fx"``, in the order of the alphabet.
-    """
+    """The 52 topics of `load_reuters`, a tuple of str, in the order of its labels: alphabetical."""
     return _counts(files.find(PATH, MIRRORS, MEMBERS))[0]
 
 
@@ -107,8 +96,8 @@ def _stories(file):
     parts = {"TRAIN": [], "TEST": []}
     for _, content in sorted(files.read(file, PATH, MEMBERS).items()):
         for attributes, story in STORY.findall(content.decode("latin-1")):
-            part = dict(ATTRIBUTE.findall(attributes))
-            topics = TOPIC.findall(_element("TOPICS", story))
+            part = dict(re.findall(r'(\w+)="(.*?)"', attributes))
+            topics = re.findall(r"<D>(.*?)</D>", _element("TOPICS", story))
             if part["TOPICS"] == "YES" and part["LEWISSPLIT"] in parts and len(topics) == 1:
                 parts[part["LEWISSPLIT"]].append((topics[0], _text(story)))
     return parts["TRAIN"], parts["TEST"]

@@ -29,10 +29,9 @@ FLOOR = 1e-8  # energies below count as this much; a full-scale tone has about 2
 
 
 class SpokenDigits(NamedTuple):
-    """Frames with their digits, and the recording that each frame comes from.
+    """Frames with their digits, and each frame's recording: integer tensors (n_frames,).
 
-    The numbers of recordings are integer tensors (n_frames,). Recording 300 d + 50 s + t is take t
-    of digit d by speaker s of `SPEAKERS`.
+    Recording 300 d + 50 s + t is take t of digit d by speaker s of `SPEAKERS`.
     """
 
     split: Split
@@ -45,18 +44,17 @@ class SpokenDigits(NamedTuple):
 def load_spoken_digits(left_out=None, context=7):
     """Frames of 3,000 recordings of spoken digits: ten digits, six speakers, 50 takes of each.
 
-    A frame is 25 ms of sound under a Hann window, and frames are 20 ms apart. Its energy in each of
-    40 bands, triangles from 0 to 4,000 Hz that are equally wide on the mel scale, is normalized on
-    a logarithmic scale by mean and standard deviation of the training frames. An input is a frame
-    with its neighbours in the same recording; beyond the ends the first or last frame is repeated.
+    A frame is 25 ms of sound under a Hann window, and frames are 20 ms apart. Its log-energy in
+    each of 40 bands, triangles from 0 to 4,000 Hz equally wide on the mel scale, is normalized by
+    mean and standard deviation of the training frames. An input is a frame with its neighbours in
+    the same recording; beyond the ends the first or last frame is repeated.
 
     Parameters
     ----------
     left_out : str, optional
-        A speaker of `SPEAKERS`: the test set is all of this speaker, the validation set all of the
-        next one (george after yweweler), and the other four are for training. By default every
-        speaker is in every part: takes 0 to 4 are the test set, as its authors say, takes 5 to 9
-        the validation set, and the rest is for training.
+        The speaker of `SPEAKERS` who is the test set; the next one (george after yweweler) is the
+        validation set, and the other four are for training. By default every speaker is in every
+        part: takes 0 to 4 for the test, as the authors say, 5 to 9 for validation.
     context : int
         Number of neighbouring frames on each side.
 
@@ -110,7 +108,8 @@ def _log_mel_frames(file):
     window, bands = np.hanning(WINDOW + 1)[:-1], _mel_bands()
     frames = []
     for digit, speaker, take in itertools.product(range(N_DIGITS), SPEAKERS, range(N_TAKES)):
-        sound = _sound(content[f"{digit}_{speaker}_{take}.wav"])
+        with wave.open(io.BytesIO(content[f"{digit}_{speaker}_{take}.wav"])) as recording:
+            sound = np.frombuffer(recording.readframes(recording.getnframes()), "<i2") / 2**15
         pieces = np.lib.stride_tricks.sliding_window_view(sound, WINDOW)[::HOP]
         energy = np.abs(np.fft.rfft(pieces * window, N_FFT)) ** 2
         frames.append(np.log(np.maximum(energy @ bands, FLOOR)).astype(np.float32))
@@ -118,18 +117,9 @@ def _log_mel_frames(file):
     return np.concatenate(frames), recordings
 
 
-def _sound(content):
-    """The samples of a WAV file of 16 bits, in [-1, 1)."""
-    with wave.open(io.BytesIO(content)) as recording:
-        return np.frombuffer(recording.readframes(recording.getnframes()), "<i2") / 2**15
-
-
 def _mel_bands():
-    """Weights (frequencies, N_MELS) of triangular bands, each between its neighbours' peaks.
-
-    The mel scale is 2595 log10(1 + f / 700 Hz).
-    """
-    top = 2595 * np.log10(1 + RATE / 2 / 700)
+    """Weights (frequencies, N_MELS) of triangular bands, each between its neighbours' peaks."""
+    top = 2595 * np.log10(1 + RATE / 2 / 700)  # the mel scale is 2595 log10(1 + f / 700 Hz)
     edges = 700 * (10 ** (np.linspace(0, top, N_MELS + 2) / 2595) - 1)
     left, peak, right = edges[:-2], edges[1:-1], edges[2:]
     frequency = np.fft.rfftfreq(N_FFT, 1 / RATE)[:, None]

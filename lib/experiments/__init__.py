@@ -5,15 +5,7 @@ Reading their results loads none of them, nor what runs them: that is loaded whe
 
 from importlib import import_module
 
-from lib.experiments.results import (
-    RESULTS,
-    compare,
-    cost,
-    intervals,
-    read_results,
-    select,
-    summary,
-)
+from lib.experiments.results import RESULTS, compare, cost, intervals, read_results, select, summary
 
 _MODULES = {
     "EXPERIMENTS": "registry",

@@ -3,8 +3,9 @@
 import itertools
 import os
 import platform
+import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -15,12 +16,10 @@ import numpy as np
 import torch
 
 from lib.experiments.fingerprint import fingerprint
-from lib.experiments.results import as_value
+from lib.experiments.results import SETTINGS, as_value
 from lib.progress import silent
 from lib.training import seed_everything
 from lib.validation import COUNT, TEXT, Function, Instance, Many, Optional, declared
-
-SETTINGS = Instance(Mapping, "a mapping of settings", dict)
 
 
 def grid(**settings):
@@ -47,11 +46,9 @@ class Experiment:
     ----------
     name : str
         Names the results table, ``<name>.csv``.
-    title : str
-        What is compared, in a line.
-    paper : str
-        Whose figure it stands beside, with the section.
-    configurations : sequence of mapping
+    title, paper : str
+        What is compared, in a line, and whose figure it stands beside, with the section.
+    configurations : sequence of dict
         The settings compared. All have the same keys; values are numbers, words or booleans.
     metrics : sequence of str
         What a trial measures, by name.
@@ -59,7 +56,7 @@ class Experiment:
         ``trial(seed, **configuration)`` trains one network and returns its metrics, a dict. It
         depends on nothing but its arguments: torch's generators are seeded before it is called.
         Beside the metrics it may return a "picture": grey levels, uint8 of shape (height, width).
-    smallest : mapping
+    smallest : dict
         Settings with which the last configuration takes seconds: less data, fewer epochs.
     n_seeds : int
         Seeds 0, 1, ... of each configuration, if no other number is asked for.
@@ -73,10 +70,10 @@ class Experiment:
     name: str
     title: str
     paper: str
-    configurations: Sequence[Mapping]
+    configurations: Sequence[dict]
     metrics: Sequence[str]
     trial: Callable
-    smallest: Mapping = field(default_factory=dict)
+    smallest: dict = field(default_factory=dict)
     n_seeds: int = 5
 
     def __post_init__(self):
@@ -99,16 +96,7 @@ class Experiment:
 
     @declared(n_seeds=Optional(COUNT))
     def trials(self, n_seeds=None):
-        """List the trials, seed by seed, so that a run that is cut short has whole comparisons.
-
-        Parameters
-        ----------
-        n_seeds : int, optional
-
-        Returns
-        -------
-        list of Trial
-        """
+        """List each `Trial`, seed by seed: a run that is cut short has whole comparisons."""
         return [
             Trial(self.name, tuple(configuration.items()), seed)
             for seed in range(n_seeds or self.n_seeds)
@@ -152,9 +140,8 @@ def run_trial(experiment, trial):
 
     Returns
     -------
-    row : dict
-        Configuration, seed, metrics, and how it was run.
-    picture : numpy.ndarray or None
+    row, picture : dict, numpy.ndarray or None
+        Configuration, seed, metrics, and how it was run; what the trial drew, if it did.
 
     Raises
     ------
@@ -198,10 +185,8 @@ def _measured(experiment, trial):
 @cache
 def _processor():
     """The processor's name, and the vector instructions that torch uses on it."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():  # Linux does not tell `platform`
-        rows = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-        models = [row for row in rows if row.startswith("model name")]
-        name = models[0].partition(":")[2].strip() if models else name
+    cpuinfo = Path("/proc/cpuinfo")  # Linux does not tell `platform`
+    text = cpuinfo.read_text(encoding="utf-8", errors="replace") if cpuinfo.exists() else ""
+    model = re.search(r"^model name\s*:(.*)", text, re.MULTILINE)
+    name = model[1].strip() if model else platform.processor() or platform.machine()
     return f"{name}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"

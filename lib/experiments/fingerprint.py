@@ -19,15 +19,7 @@ def fingerprint(*functions):
     docstrings, and declarations of arguments. So a new default of a layer changes the fingerprint
     of the trials with that layer, and of no other.
 
-    Parameters
-    ----------
-    *functions : callable
-        From the top level of a module, or from inside what is there.
-
-    Returns
-    -------
-    str
-        Twelve digits; "unknown" if the source of one of them is in no file.
+    It has twelve digits, or is "unknown" if the source of a function is in no file.
     """
     places = []
     for function in functions:

@@ -32,18 +32,17 @@ def read_rows(path):
     """Read a table of finished trials, and check it: its columns, and a dict for each row.
 
     Columns are settings, "seed", metrics, and how each trial was run (`CIRCUMSTANCES`). There are
-    none if there is no table. A last line without its end is of a process that was killed while it
-    wrote, and does not count.
-
-    Text that is not UTF-8, fields too few or too many, words for numbers, and two rows of one trial
-    are a ValueError that names the row.
+    none if there is no table. A last line without its end does not count: the process that wrote it
+    was killed. What is damaged is a ValueError that names the row.
     """
     whole = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
-    columns, rows, row_of, number = [], [], {}, 1
+    rows, row_of, number = [], {}, 1
     try:
         lines = csv.reader(io.StringIO(whole.decode("utf-8-sig"), newline=""), strict=True)
-        columns = next(lines, [])
-        if columns and not {"seed", "seconds"} <= set(columns):
+        columns = next(lines, None)
+        if columns is None:
+            return [], []
+        if not {"seed", "seconds"} <= set(columns):
             raise ValueError(f"must have columns seed and seconds, got {', '.join(columns)}")
         names, measured = _parts(columns)
         for fields in lines:
@@ -71,8 +70,6 @@ def read_rows(path):
 def _parts(columns):
     """Names of the settings, and of the metrics."""
     columns = list(columns)
-    if not columns:
-        return [], []
     seed, seconds = columns.index("seed"), columns.index("seconds")
     return columns[:seed], columns[seed + 1 : seconds]
 
@@ -115,17 +112,12 @@ def read_results(name, folder=RESULTS):
 
 @declared(frame=FRAME)
 def select(frame, **values):
-    """Pick the rows of a table that have the given values.
+    """Pick the rows of a table that have the given values, by column.
 
     Parameters
     ----------
     frame : pandas.DataFrame
     **values
-        By column.
-
-    Returns
-    -------
-    pandas.DataFrame
     """
     for name, value in values.items():
         frame = frame[frame[name] == value]
@@ -134,7 +126,7 @@ def select(frame, **values):
 
 @declared(frame=FRAME, metric=TEXT, ours=SETTINGS, baseline=SETTINGS)
 def compare(frame, metric, ours, baseline):
-    """Compare two configurations, paired by the seeds that both have.
+    """Compare two configurations, ours - baseline, paired by the seeds that both have.
 
     Parameters
     ----------
@@ -147,7 +139,6 @@ def compare(frame, metric, ours, baseline):
     Returns
     -------
     lib.comparison.Comparison
-        Of ours - baseline.
 
     Raises
     ------
@@ -165,7 +156,7 @@ def compare(frame, metric, ours, baseline):
 
 @declared(frame=FRAME, by=COLUMNS, metric=TEXT, scale=FINITE, digits=Whole(0))
 def intervals(frame, by, metric, scale=1.0, digits=2):
-    """Tabulate a metric: its mean, its 95 % interval, and the number of seeds.
+    """Tabulate a metric in text, a row a value of `by`: mean, 95 % interval, number of seeds.
 
     Parameters
     ----------
@@ -178,11 +169,6 @@ def intervals(frame, by, metric, scale=1.0, digits=2):
         A factor to a more readable unit, such as 100 for per cent.
     digits : int
         Digits behind the point.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Of text, a row a value of `by`, with the columns mean, 95 % interval, seeds.
 
     Raises
     ------
@@ -213,33 +199,13 @@ def intervals(frame, by, metric, scale=1.0, digits=2):
 
 @declared(frame=FRAME)
 def cost(frame):
-    """Say what an experiment took: the number of trials, and the time of one core.
-
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        From `read_results`.
-
-    Returns
-    -------
-    str
-    """
+    """Say what an experiment took, by its `read_results`: trials, and the time of one core."""
     return f"{len(frame)} trials, {frame['seconds'].sum() / 60:.0f} minutes of one core"
 
 
 @declared(frame=FRAME)
 def summary(frame):
-    """Tabulate all metrics in Markdown: for each configuration means with their 95 % intervals.
-
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        From `read_results`.
-
-    Returns
-    -------
-    str
-    """
+    """Tabulate all metrics of `read_results` in Markdown: means with 95 % intervals."""
     settings, metrics = _parts(frame.columns)
     groups = frame.groupby(settings, sort=False)
     table = groups.size().astype(str).to_frame("seeds")

@@ -8,6 +8,7 @@ import sys
 import time
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 
 from joblib import Parallel, delayed
@@ -24,11 +25,7 @@ SECONDS_TO_COME = 60  # so long may a cluster have no worker
 
 
 @declared(
-    experiment=EXPERIMENT,
-    folder=PATH,
-    n_seeds=Optional(COUNT),
-    n_jobs=COUNT,
-    dask=Optional(TEXT),
+    experiment=EXPERIMENT, folder=PATH, n_seeds=Optional(COUNT), n_jobs=COUNT, dask=Optional(TEXT)
 )
 def run(experiment, *, folder=RESULTS, n_seeds=None, n_jobs=2, dask=None):
     """Run the trials of an experiment that have no row yet, and store each when it is done.
@@ -38,10 +35,8 @@ def run(experiment, *, folder=RESULTS, n_seeds=None, n_jobs=2, dask=None):
     experiment : lib.experiments.Experiment
     folder : path
         Where its table is.
-    n_seeds : int, optional
-        Seeds 0, 1, ... of each configuration. Rows that exist count.
-    n_jobs : int
-        Trials at a time, each on one thread.
+    n_seeds, n_jobs : int
+        Seeds 0, 1, ... of each configuration, and trials at a time, each on one thread.
     dask : str, optional
         Address of a Dask scheduler, ``tcp://host:port``, to run the trials in place of this
         machine. The scheduler needs this library; its workers need the library, the data, and one
@@ -49,7 +44,7 @@ def run(experiment, *, folder=RESULTS, n_seeds=None, n_jobs=2, dask=None):
 
     Returns
     -------
-    dict of lib.experiments.Trial to str
+    dict of Trial to str
         The trials that failed, and why. The others are in the table.
 
     Raises
@@ -89,13 +84,8 @@ def _outcome(experiment, trial):
 
 @contextmanager
 def _on_this_machine(experiment, trials, n_jobs):
-    parallel = Parallel(
-        n_jobs=n_jobs,
-        return_as="generator_unordered",
-        pre_dispatch=n_jobs,
-        initializer=_end_with,
-        initargs=(os.getpid(),),
-    )
+    settings = {"pre_dispatch": n_jobs, "initializer": _end_with, "initargs": (os.getpid(),)}
+    parallel = Parallel(n_jobs, return_as="generator_unordered", **settings)
     outcomes = parallel(delayed(_outcome)(experiment, trial) for trial in trials)
     try:
         yield outcomes
@@ -151,9 +141,7 @@ def _on_cluster(experiment, trials, address):
                 "every worker must have one thread, as trials seed torch's global generator: "
                 f"start them with --nthreads 1; got {threads}"
             )
-        futures = [
-            client.submit(_outcome, experiment, trial, pure=False, retries=3) for trial in trials
-        ]
+        futures = client.map(partial(_outcome, experiment), trials, pure=False, retries=3)
         try:
             yield _results(client, as_completed(futures, loop=client.loop))
         except (CancelledError, CommClosedError, KilledWorker) as error:

@@ -24,9 +24,8 @@ class ResultsTable:
 
     Parameters
     ----------
-    experiment : lib.experiments.Experiment
+    experiment : Experiment
     folder : path
-        Where the tables are.
     """
 
     def __init__(self, experiment, folder=RESULTS):
@@ -35,12 +34,7 @@ class ResultsTable:
         self.columns = [*experiment.settings, "seed", *experiment.metrics, *CIRCUMSTANCES]
 
     def rows(self):
-        """Read the finished trials, in the order in which they were finished.
-
-        Returns
-        -------
-        list of dict
-            Column to value.
+        """Read the finished trials, a dict each, in the order in which they were finished.
 
         Raises
         ------

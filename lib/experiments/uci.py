@@ -40,26 +40,20 @@ class Grid(nn.Module):
         hidden = torch.relu(self.mask(x) @ self.weights[0] + self.biases[0])
         return self.mask(hidden) @ self.weights[1] + self.biases[1]
 
-    def penalty(self, decays):
-        """The sum of the squares of each network's weights, times its decay."""
-        squares = sum(weight.square().sum(dim=(-2, -1)) for weight in self.weights)
-        return decays * squares
-
 
 def fit_grid(x, y, keep_probs, taus, n_hidden, epochs):
     """Train a network for each pair of keep probability and precision, with Adam."""
     model = Grid(x.shape[1], n_hidden, keep_probs)
-    decays = [
-        gal_weight_decay(keep_prob, LENGTH_SCALE, len(x), tau)
-        for keep_prob, tau in zip(keep_probs, taus, strict=True)
-    ]
+    pairs = zip(keep_probs, taus, strict=True)
+    decays = [gal_weight_decay(keep_prob, LENGTH_SCALE, len(x), tau) for keep_prob, tau in pairs]
     decays = torch.tensor(decays)
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     for _ in range(epochs):
         for x_batch, y_batch in minibatches(x, y, BATCH_SIZE):
             losses = (model(x_batch[None]) - y_batch).square().mean(dim=(-2, -1))
+            squares = sum(weight.square().sum(dim=(-2, -1)) for weight in model.weights)
             optimizer.zero_grad()
-            (losses + model.penalty(decays)).sum().backward()
+            (losses + decays * squares).sum().backward()
             optimizer.step()
     return model
 
