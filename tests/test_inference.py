@@ -23,11 +23,6 @@ from lib.masks import all_masks, mask_probabilities
 from lib.side_by_side import SideBySide
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
 class Recurrent(nn.Module):
     """The outputs of a recurrent layer, without its states."""
 

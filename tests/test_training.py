@@ -25,11 +25,6 @@ from lib.training import (
 )
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    seed_everything(0)
-
-
 @pytest.fixture(scope="module")
 def digits():
     return load_digits(n_train=200, n_val=50, n_test=100)

@@ -26,11 +26,6 @@ from lib.uncertainty import (
 several_taus = pytest.mark.parametrize("tau", [0.25, 1.0, 4.0])
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
 def close(one, other, tolerance=1e-10):
     np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
 

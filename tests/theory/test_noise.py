@@ -83,7 +83,6 @@ def test_an_input_that_is_always_zero_has_weight_zero_and_changes_no_other(scali
 @pytest.mark.parametrize("layer", [Dropout, GaussianDropout])
 @pytest.mark.parametrize("keep_prob", [0.3, 0.5, 0.9])
 def test_the_layers_add_the_same_penalty_to_the_loss_of_a_linear_model(layer, keep_prob):
-    torch.manual_seed(0)
     x, w, y, n = torch.randn(6, dtype=torch.float64), torch.randn(6).double(), 0.7, 100_000
     losses = (y - layer(keep_prob)(x.expand(n, 6)) @ w) ** 2
     expected = (y - x @ w) ** 2 + (1 - keep_prob) / keep_prob * (x**2 * w**2).sum()

@@ -136,7 +136,6 @@ def test_width_helps_only_correlated_inputs_with_weights_that_agree(rng):
 
 @pytest.mark.parametrize("layer", [Dropout(0.5), SpatialDropout(0.5)])
 def test_batch_norm_behind_a_convolution_remembers_the_variance_of_the_formula(layer):
-    torch.manual_seed(0)
     x = torch.rand(40, 3, 4, 4).double()
     net = nn.Sequential(layer, nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2, momentum=None)).double()
     with torch.no_grad():
