@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 from chance import few_examples, is_near, keep_probs
-from formulas import close
+from formulas import close, every_mask
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from lib.layers import Dropout, GaussianDropout
-from lib.masks import all_masks, mask_probabilities
+from lib.masks import all_masks
 from lib.theory.noise import dropout_ridge, tikhonov_penalty
 
 SCALINGS = ["inverted", "weight"]
@@ -23,14 +23,11 @@ several_keep_probs = pytest.mark.parametrize("keep_prob", [0.05, 0.3, 0.5, 0.9, 
 
 def best_over_all_masks(X, y, keep_prob, scaling):
     """Least squares over every masked copy of the examples, weighted by its probability."""
-    masks = all_masks(X.shape[1])
-    roots = np.sqrt(mask_probabilities(masks, keep_prob))
-    scale = 1 / keep_prob if scaling == "inverted" else 1
-    rows = np.concatenate(
-        [root * X * mask * scale for root, mask in zip(roots, masks, strict=True)]
-    )
-    targets = np.concatenate([root * y for root in roots])
-    return np.linalg.lstsq(rows, targets, rcond=None)[0]
+    masks, probabilities = every_mask(X.shape[1], keep_prob)
+    masks = masks / keep_prob if scaling == "inverted" else masks
+    roots = np.sqrt(probabilities)
+    rows = np.concatenate([root * X * mask for root, mask in zip(roots, masks, strict=True)])
+    return np.linalg.lstsq(rows, np.concatenate([root * y for root in roots]), rcond=None)[0]
 
 
 @both_scalings
