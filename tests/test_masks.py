@@ -8,13 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lib.masks import (
-    all_masks,
-    bernoulli_mask,
-    gaussian_mask,
-    inverted_mask,
-    mask_probabilities,
-)
+from lib.masks import all_masks, bernoulli_mask, gaussian_mask, inverted_mask, mask_probabilities
 
 SHAPES = [(), (0,), (5,), 7, (3, 4), (2, 0, 3), (2, 3, 4, 5)]
 sampled = pytest.mark.parametrize("sample", [bernoulli_mask, inverted_mask, gaussian_mask])

@@ -10,12 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.masks import all_masks
-from lib.theory.ensemble import (
-    average_variance,
-    bias_variance,
-    ensemble_mean,
-    subnetwork_outputs,
-)
+from lib.theory.ensemble import average_variance, bias_variance, ensemble_mean, subnetwork_outputs
 from lib.theory.nwgm import nwgm, taylor_estimate
 
 # All sub-networks
