@@ -367,6 +367,8 @@ def test_a_printed_block_says_its_settings_and_its_branch():
 
 
 OURS_AND_TORCHS = [
+    *((make, nn.Dropout) for make in (Dropout, GaussianDropout, SpatialDropout)),
+    (partial(Dropout, torch.tensor([0.5, 0.9])), nn.Dropout),
     (partial(DropConnectLinear, 4, 3), partial(nn.Linear, 4, 3)),
     (partial(DropConnectLinear, 4, 3, bias=False), partial(nn.Linear, 4, 3, bias=False)),
     (partial(VariationalLinear, 4, 3), partial(nn.Linear, 4, 3)),

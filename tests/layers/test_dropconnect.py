@@ -18,7 +18,6 @@ from torch.nn.functional import linear
 from lib.inference import weight_scaled
 from lib.layers import DropConnectLinear, Dropout
 from lib.theory.moments import relu_moments
-from lib.training import constrain_norms
 
 with_or_without_bias = pytest.mark.parametrize("bias", [True, False])
 
@@ -217,12 +216,6 @@ def test_weight_scaled_computes_what_the_net_computes_in_eval(scaling):
     net = nn.Sequential(Dropout(0.5, "weight"), layer, nn.ReLU(), Dropout(0.7))
     x, scaled = torch.randn(20, 6), weight_scaled(net)
     torch.testing.assert_close(scaled(x), net.eval()(x))
-
-
-def test_the_norms_of_its_weights_are_constrained_in_training():
-    layer = a_layer(30, 4)
-    constrain_norms(nn.Sequential(layer), 0.7)
-    torch.testing.assert_close(layer.weight.norm(dim=1), torch.full((4,), 0.7).double())
 
 
 def test_moments_and_gaussian_inference_work_under_vmap():

@@ -58,14 +58,6 @@ def test_the_units_of_measurement_do_not_change_the_predictions(keep_prob, scali
     close(predictions, X @ dropout_ridge(X, y, keep_prob, scaling), 1e-8)
 
 
-@pytest.mark.parametrize("keep_prob", [0.05, 0.5, 0.9])
-def test_where_all_columns_have_one_size_it_is_ordinary_ridge(keep_prob, rng):
-    X, y = rng.normal(size=(12, 5)), rng.normal(size=12)
-    X *= 3 / np.linalg.norm(X, axis=0)
-    ridge = (1 - keep_prob) / keep_prob * 3**2 * np.eye(5)
-    close(dropout_ridge(X, y, keep_prob), np.linalg.solve(X.T @ X + ridge, X.T @ y), 1e-8)
-
-
 @both_scalings
 @several_keep_probs
 def test_an_input_that_is_always_zero_has_weight_zero_and_changes_no_other(scaling, keep_prob, rng):
