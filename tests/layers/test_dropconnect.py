@@ -19,8 +19,6 @@ from lib.inference import weight_scaled
 from lib.layers import DropConnectLinear, Dropout
 from lib.theory.moments import relu_moments
 
-with_or_without_bias = pytest.mark.parametrize("bias", [True, False])
-
 
 def a_layer(*args, dtype=torch.float64, **settings):
     """A layer with weights and biases of about the same size."""
@@ -99,7 +97,7 @@ def with_masks(monkeypatch, *masks):
 
 
 @every_scaling
-@with_or_without_bias
+@pytest.mark.parametrize("bias", [True, False])
 def test_under_given_masks_output_and_gradients_are_those_of_masked_linear_layers(
     scaling, bias, monkeypatch
 ):

@@ -83,20 +83,13 @@ def test_the_three_add_up_exactly_to_the_mean_squared_error_and_the_noise(sets, 
     close(parts.error, parts.bias_squared + parts.variance + parts.noise)
 
 
-def fits_of_all_training_sets():
-    """Points, true values, and what a line through 0 predicts after each training set there is.
-
-    The targets are y = x^2 + e at x = 1, 2, 3, with e = -1 or 1, either as likely.
-    """
-    x = np.array([1.0, 2.0, 3.0])
-    targets = x**2 + (2 * all_masks(3) - 1)
-    slopes = targets @ x / (x @ x)
-    return x**2, slopes[:, None] * x
-
-
 @pytest.mark.parametrize("sets", [2, 3])
 def test_over_all_choices_of_training_sets_the_estimates_are_free_of_bias(sets):
-    truth, fits = fits_of_all_training_sets()
+    """A line through 0 fits y = x^2 + e at x = 1, 2, 3, with e = -1 or 1, either as likely."""
+    x = np.array([1.0, 2.0, 3.0])
+    truth = x**2
+    slopes = (truth + 2 * all_masks(3) - 1) @ x / (x @ x)
+    fits = slopes[:, None] * x  # after each training set there is
     chosen = np.array(list(itertools.product(range(8), repeat=sets)))  # (choices, sets)
     several = fits[chosen.T]  # (sets, choices, points)
     parts = bias_variance(several, np.broadcast_to(truth, several.shape[1:]), noise=1.0)
