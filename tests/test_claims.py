@@ -16,11 +16,6 @@ def shown(monkeypatch):
     return verdicts
 
 
-@pytest.fixture
-def in_a_readers_session(monkeypatch):
-    monkeypatch.delenv(claims.STRICT)
-
-
 TRUE = [True, np.True_, [True, True], np.ones((2, 3), bool), torch.tensor([True, True])]
 FALSE = [
     *(False, np.False_, [True, False], np.eye(2, dtype=bool), torch.tensor(False)),
@@ -41,9 +36,9 @@ def test_in_the_build_what_does_not_hold_is_an_error_that_says_it(shown, holds):
     assert not shown
 
 
-@pytest.mark.usefixtures("in_a_readers_session")
 @pytest.mark.parametrize("holds", FALSE, ids=repr)
-def test_a_reader_sees_what_no_longer_holds(shown, holds):
+def test_a_reader_sees_what_no_longer_holds(shown, holds, monkeypatch):
+    monkeypatch.delenv(claims.STRICT)
     claim("masks are fresh", holds)
     assert [repr(verdict) for verdict in shown] == ["✗ does not hold here: masks are fresh"]
 

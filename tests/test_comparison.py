@@ -42,10 +42,7 @@ def test_exchanging_the_two_turns_the_signs():
     assert back.n_agree == forth.n_agree == 2
 
 
-@pytest.mark.parametrize(
-    ("ours", "baseline"),
-    [([1.0, 2.0], [1.0, 2.0, 3.0]), ([1.0], [2.0])],
-)
+@pytest.mark.parametrize(("ours", "baseline"), [([1.0, 2.0], [1.0, 2.0, 3.0]), ([1.0], [2.0])])
 def test_results_that_do_not_pair_are_refused(ours, baseline):
     with pytest.raises(ValueError, match="ours and baseline must hold one result for each"):
         paired_difference(ours, baseline)

@@ -2,10 +2,13 @@
 
 import copy
 import warnings
+from functools import partial
 
 import pytest
 import torch
 from chance import is_near
+from formulas import every_mask
+from layer_runs import every_scaling, under_seed
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -19,34 +22,28 @@ from lib.inference import (
     weight_scaled,
 )
 from lib.layers import Dropout, GaussianDropout, MaxPoolDropout2d, SpatialDropout
-from lib.masks import all_masks, mask_probabilities
 from lib.side_by_side import SideBySide
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
+class Called(nn.Module):
+    """A layer of torch that takes or gives more than one tensor."""
 
-
-class Recurrent(nn.Module):
-    """The outputs of a recurrent layer, without its states."""
-
-    def __init__(self, kind=nn.LSTM, dropout=0.5):
+    def __init__(self, layer, call):
         super().__init__()
-        self.layer = kind(8, 6, num_layers=2, dropout=dropout, batch_first=True)
+        self.layer, self.call = layer, call
 
     def forward(self, x):
-        return self.layer(x)[0]
+        return self.call(self.layer, x)
 
 
-class Attention(nn.Module):
-    def __init__(self, need_weights=True, dropout=0.5):
-        super().__init__()
-        self.layer = nn.MultiheadAttention(8, 2, dropout=dropout, batch_first=True)
-        self.need_weights = need_weights
+def recurrent(kind, dropout=0.5):
+    layer = kind(8, 6, num_layers=2, dropout=dropout, batch_first=True)
+    return Called(layer, lambda layer, x: layer(x)[0])
 
-    def forward(self, x):
-        return self.layer(x, x, x, need_weights=self.need_weights)[0]
+
+def attention(dropout=0.5, **settings):
+    layer = nn.MultiheadAttention(8, 2, dropout=dropout, batch_first=True)
+    return Called(layer, lambda layer, x: layer(x, x, x, **settings)[0])
 
 
 def transformer(layers=1):
@@ -54,13 +51,9 @@ def transformer(layers=1):
     return nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
 
 
-class Decoder(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.TransformerDecoderLayer(8, 2, 16, dropout=0.5, batch_first=True)
-
-    def forward(self, x):
-        return self.layer(x, x)
+def decoder():
+    layer = nn.TransformerDecoderLayer(8, 2, 16, dropout=0.5, batch_first=True)
+    return Called(layer, lambda layer, x: layer(x, x))
 
 
 # name: (model, shape of its input)
@@ -73,15 +66,13 @@ STOCHASTIC = {
     "nn.Dropout3d": (nn.Dropout3d(0.5), (3, 8, 2, 2, 2)),
     "nn.AlphaDropout": (nn.AlphaDropout(0.5), (3, 8)),
     "nn.FeatureAlphaDropout": (nn.FeatureAlphaDropout(0.5), (3, 8, 4)),
-    "nn.LSTM": (Recurrent(nn.LSTM), (3, 5, 8)),
-    "nn.GRU": (Recurrent(nn.GRU), (3, 5, 8)),
-    "nn.RNN": (Recurrent(nn.RNN), (3, 5, 8)),
-    "dropout before an LSTM": (nn.Sequential(Dropout(0.5), Recurrent(dropout=0.0)), (3, 5, 8)),
-    "attention": (Attention(), (3, 5, 8)),
-    "attention, fused": (Attention(need_weights=False), (3, 5, 8)),
+    **{f"nn.{kind.__name__}": (recurrent(kind), (3, 5, 8)) for kind in (nn.LSTM, nn.GRU, nn.RNN)},
+    "dropout before an LSTM": (nn.Sequential(Dropout(0.5), recurrent(nn.LSTM, 0.0)), (3, 5, 8)),
+    "attention": (attention(), (3, 5, 8)),
+    "attention, fused": (attention(need_weights=False), (3, 5, 8)),
     "nn.TransformerEncoderLayer": (transformer().layers[0], (3, 5, 8)),
     "nn.TransformerEncoder": (transformer(2), (3, 5, 8)),
-    "nn.TransformerDecoderLayer": (Decoder(), (3, 5, 8)),
+    "nn.TransformerDecoderLayer": (decoder(), (3, 5, 8)),
 }
 every_stochastic_model = pytest.mark.parametrize("name", STOCHASTIC)
 
@@ -104,12 +95,11 @@ def small_net(keep_prob=0.7, scaling="inverted", activation=None):
 
 def by_enumeration(net, x, of=lambda y: y):
     """Mean and variance of the output of `small_net` over every mask of its hidden units."""
-    masks = all_masks(6)
     dropout = net[2]
-    probabilities = torch.tensor(mask_probabilities(masks, dropout.keep_prob))
-    scale = 1 / dropout.keep_prob if dropout.scaling == "inverted" else 1
+    masks, probabilities = map(torch.tensor, every_mask(6, dropout.keep_prob))
+    masks = masks.to(x.dtype) / (dropout.keep_prob if dropout.scaling == "inverted" else 1)
     with torch.no_grad():
-        hidden = net[1](net[0](x)) * torch.tensor(masks * scale, dtype=x.dtype)[:, None]
+        hidden = net[1](net[0](x)) * masks[:, None]
         y = of(net[3](hidden)).double()  # (masks, batch, outputs)
     mean = torch.einsum("m,mbo->bo", probabilities, y)
     return mean, torch.einsum("m,mbo->bo", probabilities, (y - mean) ** 2)
@@ -195,14 +185,14 @@ def test_stochastic_layers_are_listed_once_each_and_only_if_they_drop():
     dropout = Dropout(0.5)
     model = nn.Sequential(dropout, nn.LSTM(2, 2, dropout=0.0), nn.Linear(2, 2), dropout)
     assert stochastic_layers(model) == [dropout]
-    assert stochastic_layers(Attention(dropout=0.0)) == []
+    assert stochastic_layers(attention(dropout=0.0)) == []
     assert stochastic_layers(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.ReLU())) == []
 
 
 # mc_samples
 
 
-@pytest.mark.parametrize("scaling", ["inverted", "weight"])
+@every_scaling
 @pytest.mark.parametrize("keep_prob", [0.5, 0.8, 1])
 def test_mean_and_variance_of_the_samples_are_the_exact_ones(scaling, keep_prob):
     net, x, n = small_net(keep_prob, scaling), torch.randn(5, 4), 20_000
@@ -297,18 +287,13 @@ def test_what_comes_before_the_first_stochastic_layer_is_computed_once_for_all_s
 @every_stochastic_model
 def test_samples_repeat_under_the_seed_and_one_alone_is_what_a_pass_draws(name):
     model, x = stochastic_model(name)
-    draws = []
-    for seed in (1, 1, 2):
-        torch.manual_seed(seed)
-        draws.append(mc_samples(model, x, 4))
-    assert torch.equal(draws[0], draws[1])
-    assert not torch.equal(draws[0], draws[2])
-    assert not torch.equal(draws[2], mc_samples(model, x, 4))  # without a seed they go on
-    torch.manual_seed(1)
-    (alone,) = mc_samples(model, x, 1)
-    torch.manual_seed(1)
+    four, one = (partial(mc_samples, model, n_samples=n) for n in (4, 1))
+    first, same, other = (under_seed(four, x, seed) for seed in (1, 1, 2))
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+    assert not torch.equal(other, four(x))  # without a seed they go on
     with torch.no_grad(), sampling(model):
-        torch.testing.assert_close(alone, model(x.clone()))
+        torch.testing.assert_close(under_seed(one, x)[0], under_seed(model, x.clone()))
 
 
 def test_networks_side_by_side_are_sampled_side_by_side():
@@ -321,7 +306,7 @@ def test_networks_side_by_side_are_sampled_side_by_side():
         assert is_near(samples[:, i].mean(dim=0), mean, variance.sqrt(), n)
 
 
-@pytest.mark.parametrize("model", [nn.Linear(4, 2), Recurrent(dropout=0.0), Attention(dropout=0.0)])
+@pytest.mark.parametrize("model", [nn.Linear(4, 2), recurrent(nn.LSTM, 0.0), attention(0.0)])
 def test_a_model_without_stochastic_layers_is_a_value_error(model):
     message = f"model must have a layer that drops at random .*, got {type(model).__name__}"
     with pytest.raises(ValueError, match=message):
@@ -357,10 +342,6 @@ def test_an_error_at_any_time_comes_through_and_every_mode_comes_back(error, fro
 # weight_scaled
 
 
-def with_sigmoid(*dropout):
-    return small_net(*dropout, nn.Sigmoid())
-
-
 def on_the_input(*dropout):
     return nn.Sequential(Dropout(*dropout), nn.Linear(4, 3), nn.Tanh())
 
@@ -392,14 +373,15 @@ def convolutional(*dropout):
     )
 
 
-SCALABLE = [small_net, with_sigmoid, on_the_input, two_in_a_row, one_in_two_places]
+SMALL = [small_net, partial(small_net, activation=nn.Sigmoid()), on_the_input, two_in_a_row]
 
-every_scalable_model = pytest.mark.parametrize("make", [*SCALABLE, nested, convolutional])
-both_scalings = pytest.mark.parametrize("scaling", ["inverted", "weight"])
+every_scalable_model = pytest.mark.parametrize(
+    "make", [*SMALL, one_in_two_places, nested, convolutional]
+)
 
 
 @every_scalable_model
-@both_scalings
+@every_scaling
 @pytest.mark.parametrize("keep_prob", [1, 0.7, 0.5])
 def test_the_copy_computes_what_the_model_computes_in_eval(make, scaling, keep_prob):
     model, x = make(keep_prob, scaling).double(), torch.randn(7, 4).double()
@@ -409,7 +391,7 @@ def test_the_copy_computes_what_the_model_computes_in_eval(make, scaling, keep_p
 
 
 @every_scalable_model
-@both_scalings
+@every_scaling
 def test_the_copy_has_no_dropout_layer_and_draws_nothing_in_training_either(make, scaling):
     scaled, x = weight_scaled(make(0.5, scaling)), torch.randn(7, 4)
     assert stochastic_layers(scaled) == []
@@ -419,7 +401,7 @@ def test_the_copy_has_no_dropout_layer_and_draws_nothing_in_training_either(make
 
 
 @every_scalable_model
-@both_scalings
+@every_scaling
 def test_the_model_stays_as_it_was_and_the_names_in_the_state_dict_too(make, scaling):
     model = make(0.5, scaling)
     mixed_modes(model)
@@ -458,7 +440,7 @@ def test_a_factor_goes_through_layers_whose_output_scales_with_their_input(betwe
     torch.testing.assert_close(weight_scaled(net)(x), expected, rtol=1e-12, atol=1e-12)
 
 
-@both_scalings
+@every_scaling
 def test_it_is_the_exact_average_over_all_masks_in_a_linear_network_and_not_behind_it(scaling):
     net, x = small_net(0.6, scaling, nn.Identity()).double(), torch.randn(5, 4).double()
     scaled = weight_scaled(net)(x)
@@ -468,26 +450,13 @@ def test_it_is_the_exact_average_over_all_masks_in_a_linear_network_and_not_behi
     assert (scaled.sigmoid() - mean).abs().max() > 1e-3
 
 
-def sharing_a_layer():
-    linear = nn.Linear(4, 4)
-    return nn.Sequential(linear, Dropout(0.5, "weight"), linear)
-
-
-def sharing_a_weight():
-    model = nn.Sequential(nn.Linear(4, 4), Dropout(0.5, "weight"), nn.Linear(4, 4))
-    model[2].weight = model[0].weight
-    return model
-
-
-def computing_a_weight():
-    linear = nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
-    return nn.Sequential(Dropout(0.5, "weight"), linear)
-
-
-@pytest.mark.parametrize("make", [sharing_a_layer, sharing_a_weight, computing_a_weight])
-def test_a_weight_that_does_not_stand_in_just_one_place_is_a_value_error(make):
-    with pytest.raises(ValueError, match="model must use the weights after .* in one place"):
-        weight_scaled(make())
+def test_a_weight_that_does_not_stand_in_just_one_place_is_a_value_error():
+    layer, sharing_its_weight = nn.Linear(4, 4), nn.Linear(4, 4)
+    sharing_its_weight.weight = layer.weight
+    computing_a_weight = nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
+    for last in (layer, sharing_its_weight, computing_a_weight):
+        with pytest.raises(ValueError, match="model must use the weights after .* in one place"):
+            weight_scaled(nn.Sequential(layer, Dropout(0.5, "weight"), last))
 
 
 class Residual(nn.Sequential):
@@ -512,10 +481,7 @@ def test_a_layer_that_does_not_let_the_factor_through_is_a_value_error(between):
         weight_scaled(model)
 
 
-class InAModule(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.dropout, self.linear = Dropout(0.5, "weight"), nn.Linear(4, 4)
+IN_A_MODULE = nn.ModuleList([Dropout(0.5, "weight"), nn.Linear(4, 4)])
 
 
 @pytest.mark.parametrize(
@@ -524,7 +490,7 @@ class InAModule(nn.Module):
         Dropout(0.5, "weight"),
         nn.Sequential(nn.Linear(4, 2), Dropout(0.5, "weight")),
         nn.Sequential(nn.Linear(4, 2), Dropout(0.5, "weight"), nn.ReLU()),
-        nn.Sequential(InAModule(), nn.Linear(4, 2)),
+        nn.Sequential(IN_A_MODULE, nn.Linear(4, 2)),
         nn.Sequential(Residual(nn.Linear(4, 4), Dropout(0.5, "weight")), nn.Linear(4, 2)),
     ],
 )
@@ -548,10 +514,9 @@ def test_reestimated_statistics_are_the_mean_over_batches_without_masks(momentum
     before = copy.deepcopy(model)
     found = batch_norm_reestimated(model, batches)
     sums = [model[1](batch) for batch in batches]
-    torch.testing.assert_close(
-        found[2].running_mean, torch.stack([s.mean(0) for s in sums]).mean(0)
-    )
-    torch.testing.assert_close(found[2].running_var, torch.stack([s.var(0) for s in sums]).mean(0))
+    mean, var = (sum(of(s, dim=0) for s in sums) / 5 for of in (torch.mean, torch.var))
+    torch.testing.assert_close(found[2].running_mean, mean)
+    torch.testing.assert_close(found[2].running_var, var)
     assert found[2].momentum == momentum
     assert not any(modes(found))
     assert states_equal(model, before)
@@ -559,9 +524,7 @@ def test_reestimated_statistics_are_the_mean_over_batches_without_masks(momentum
 
 
 def test_reestimating_needs_something_to_estimate():
-    x = torch.randn(8, 4)
-    with pytest.raises(ValueError, match="model must have batch normalization"):
-        batch_norm_reestimated(nn.Linear(4, 2), [x])
-    forgetful = nn.Sequential(nn.Linear(4, 2), nn.BatchNorm1d(2, track_running_stats=False))
-    with pytest.raises(ValueError, match="model must have batch normalization"):
-        batch_norm_reestimated(forgetful, [x])
+    forgetful = nn.BatchNorm1d(2, track_running_stats=False)
+    for model in (nn.Linear(4, 2), nn.Sequential(nn.Linear(4, 2), forgetful)):
+        with pytest.raises(ValueError, match="model must have batch normalization"):
+            batch_norm_reestimated(model, [torch.randn(8, 4)])

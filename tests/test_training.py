@@ -25,11 +25,6 @@ from lib.training import (
 )
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    seed_everything(0)
-
-
 @pytest.fixture(scope="module")
 def digits():
     return load_digits(n_train=200, n_val=50, n_test=100)
@@ -73,16 +68,9 @@ def test_one_seed_decides_on_the_numbers_of_all_generators():
 # Minibatches
 
 
-def outputs_of(x):
-    """Two real targets an example."""
-    return torch.cat([x, -x], dim=-1)
-
-
-def labels_of(x):
-    return x[..., 0].long()
-
-
-@pytest.mark.parametrize("answers_of", [labels_of, outputs_of])
+@pytest.mark.parametrize(
+    "answers_of", [lambda x: x[..., 0].long(), lambda x: torch.cat([x, -x], dim=-1)]
+)
 @pytest.mark.parametrize("batch_size", [1, 7, 20, 50])
 @pytest.mark.parametrize("nets", [(), (3,)])
 def test_minibatches_go_through_every_example_once_with_its_answer(nets, batch_size, answers_of):
@@ -105,16 +93,12 @@ def test_minibatches_are_in_another_order_each_time():
     assert not torch.equal(*orders)
 
 
-def in_minibatches(x, y):
-    return list(minibatches(x, y, batch_size=5))
-
-
 def evaluated(x, y):
     """By a loss that takes any shapes."""
     return evaluate(nn.Identity(), x, y, lambda output, y: output.sum())
 
 
-@pytest.mark.parametrize("use", [in_minibatches, evaluated])
+@pytest.mark.parametrize("use", [lambda x, y: next(minibatches(x, y, batch_size=5)), evaluated])
 @pytest.mark.parametrize("labels", [(10,), (0,), (30,), (20, 1), (1, 20), ()])
 @pytest.mark.parametrize("targets", [(), (3,)])
 def test_answers_to_other_inputs_are_a_value_error(use, labels, targets):
@@ -130,22 +114,17 @@ def test_answers_to_other_inputs_are_a_value_error(use, labels, targets):
 def test_the_loss_is_minus_the_mean_log_probability_of_the_labels():
     logits, y = torch.randn(3, 5, 4), torch.randint(4, (3, 5))
     probabilities = logits.exp() / logits.exp().sum(dim=-1, keepdim=True)
-    by_hand = [
-        [-probabilities[net, row, y[net, row]].log() for row in range(5)] for net in range(3)
-    ]
-    expected = torch.tensor(by_hand).mean(dim=1)
+    of_the_labels = probabilities.gather(-1, y[..., None]).squeeze(-1)
+    expected = -of_the_labels.log().mean(dim=1)
     torch.testing.assert_close(classification_loss(logits, y), expected)
     torch.testing.assert_close(classification_loss(logits[0], y[0]), expected[0])
 
 
 def test_the_squared_loss_is_the_mean_over_examples_and_outputs_of_each_network():
     output, y = torch.randn(3, 5, 4), torch.randn(3, 5, 4)
-    by_hand = [
-        sum((output[net, i, k] - y[net, i, k]) ** 2 for i in range(5) for k in range(4)) / 20
-        for net in range(3)
-    ]
-    torch.testing.assert_close(squared_loss(output, y), torch.stack(by_hand))
-    torch.testing.assert_close(squared_loss(output[0], y[0]), by_hand[0])
+    expected = ((output - y) ** 2).flatten(1).sum(dim=1) / 20
+    torch.testing.assert_close(squared_loss(output, y), expected)
+    torch.testing.assert_close(squared_loss(output[0], y[0]), expected[0])
 
 
 @pytest.mark.parametrize("label", [-100, -1, 4])
@@ -191,8 +170,7 @@ def test_evaluation_with_real_targets_has_the_loss_asked_for_and_no_error():
 def test_evaluation_has_the_masks_off_and_leaves_mode_state_and_generator_as_they_were(
     mode, digits
 ):
-    net = nn.Sequential(dense_net(), nn.BatchNorm1d(10))
-    net.train(mode != "eval")
+    net = nn.Sequential(dense_net(), nn.BatchNorm1d(10)).train(mode != "eval")
     if mode == "mixed":
         net[1].eval()
     before, modes_before, generator = copy.deepcopy(net), modes(net), torch.get_rng_state()

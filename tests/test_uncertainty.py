@@ -6,14 +6,14 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from chance import few_examples, is_near
+from chance import few_examples
+from formulas import close, every_mask
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import optimize, special, stats
 from torch import nn
 
-from lib.masks import all_masks, mask_probabilities
 from lib.uncertainty import (
     expected_entropy,
     gal_weight_decay,
@@ -24,15 +24,6 @@ from lib.uncertainty import (
 )
 
 several_taus = pytest.mark.parametrize("tau", [0.25, 1.0, 4.0])
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
-def close(one, other, tolerance=1e-10):
-    np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
 
 
 # predictive_log_likelihood
@@ -59,7 +50,7 @@ def test_targets_so_far_away_that_every_density_is_zero_keep_their_likelihood(ta
         expected = special.logsumexp(log_densities) - np.log(50)
         likelihood = predictive_log_likelihood(samples.to(kind), targets.to(kind), 100.0)
         assert likelihood.dtype == kind
-        np.testing.assert_allclose(likelihood, [expected], rtol=1e-5)
+        close(likelihood, [expected], 1e-5)
 
 
 # interval_coverage
@@ -96,34 +87,16 @@ def test_a_sample_equal_to_the_target_counts_by_half(n_samples):
 def test_with_noise_the_ends_are_quantiles_of_the_average_distribution(level, tau, rng):
     samples = rng.normal(size=(5, 1)) + [[0], [0], [0], [5], [5]]
 
-    def end(share):
+    def quantile(share):
         def excess(y):
             return stats.norm.cdf(y, loc=samples, scale=tau**-0.5).mean() - share
 
         return optimize.brentq(excess, -50, 50, xtol=1e-12)
 
-    ends = end((1 - level) / 2), end((1 + level) / 2)
-    for target, inside in [
-        (ends[0] - 1e-6, 0),
-        (ends[0] + 1e-6, 1),
-        (ends[1] - 1e-6, 1),
-        (ends[1] + 1e-6, 0),
-    ]:
-        assert interval_coverage(samples, np.array([target]), level, tau) == inside
-
-
-@pytest.mark.parametrize("level", [0.2, 0.5, 0.8, 0.95])
-def test_a_calibrated_model_covers_about_as_much_as_the_level_says(level, rng):
-    """Samples f ~ N(m, 1), with an m for each example; targets f, or f + noise of variance 1/4."""
-    n_samples, n = 400, 4000
-    means = 5 * rng.normal(size=n)
-    samples = means + rng.normal(size=(n_samples, n))
-    noiseless = means + rng.normal(size=n)
-    noisy = noiseless + rng.normal(size=n) / 2
-    # The ends come from 400 samples, which moves a coverage by less than 1/400.
-    spread = (level * (1 - level)) ** 0.5 + n**0.5 / 2400
-    assert is_near(interval_coverage(samples, noisy, level, tau=4.0), level, spread, n)
-    assert is_near(interval_coverage(samples, noiseless, level), level, spread, n)
+    ends = quantile((1 - level) / 2), quantile((1 + level) / 2)
+    for end, inward in zip(ends, (1e-6, -1e-6), strict=True):
+        assert interval_coverage(samples, np.array([end + inward]), level, tau) == 1
+        assert interval_coverage(samples, np.array([end - inward]), level, tau) == 0
 
 
 @pytest.mark.parametrize("tau", [None, 2.0])
@@ -289,10 +262,10 @@ def test_without_dropout_the_penalized_weights_are_the_mean_of_the_posterior(
 @pytest.mark.parametrize("keep_prob", [0.1, 0.5, 0.9, 1])
 def test_with_dropout_it_is_the_log_prior_of_the_masked_weights_on_average(keep_prob, rng):
     w, length_scale, n_train, tau = rng.normal(size=5), 0.7, 30, 2.0
-    masks = all_masks(5)
+    masks, probabilities = every_mask(5, keep_prob)
     log_priors = stats.norm.logpdf(masks * w, scale=1 / length_scale).sum(axis=1)
     at_zero = stats.norm.logpdf(np.zeros(5), scale=1 / length_scale).sum()
-    of_one_example = mask_probabilities(masks, keep_prob) @ (at_zero - log_priors) / n_train
+    of_one_example = probabilities @ (at_zero - log_priors) / n_train
     decay = gal_weight_decay(keep_prob, length_scale, n_train, tau)
     assert type(decay) is float
     close(decay * w @ w, of_one_example / tau)

@@ -338,8 +338,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(
-    ("rule", "cells", "fault"),
-    [(rule, *case) for rule, cases in FAULTS.items() for case in cases],
+    ("rule", "cells", "fault"), [(rule, *case) for rule, cases in FAULTS.items() for case in cases]
 )
 def test_rule_finds_its_fault(rule, cells, fault):
     if isinstance(cells, str):

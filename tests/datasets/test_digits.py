@@ -119,30 +119,22 @@ def test_loading_leaves_the_global_generators_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"n_val": 9}, "n_val must be 0 or at least 10, got 9"),
-        (
-            {"n_train": 1000, "n_val": 301},
-            r"n_train \+ n_val \+ n_test must be at most 1797, got 1000 \+ 301 \+ 497 = 1798",
-        ),
-    ],
-)
-def test_sizes_that_do_not_fit_together_are_an_error(wrong, message):
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        load_digits(**wrong)
+def test_sizes_that_do_not_fit_together_are_an_error():
+    with pytest.raises(ValueError, match="^n_val must be 0 or at least 10, got 9$"):
+        load_digits(n_val=9)
+    message = r"^n_train \+ n_val \+ n_test must be at most 1797, got 1000 \+ 301 \+ 497 = 1798$"
+    with pytest.raises(ValueError, match=message):
+        load_digits(n_train=1000, n_val=301)
 
 
-@pytest.mark.parametrize(
-    "split",
-    [
-        load_digits(50, 0, 30),
-        load_digits(50, 20, 30),
-        stack_splits([load_digits(50, 20, 30, seed) for seed in range(3)]),
-    ],
-    ids=["two parts", "three parts", "several networks"],
-)
+SPLITS = {
+    "two parts": load_digits(50, 0, 30),
+    "three parts": load_digits(50, 20, 30),
+    "several networks": stack_splits([load_digits(50, 20, 30, seed) for seed in range(3)]),
+}
+
+
+@pytest.mark.parametrize("split", SPLITS.values(), ids=SPLITS)
 def test_in_autoencoding_the_targets_of_each_part_are_its_inputs(split):
     assert same(autoencoding(split)[::2], split[::2])
     assert same(autoencoding(split)[1::2], split[::2])

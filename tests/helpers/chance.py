@@ -24,3 +24,12 @@ def is_near(mean, expected, std, n):
     mean, expected, std = map(np.asarray, (mean, expected, std))
     rounding = 1e-6
     return np.all(np.abs(mean - expected) <= 6 * std / np.sqrt(n) + rounding)
+
+
+def is_standard_normal(z):
+    """Whether the first four moments of draws along the first axis are those of a Gaussian.
+
+    The power k of a standard Gaussian has the variance E[z^2k] - E[z^k]^2.
+    """
+    powers = ((1, 0, 1), (2, 1, 3 - 1), (3, 0, 15), (4, 3, 105 - 9))
+    return all(is_near((z**k).mean(0), mean, np.sqrt(v), len(z)) for k, mean, v in powers)

@@ -7,6 +7,8 @@ import torch
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+every_gate = pytest.mark.parametrize("gate", ["batch", "example"])
+every_scaling = pytest.mark.parametrize("scaling", ["inverted", "weight"])
 
 
 def under_seed(layer, x, seed=0):

@@ -4,11 +4,6 @@ import pytest
 import torch
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
 @pytest.fixture
 def force(monkeypatch):
     """Decide on the gates, and on which path is lucky, draw by draw."""

@@ -5,7 +5,7 @@ import torch
 from chance import few_examples, keep_probs
 from hypothesis import given
 from hypothesis import strategies as st
-from layer_runs import DTYPES, every_dtype, under_seed
+from layer_runs import DTYPES, under_seed
 
 from lib.layers import Dropout
 from lib.layers.draw import keep_mask
@@ -26,14 +26,6 @@ def test_kept_units_are_divided_by_keep_prob_if_inverted_and_the_others_are_zero
     expected = (x.double() * mask / (keep_prob if scaling == "inverted" else 1)).to(dtype)
     assert y.dtype == dtype
     torch.testing.assert_close(y, expected, rtol=2 * torch.finfo(dtype).eps, atol=0)
-
-
-@every_dtype
-def test_the_weight_rule_multiplies_by_keep_prob_in_eval(dtype):
-    x = torch.randn(10, 4).to(dtype)
-    y = Dropout(0.3, "weight").eval()(x)
-    assert y.dtype == dtype
-    assert torch.equal(y, x * 0.3)
 
 
 NOT_CONTIGUOUS = {

@@ -4,6 +4,7 @@ import copy
 import io
 import math
 import pickle
+import re
 from functools import partial
 
 import pytest
@@ -246,6 +247,40 @@ def test_a_batch_may_have_several_dimensions(name):
     torch.testing.assert_close(layer(x).flatten(0, 1), expected)
 
 
+NO_EXAMPLES = "must have a first dimension of examples"
+NO_TIME = "at least one step in time, got {}"
+NO_SEQUENCE = "x must have shape ({}, 3) or (time, 3), got {{}}"
+IN_TIME, IN_BATCHES = (RecurrentDropoutLSTM(3, 4, batch_first=first) for first in (False, True))
+# A layer, what it says, and shapes of which it says that.
+REFUSED = [
+    (StochasticDepth(nn.Tanh(), 0.5, "example"), NO_EXAMPLES, [()]),
+    (Joined(0.5, "example"), NO_EXAMPLES, [()]),
+    (FractalBlock(nn.Tanh, 2, gate="example"), NO_EXAMPLES, [()]),
+    (IN_TIME, NO_SEQUENCE.format("time, batch"), [(5, 2, 4), (3,), (1, 5, 2, 3), ()]),
+    (IN_BATCHES, NO_SEQUENCE.format("batch, time"), [(5, 2, 4)]),
+    *((IN_TIME, NO_TIME, [(0, 2, 3)]), (IN_BATCHES, NO_TIME, [(2, 0, 3), (0, 3)])),
+]
+for p in (0.5, 1):
+    pool, of_maps = MaxPoolDropout2d((5, 4), p, padding=(1, 2)), "(channels, height, width), got {}"
+    small = "at least as large as kernel_size (5, 4), got shape {}"
+    REFUSED += [
+        (pool, of_maps, [(), (6,), (6, 6), (2, 3, 4, 6, 6)]),
+        (pool, small, [(1, 2, 6), (2, 1, 2, 6), (1, 0, 6), (0, 1, 6, 0)]),
+        (SpatialDropout(p), "at least 3 dimensions, got {}", [(), (2,), (2, 2)]),
+    ]
+    for k in (1, 2, 3):
+        wrong = [(2,) * rank for rank in range(7) if rank not in (k + 1, k + 2)]
+        REFUSED += [(SpatialDropout(p, k), f"{k + 2} or {k + 1} dimensions, got {{}}", wrong)]
+
+
+@pytest.mark.parametrize(("layer", "message", "shapes"), REFUSED)
+@pytest.mark.parametrize("training", [True, False])
+def test_an_input_of_a_shape_that_does_not_fit_is_a_value_error(layer, message, shapes, training):
+    for shape in shapes:
+        with pytest.raises(ValueError, match=re.escape(message.format(shape))):
+            layer.train(training)(torch.ones(shape))
+
+
 OF_IMAGES = [
     *(Dropout(), GaussianDropout(), SpatialDropout(), MaxPoolDropout2d(2)),
     *(StochasticDepth(nn.Tanh(), 0.5, gate) for gate in ("batch", "example")),
@@ -304,41 +339,50 @@ def test_a_state_dict_carries_over_what_was_learned(name):
     assert torch.equal(other.eval()(x), layer.eval()(x))
 
 
-PRINTED = {
-    Dropout(0.3, "weight"): "Dropout(keep_prob=0.3, scaling='weight')",
-    GaussianDropout(0.3): "GaussianDropout(keep_prob=0.3)",
-    SpatialDropout(0.3): "SpatialDropout(keep_prob=0.3)",
-    SpatialDropout(0.3, 2): "SpatialDropout(keep_prob=0.3, spatial_dims=2)",
-    StochasticDepth(nn.Tanh(), 0.3, "example", "weight"): (
-        "StochasticDepth(\n  survival_prob=0.3, gate='example', scaling='weight'\n"
-        "  (branch): Tanh()\n)"
-    ),
-    FractalJoin(0.3, "example"): "FractalJoin(keep_prob=0.3, gate='example')",
-    MaxPoolDropout2d(2, 0.3): (
-        "MaxPoolDropout2d(kernel_size=(2, 2), keep_prob=0.3, stride=(2, 2), padding=(0, 0))"
-    ),
-    RecurrentDropoutLSTM(3, 4, 0.3): (
-        "RecurrentDropoutLSTM(input_size=3, hidden_size=4, keep_prob=0.3, "
-        "recurrent_keep_prob=0.3, masks='sequence', recurrent='state', bias=True, "
-        "batch_first=False)"
-    ),
-    DropConnectLinear(4, 3, 0.3, False, "weight"): (
-        "DropConnectLinear(in_features=4, out_features=3, bias=False, keep_prob=0.3, "
-        "scaling='weight')"
-    ),
-    VariationalLinear(4, 2, threshold=2): (
-        "VariationalLinear(in_features=4, out_features=2, bias=True, threshold=2)"
-    ),
-    FastDropoutLinear(4, 3, 0.3): (
-        "FastDropoutLinear(in_features=4, out_features=3, bias=True, keep_prob=0.3, "
-        "activation='relu', passes='moments')"
-    ),
-}
+PRINTED = [
+    "Dropout(keep_prob=0.3, scaling='weight')",
+    "GaussianDropout(keep_prob=0.3)",
+    "SpatialDropout(keep_prob=0.3)",
+    "SpatialDropout(keep_prob=0.3, spatial_dims=2)",
+    "FractalJoin(keep_prob=0.3, gate='example')",
+    "MaxPoolDropout2d(kernel_size=(2, 2), keep_prob=0.3, stride=(2, 2), padding=(0, 0))",
+    "RecurrentDropoutLSTM(input_size=3, hidden_size=4, keep_prob=0.3, recurrent_keep_prob=0.9, "
+    "masks='sequence', recurrent='state', bias=True, batch_first=False)",
+    "DropConnectLinear(in_features=4, out_features=3, bias=False, keep_prob=0.3, scaling='weight')",
+    "VariationalLinear(in_features=4, out_features=2, bias=True, threshold=2)",
+    "FastDropoutLinear(in_features=4, out_features=3, bias=True, keep_prob=0.3, activation='relu', "
+    "passes='moments')",
+]
 
 
-@pytest.mark.parametrize(("layer", "text"), PRINTED.items(), ids=PRINTED.values())
-def test_the_printed_layer_says_its_settings(layer, text):
-    assert repr(layer) == text
+@pytest.mark.parametrize("text", PRINTED)
+def test_the_printed_layer_is_the_call_that_makes_it(text):
+    assert repr(eval(text)) == text
+
+
+def test_a_printed_block_says_its_settings_and_its_branch():
+    printed = repr(StochasticDepth(nn.Tanh(), 0.3, "example", "weight"))
+    settings = "survival_prob=0.3, gate='example', scaling='weight'"
+    assert printed == f"StochasticDepth(\n  {settings}\n  (branch): Tanh()\n)"
+
+
+OURS_AND_TORCHS = [
+    *((make, nn.Dropout) for make in (Dropout, GaussianDropout, SpatialDropout)),
+    (partial(Dropout, torch.tensor([0.5, 0.9])), nn.Dropout),
+    (partial(DropConnectLinear, 4, 3), partial(nn.Linear, 4, 3)),
+    (partial(DropConnectLinear, 4, 3, bias=False), partial(nn.Linear, 4, 3, bias=False)),
+    (partial(VariationalLinear, 4, 3), partial(nn.Linear, 4, 3)),
+    (partial(RecurrentDropoutLSTM, 4, 3), partial(nn.LSTM, 4, 3)),
+]
+
+
+@pytest.mark.parametrize(("ours", "torchs"), OURS_AND_TORCHS)
+def test_names_and_first_values_of_the_weights_are_those_of_torchs_layer(ours, torchs):
+    weights, expected = (
+        under_seed(lambda _, make=make: make().state_dict(), None) for make in (ours, torchs)
+    )
+    assert weights.keys() - {"log_sigma2"} == expected.keys()
+    assert all(torch.equal(weights[name], value) for name, value in expected.items())
 
 
 # Gradients

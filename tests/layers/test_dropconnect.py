@@ -6,28 +6,18 @@ import numpy as np
 import pytest
 import torch
 from chance import few_examples, is_near, keep_probs
+from formulas import close, every_mask
 from hypothesis import example, given
 from hypothesis import strategies as st
-from layer_runs import every_dtype, under_seed
+from layer_runs import every_dtype, every_scaling, under_seed
 from scipy import stats
 from scipy.special import expit
 from torch import nn
 from torch.nn.functional import linear
-from training_runs import states_equal
 
 from lib.inference import weight_scaled
 from lib.layers import DropConnectLinear, Dropout
-from lib.masks import all_masks, mask_probabilities
 from lib.theory.moments import relu_moments
-from lib.training import constrain_norms
-
-every_scaling = pytest.mark.parametrize("scaling", ["inverted", "weight"])
-with_or_without_bias = pytest.mark.parametrize("bias", [True, False])
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
 
 
 def a_layer(*args, dtype=torch.float64, **settings):
@@ -43,9 +33,8 @@ def every_output(layer, x):
     weights, x = layer.weight.detach().numpy(), x.numpy()
     if layer.bias is not None:
         weights, x = np.column_stack([weights, layer.bias.detach()]), np.append(x, 1)
-    masks = all_masks(weights.size)
-    outputs = (masks.reshape(-1, *weights.shape) * weights) @ x
-    return outputs, mask_probabilities(masks, layer.keep_prob)
+    masks, probabilities = every_mask(weights.size, layer.keep_prob)
+    return (masks.reshape(-1, *weights.shape) * weights) @ x, probabilities
 
 
 # Moments, against every mask
@@ -72,7 +61,7 @@ def test_the_moments_are_those_over_all_masks_and_the_units_are_uncorrelated(
     mean, variance = (moment.detach().numpy() for moment in layer.moments(x))
     in_eval = layer.eval()(x).detach().numpy()
     for found, exact in ((mean, expected), (np.diag(variance), covariance), (in_eval, expected)):
-        np.testing.assert_allclose(found, exact, rtol=1e-10, atol=1e-10)
+        close(found, exact, 1e-10)
 
 
 @every_scaling
@@ -108,7 +97,7 @@ def with_masks(monkeypatch, *masks):
 
 
 @every_scaling
-@with_or_without_bias
+@pytest.mark.parametrize("bias", [True, False])
 def test_under_given_masks_output_and_gradients_are_those_of_masked_linear_layers(
     scaling, bias, monkeypatch
 ):
@@ -225,23 +214,6 @@ def test_weight_scaled_computes_what_the_net_computes_in_eval(scaling):
     net = nn.Sequential(Dropout(0.5, "weight"), layer, nn.ReLU(), Dropout(0.7))
     x, scaled = torch.randn(20, 6), weight_scaled(net)
     torch.testing.assert_close(scaled(x), net.eval()(x))
-
-
-def test_the_norms_of_its_weights_are_constrained_in_training():
-    layer = a_layer(30, 4)
-    constrain_norms(nn.Sequential(layer), 0.7)
-    torch.testing.assert_close(layer.weight.norm(dim=1), torch.full((4,), 0.7).double())
-
-
-@with_or_without_bias
-def test_its_state_is_that_of_torchs_linear_layer_and_so_are_its_first_weights(bias):
-    ours = under_seed(lambda _: DropConnectLinear(4, 3, bias=bias), None)
-    torchs = under_seed(lambda _: nn.Linear(4, 3, bias=bias), None)
-    assert states_equal(ours, torchs)
-    nn.init.normal_(torchs.weight)
-    ours.load_state_dict(torchs.state_dict())
-    x = torch.randn(5, 4)
-    assert torch.equal(ours.eval()(x), torchs(x))
 
 
 def test_moments_and_gaussian_inference_work_under_vmap():

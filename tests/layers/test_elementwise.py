@@ -108,13 +108,6 @@ def test_any_shape_comes_back_and_passes_gradients(make, shape):
     assert y.shape == gradient.shape == shape
 
 
-@pytest.mark.parametrize(
-    "layer", [Dropout(), Dropout(torch.tensor([0.5, 0.9])), GaussianDropout(), SpatialDropout()]
-)
-def test_the_state_of_a_net_fits_one_with_torchs_layer(layer):
-    assert layer.state_dict() == nn.Dropout().state_dict() == {}
-
-
 # torch.func
 
 

@@ -8,19 +8,17 @@ import numpy as np
 import pytest
 import torch
 from chance import is_near
-from layer_runs import in_vmap, under_seed
+from formulas import close, every_mask
+from layer_runs import every_gate, in_vmap, under_seed
 from torch import nn
 
 from lib.layers import FractalBlock, FractalJoin
-from lib.masks import all_masks, mask_probabilities
-
-every_gate = pytest.mark.parametrize("gate", ["batch", "example"])
 
 
 def draws_of_a_join(k, keep_prob):
     """Every mask and every lucky path, who survives, and the probability."""
-    masks = all_masks(k)
-    for gates, chance in zip(masks.tolist(), mask_probabilities(masks, keep_prob), strict=True):
+    masks, chances = every_mask(k, keep_prob)
+    for gates, chance in zip(masks.tolist(), chances, strict=True):
         for lucky in range(k):
             survivors = gates if any(gates) else [int(i == lucky) for i in range(k)]
             yield gates, lucky, survivors, chance / k
@@ -45,10 +43,9 @@ def test_over_all_draws_each_path_has_the_mean_weight_one_over_k(k, keep_prob, f
     for gates, lucky, survivors, chance in draws_of_a_join(k, keep_prob):
         force([gates], [lucky])
         weights = join(paths)
-        expected = np.divide(survivors, sum(survivors))
-        np.testing.assert_allclose(weights, expected, rtol=0, atol=1e-15)
+        close(weights, np.divide(survivors, sum(survivors)), 1e-15)
         mean += chance * weights
-    np.testing.assert_allclose(mean, np.full(k, 1 / k), rtol=0, atol=1e-12)
+    close(mean, np.full(k, 1 / k))
 
 
 @pytest.mark.parametrize("keep_prob", [1e-12, 1e-4, 0.3, 0.85])
@@ -236,11 +233,3 @@ def test_paths_of_different_shapes_are_a_value_error(training):
     message = re.escape("paths must be tensors of one shape, got [(2, 3), (2, 1)]")
     with pytest.raises(ValueError, match=message):
         FractalJoin().train(training)([torch.ones(2, 3), torch.ones(2, 1)])
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_gates_of_the_examples_need_examples(training):
-    join, block = FractalJoin(gate="example"), FractalBlock(nn.Identity, 2, gate="example")
-    for layer, x in ((join, [torch.ones(())] * 2), (block, torch.ones(()))):
-        with pytest.raises(ValueError, match="must have a first dimension of examples"):
-            layer.train(training)(x)

@@ -16,11 +16,6 @@ every_place = pytest.mark.parametrize("recurrent", ["state", "update", "cell", "
 every_kind = pytest.mark.parametrize("masks", ["sequence", "step"])
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
 def double_layer(*args, **kwargs):
     return RecurrentDropoutLSTM(*args, **kwargs, dtype=torch.float64)
 
@@ -71,14 +66,6 @@ def test_in_eval_shapes_values_and_gradients_are_those_of_torch(
         assert_all_close(
             outputs_and_gradients(layer, *args), outputs_and_gradients(torchs(layer), *args)
         )
-
-
-def test_names_and_first_values_of_the_weights_are_those_of_torch():
-    ours = under_seed(lambda _: RecurrentDropoutLSTM(3, 4), None)
-    plain = under_seed(lambda _: nn.LSTM(3, 4), None)
-    assert ours.state_dict().keys() == plain.state_dict().keys()
-    for name, value in plain.state_dict().items():
-        assert torch.equal(ours.state_dict()[name], value)
 
 
 def test_dropped_weights_are_those_of_torchs_lstm_with_dropout_on_its_weights():
@@ -138,24 +125,6 @@ def test_masks_are_multiplied_where_the_formulas_say_and_kept_or_drawn_at_each_s
 def test_by_default_both_keep_probabilities_are_the_same():
     assert RecurrentDropoutLSTM(3, 4, 0.3).recurrent_keep_prob == 0.3
     assert RecurrentDropoutLSTM(3, 4, 0.3, 0.9).recurrent_keep_prob == 0.9
-
-
-@pytest.mark.parametrize(
-    ("x", "batch_first", "message"),
-    [
-        (torch.ones(5, 2, 4), False, "shape (time, batch, 3) or (time, 3), got (5, 2, 4)"),
-        (torch.ones(5, 2, 4), True, "shape (batch, time, 3) or (time, 3), got (5, 2, 4)"),
-        (torch.ones(3), False, "shape (time, batch, 3) or (time, 3), got (3,)"),
-        (torch.ones(1, 5, 2, 3), False, "or (time, 3), got (1, 5, 2, 3)"),
-        (torch.tensor(1.0), False, "or (time, 3), got ()"),
-        (torch.ones(0, 2, 3), False, "at least one step in time, got (0, 2, 3)"),
-        (torch.ones(2, 0, 3), True, "at least one step in time, got (2, 0, 3)"),
-        (torch.ones(0, 3), True, "at least one step in time, got (0, 3)"),
-    ],
-)
-def test_an_input_of_a_wrong_shape_is_a_value_error(x, batch_first, message):
-    with pytest.raises(ValueError, match=re.escape(message)):
-        RecurrentDropoutLSTM(3, 4, batch_first=batch_first)(x)
 
 
 @pytest.mark.parametrize(

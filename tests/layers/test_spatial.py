@@ -1,6 +1,5 @@
 """What holds for spatial dropout, beyond what holds for every layer."""
 
-import re
 from functools import partial
 
 import numpy as np
@@ -99,19 +98,6 @@ def test_three_dimensions_are_a_batch_unless_two_of_them_are_said_to_be_spatial(
     image = under_seed(SpatialDropout(0.5, spatial_dims=2), x)
     assert (image == image[:, :1, :1]).all()
     assert set(image[:, 0, 0].tolist()) == {0.0, 2.0}
-
-
-WRONG_RANKS = [(k, rank) for k in (1, 2, 3) for rank in range(7) if rank not in (k + 1, k + 2)]
-
-
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("keep_prob", [0.5, 1])
-@pytest.mark.parametrize(("k", "rank"), [(None, 0), (None, 1), (None, 2), *WRONG_RANKS])
-def test_a_wrong_number_of_dimensions_is_a_value_error_in_every_mode(k, rank, keep_prob, training):
-    layer, x = SpatialDropout(keep_prob, k).train(training), torch.ones((2,) * rank)
-    allowed = "at least 3 dimensions" if k is None else f"{k + 2} or {k + 1} dimensions"
-    with pytest.raises(ValueError, match=re.escape(f"{allowed}, got {tuple(x.shape)}")):
-        layer(x)
 
 
 # torch.func

@@ -5,61 +5,42 @@ import itertools
 import numpy as np
 import pytest
 from chance import few_examples, keep_probs
-from formulas import close
+from formulas import close, every_mask, mean_maximum
 from hypothesis import given
 from hypothesis import strategies as st
-from pooled import over_all_masks
 
-from lib.masks import all_masks, mask_probabilities
 from lib.theory.pooling import pooled_weights, weighted_pool
 
 
 @pytest.mark.parametrize("n", [1, 2, 4, 9])
 @pytest.mark.parametrize("keep_prob", [0.05, 0.3, 0.5, 0.8, 1])
 def test_the_weights_are_the_chances_to_come_out_over_all_masks(n, keep_prob):
-    masks = all_masks(n)
-    chances = mask_probabilities(masks, keep_prob)
+    masks, chances = every_mask(n, keep_prob)
     comes_out = (masks * np.arange(1, n + 1)).max(axis=1)  # the activations are 1 ... n
     expected = [chances[comes_out == i].sum() for i in range(1, n + 1)]
     close(pooled_weights(n, keep_prob), expected)
-    nothing = chances[comes_out == 0].sum()
-    close(1 - pooled_weights(n, keep_prob).sum(), nothing)
+    close(1 - pooled_weights(n, keep_prob).sum(), chances[comes_out == 0].sum())
 
 
-def test_with_keep_prob_one_all_the_weight_is_on_the_largest():
-    assert pooled_weights(4, 1).tolist() == [0, 0, 0, 1]
+@pytest.mark.parametrize("keep_prob", [0.05, 0.5, 0.9, 1])
+def test_the_weighted_mean_is_that_over_all_masks_for_any_signs_and_ties(keep_prob, rng):
+    small = [list(itertools.product(range(-3, 4), repeat=n)) for n in (1, 2, 4)]
+    for windows in (*small, rng.normal(size=(50, 9)), rng.integers(-3, 4, size=(50, 9))):
+        close(weighted_pool(windows, keep_prob), mean_maximum(windows, keep_prob))
 
 
-# few different values, so that there are ties and zeros
-coarse = st.integers(-3, 3).map(lambda k: k / 2)
-windows = st.lists(coarse, min_size=1, max_size=9) | st.lists(
-    st.floats(-5, 5), min_size=1, max_size=9
-)
-
-
-@few_examples
-@given(values=windows, keep_prob=keep_probs)
-def test_the_weighted_mean_is_that_over_all_masks_for_any_signs_and_ties(values, keep_prob):
-    expected = over_all_masks(values, keep_prob)
-    close(weighted_pool(values, keep_prob), expected)
-
-
-@pytest.mark.parametrize("keep_prob", [0.2, 0.5, 0.9, 1])
-def test_the_weighted_mean_is_that_over_all_masks_for_every_small_window(keep_prob):
-    values = np.array(list(itertools.product([-2, -1, 0, 1, 2], repeat=4)))
-    expected = over_all_masks(values, keep_prob)
-    close(weighted_pool(values, keep_prob), expected)
+not_negative = st.lists(st.floats(0, 5), min_size=1, max_size=9)
 
 
 @few_examples
-@given(values=st.lists(st.floats(0, 5), min_size=1, max_size=9), keep_prob=keep_probs)
+@given(values=not_negative, keep_prob=keep_probs)
 def test_the_mean_lies_between_the_scaled_maximum_and_the_maximum(values, keep_prob):
     mean, largest = weighted_pool(values, keep_prob), max(values)
     assert keep_prob * largest - 1e-12 <= mean <= largest + 1e-12
 
 
 @few_examples
-@given(values=st.lists(st.floats(0, 5), min_size=1, max_size=9), keep_prob=keep_probs)
+@given(values=not_negative, keep_prob=keep_probs)
 def test_the_noise_is_relatively_no_stronger_than_that_of_dropout_after_pooling(values, keep_prob):
     mean = weighted_pool(values, keep_prob)
     mean_square = weighted_pool(np.square(values), keep_prob)

@@ -74,11 +74,12 @@ class Clone:
 
 @pytest.fixture
 def clone(tmp_path):
-    return Clone(tmp_path)
+    clone = Clone(tmp_path)
+    clone.python("python3", 3, 12, 1)
+    return clone
 
 
 def test_python3_is_taken_first_and_nothing_is_done_twice(clone):
-    clone.python("python3", 3, 12, 1)
     clone.python("python3.13", 3, 13, 0)
     assert "with Python 3.12.1 in" in clone.set_up()
     assert clone.installs() == 1
@@ -96,6 +97,7 @@ def test_else_the_newest_that_runs_and_is_supported(clone, version):
 
 
 def test_without_any_it_says_what_is_needed_and_what_is_there(clone):
+    (clone.path / "python3").unlink()
     needed = "CPython 3.11, 3.12, 3.13 or 3.14 is needed: none is on the path"
     assert needed in clone.set_up(fails=True)
     clone.python("python3", 3, 10, 13)
@@ -107,7 +109,6 @@ def test_without_any_it_says_what_is_needed_and_what_is_there(clone):
 
 
 def test_the_one_that_is_named_is_taken_or_refused(clone, tmp_path):
-    clone.python("python3", 3, 12, 1)
     named = clone.python("a python", 3, 13, 0, folder=tmp_path / "with a space")
     assert "with Python 3.13.0 in" in clone.set_up(named)
     assert clone.set_up(named) == ""
@@ -119,7 +120,6 @@ def test_the_one_that_is_named_is_taken_or_refused(clone, tmp_path):
 
 
 def test_an_environment_of_another_python_or_folder_is_made_anew(clone, tmp_path):
-    clone.python("python3", 3, 12, 1)
     clone.set_up()
     named = clone.python("python", 3, 13, 0, folder=tmp_path / "other")
     printed = clone.set_up(named)
@@ -135,7 +135,6 @@ def test_an_environment_of_another_python_or_folder_is_made_anew(clone, tmp_path
 
 @pytest.mark.parametrize("name", MADE_FROM)
 def test_a_change_of_what_it_is_made_from_installs_again(clone, name):
-    clone.python("python3", 3, 12, 1)
     clone.set_up()
     os.utime(clone.folder / name)
     assert clone.set_up() == ""
