@@ -9,25 +9,12 @@ import pytest
 import torch
 from chance import is_near
 from torch import nn
-from training_runs import (
-    assert_trained_as_alone,
-    conv_net,
-    dense_net,
-    in_turn,
-    modes,
-    states_equal,
-)
+from training_runs import assert_trained_as_alone, conv_net, dense_net, in_turn, modes, states_equal
 
 from lib.datasets import load_digits
 from lib.layers import Dropout
 from lib.side_by_side import SideBySide, stack_splits, train_seeds
 from lib.training import classification_loss, fit, seed_everything, squared_loss
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    seed_everything(0)
-
 
 without_masks = partial(dense_net, keep_prob=1)
 

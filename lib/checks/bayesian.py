@@ -122,10 +122,7 @@ def _name_posterior(value, likelihood, prior):
             softmax(-likelihood - prior),
             "The sign is turned: the likelier a hypothesis, the less it gets here.",
         ),
-        (
-            softmax(likelihood + 2 * prior),
-            "The prior is in it twice. Multiply by it once.",
-        ),
+        (softmax(likelihood + 2 * prior), "The prior is in it twice. Multiply by it once."),
         (
             _shares(2 ** (likelihood + prior)),
             "The logarithms are natural ones: undo them with np.exp, not with powers of 2.",
@@ -488,11 +485,7 @@ PRECISIONS = (
         lambda tau: tau,
         "The exponent divides by tau. It is the precision, 1/variance: multiply, -tau/2 (y - f)^2.",
     ),
-    (
-        lambda tau: tau**2,
-        lambda tau: tau,
-        "The exponent has tau squared. It is -tau/2 (y - f)^2.",
-    ),
+    (lambda tau: tau**2, lambda tau: tau, "The exponent has tau squared. It is -tau/2 (y - f)^2."),
 )
 EXPONENTS = (
     (0.5, None),
@@ -549,10 +542,7 @@ AVERAGES = (
         "The log-densities are summed over the samples, which multiplies densities. The prediction "
         "is their average.",
     ),
-    (
-        lambda d: np.exp(d).mean(axis=0),
-        "This is the average density itself. Take its logarithm.",
-    ),
+    (lambda d: np.exp(d).mean(axis=0), "This is the average density itself. Take its logarithm."),
     (
         lambda d: logsumexp(d, axis=0) - math.log(d.shape[1]),
         "log(n), of the number of targets, is subtracted. The mean is over the samples: subtract "
@@ -613,10 +603,7 @@ def predictive_log_likelihood(student):
 def _for_each(result, shape, what, why):
     """As `as_array`, with a word on what one number for all examples means."""
     __tracebackhide__ = True
-    expect(
-        not isinstance(result, numbers.Real),
-        f"{what} came out as one number. {why}",
-    )
+    expect(not isinstance(result, numbers.Real), f"{what} came out as one number. {why}")
     return as_array(result, shape, what, why)
 
 

@@ -128,10 +128,7 @@ def as_array(result, shape, what, wrong_shape=""):
         result.shape == shape,
         f"{what} must have shape {shape}, yours has {result.shape}. {wrong_shape}".rstrip(),
     )
-    expect(
-        result.dtype.kind in "biuf",
-        f"{what} must hold numbers, yours holds {result.dtype}.",
-    )
+    expect(result.dtype.kind in "biuf", f"{what} must hold numbers, yours holds {result.dtype}.")
     result = result.astype(float)
     expect(
         np.isfinite(result).all(),

@@ -281,10 +281,7 @@ def _name_pooled(value, a, p):
                 "The factor p is missing, or taken out again. An activation comes out only if it "
                 "is itself kept. And nothing is scaled by 1/p here.",
             ),
-            (
-                p * right,
-                "This is p times too small: is the factor p in it twice?",
-            ),
+            (p * right, "This is p times too small: is the factor p in it twice?"),
             (
                 rows @ (p ** np.arange(1, n + 1) * q ** np.arange(n)[::-1]),
                 "The smaller activations need not be kept: what happens to them does not matter. "
@@ -409,10 +406,7 @@ def _name_survival(value, L, last):
                 "This decay is geometric, and its first block survives for sure. Here it is "
                 f"linear: {rule}.",
             ),
-            (
-                last**block,
-                f"This is last^l, the chance of l blocks in a row. Here: {rule}.",
-            ),
+            (last**block, f"This is last^l, the chance of l blocks in a row. Here: {rule}."),
             (
                 np.full(L, last),
                 f"All blocks have the same probability. It falls linearly with depth: {rule}.",
@@ -796,8 +790,7 @@ def _check_survivors(kept, p):
         )
     expect(not is_(rule(p, masks.all(axis=1))), MEAN_INSTEAD)
     expect(
-        not is_(rule(p**2)),
-        "The paths survive with keep_prob squared: are the gates drawn twice?",
+        not is_(rule(p**2)), "The paths survive with keep_prob squared: are the gates drawn twice?"
     )
     always = [i for i in range(k) if kept[..., i].all()]
     expect(
@@ -970,8 +963,7 @@ def _check_order(block, layers, in_maps):
     others = [kind for kind in order if kind != "dropout"]
     following = order[at["dropout"] + 1] if at["dropout"] < 3 else None
     expect(
-        following != "batch normalization",
-        BEFORE_NORM.format(_remembered(block, layers, in_maps)),
+        following != "batch normalization", BEFORE_NORM.format(_remembered(block, layers, in_maps))
     )
     expect(
         others == ["convolution", "batch normalization", "ReLU"],

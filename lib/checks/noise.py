@@ -235,10 +235,7 @@ def _check_prediction(x, train, test, again, keep_prob):
             scale is None or not math.isclose(scale, wrong, rel_tol=1e-3),
             f"At prediction the activations are {how} by keep_prob. {nothing_to_correct}",
         )
-    expect(
-        np.allclose(test, x),
-        f"At prediction the output differs from x. {nothing_to_correct}",
-    )
+    expect(np.allclose(test, x), f"At prediction the output differs from x. {nothing_to_correct}")
 
 
 # The same factors, where they stand in a penalty.
@@ -365,10 +362,7 @@ def _name_penalty(value, X, w, keep_prob):
     __tracebackhide__ = True
     n, n_inputs = X.shape
     own = _variance(keep_prob) * np.square(X * w).sum()
-    expect(
-        not math.isclose(value, np.square(X @ w).sum() + own, rel_tol=1e-5),
-        SECOND_MOMENT,
-    )
+    expect(not math.isclose(value, np.square(X @ w).sum() + own, rel_tol=1e-5), SECOND_MOMENT)
     sums = "The loss is a sum over the examples, not a mean: so is the penalty"
     scales = (
         (1, None),

@@ -402,10 +402,7 @@ def _variance_bases(x, W, b):
             W**2 @ x**2,
             "The bias is forgotten in the variance. It has a mask too, so it adds its square.",
         ),
-        (
-            W**2 @ x**2 + b,
-            "The bias is added to the variance as it is. Add its square.",
-        ),
+        (W**2 @ x**2 + b, "The bias is added to the variance as it is. Add its square."),
         (W**2 @ x**2 + np.abs(b), "The bias is added to the variance unsquared. Add its square."),
         (W**2 @ x + b**2, NO_SQUARES.format("The inputs are")),
         (W**2 @ np.abs(x) + b**2, NO_SQUARES.format("The inputs are")),
@@ -636,10 +633,7 @@ def _name_rectified_mean(value, mu, variance, other):
                 "The part s * phi(mean / s) is missing. A Gaussian above 0 is above its "
                 "own mean on average.",
             ),
-            (
-                s * _phi(a),
-                "The part mean * Phi(mean / s) is missing.",
-            ),
+            (s * _phi(a), "The part mean * Phi(mean / s) is missing."),
             (mu * ndtr(a) - s * _phi(a), "The sign of s * phi is turned: it is added."),
             (
                 mu * ndtr(-a) + s * _phi(a),
@@ -839,10 +833,7 @@ def _kl_terms(log_alpha):
             "The logarithm takes 1 + alpha. It is log(1 + 1/alpha): np.logaddexp(0, -log_alpha).",
         ),
         (kl(tail=2 * tail), "log(1 + 1/alpha) lacks its factor 1/2."),
-        (
-            kl(tail=-tail),
-            "The sign of 1/2 log(1 + 1/alpha) is turned. In -KL it is subtracted.",
-        ),
+        (kl(tail=-tail), "The sign of 1/2 log(1 + 1/alpha) is turned. In -KL it is subtracted."),
         (kl(tail=0 * tail), "The part 1/2 log(1 + 1/alpha) is missing."),
         (kl(tail=-log_alpha / 2), "1/alpha stands in the place of 1 + 1/alpha."),
         (
@@ -1044,10 +1035,7 @@ def _check_plain(test, x, W, U, b, keep_prob):
                 keep_prob * right,
                 f"At prediction the states are multiplied by keep_prob. {no_factor}",
             ),
-            (
-                _states(x, W, U, b, 0.0),
-                "The old state has no part in the new one: where is U h?",
-            ),
+            (_states(x, W, U, b, 0.0), "The old state has no part in the new one: where is U h?"),
             (
                 _states(x, W, U.T, b),
                 "U is transposed. Row i of U holds the weights INTO unit i: for rows of states "
@@ -1068,14 +1056,8 @@ def _check_plain(test, x, W, U, b, keep_prob):
                 "A ReLU stands in the place of tanh.",
             ),
             (_states(x, W, U, b, activation=lambda z: z), "tanh is missing."),
-            (
-                _states(x[:, ::-1], W, U, b),
-                "Time runs backwards: begin with step 0.",
-            ),
-            (
-                right[:, ::-1],
-                "The states come out in reverse order.",
-            ),
+            (_states(x[:, ::-1], W, U, b), "Time runs backwards: begin with step 0."),
+            (right[:, ::-1], "The states come out in reverse order."),
             (
                 _states(x, W, U, b, h=np.ones((len(x), len(U)))),
                 "The state before the first step must be 0; yours is 1.",

@@ -368,10 +368,7 @@ PREDICTIVE_LOG_LIKELIHOOD = [
     (with_scale(lambda tau: tau**-0.5), None),
     (lambda s, y, tau: logsumexp(log_densities(s, y, tau), axis=0, b=1 / len(s)), None),
     (lambda s, y, tau: likelihood()(np.float32(s), np.float32(y), tau), None),
-    (
-        lambda s, y, tau: np.logaddexp.reduce(log_densities(s, y, tau)) - np.log(s.shape[0]),
-        None,
-    ),
+    (lambda s, y, tau: np.logaddexp.reduce(log_densities(s, y, tau)) - np.log(s.shape[0]), None),
     (likelihood(lambda d: d.mean(axis=0)), "log-densities are averaged"),
     (not_logs, r"log\(0\) is -inf"),
     (not_logs_padded, "something small added"),
@@ -407,10 +404,7 @@ PREDICTIVE_LOG_LIKELIHOOD = [
         likelihood(density=lambda s, y, t: log_densities(s, y, t) - t / 2 * (s - y) ** 2),
         "lacks its 1/2",
     ),
-    (
-        likelihood(density=lambda s, y, t: log_densities(s, y, t) + t * (s - y) ** 2),
-        "sign turned",
-    ),
+    (likelihood(density=lambda s, y, t: log_densities(s, y, t) + t * (s - y) ** 2), "sign turned"),
     (likelihood(density=lambda s, y, t: -t / 2 * (s - y) ** 2), "is missing|lacks tau"),
     (likelihood(lambda d: logsumexp(d, axis=0)), "summed, not averaged"),
     (likelihood(lambda d: logsumexp(d, axis=0) / len(d)), "Divide the SUM"),

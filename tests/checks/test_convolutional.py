@@ -224,10 +224,7 @@ POOLED_MEAN = [
     (lambda a, p: (1 - (1 - p) ** a.shape[1]) * a.max(axis=1), "need not be the largest"),
     (pooled(lambda i, n, p: (1 - p) * p ** (n - i)), "are swapped: keep_prob"),
     (pooled(lambda i, n, p: (1 - p) * p ** (i - 1)), "swapped, and the order is turned"),
-    (
-        pooled(after=lambda y, a, p: y / (1 - (1 - p) ** a.shape[1])),
-        "weights are normalised",
-    ),
+    (pooled(after=lambda y, a, p: y / (1 - (1 - p) ** a.shape[1])), "weights are normalised"),
     (pooled(lambda i, n, p: p * (1 - p) ** (n - i + 1)), "exponent is one too large"),
     (
         pooled(lambda i, n, p: p * (1 - p) ** (n - i - 1) if p < 1 else 0),

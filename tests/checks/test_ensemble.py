@@ -254,14 +254,8 @@ ALL_OUTPUTS = [
     (network(lambda x, W, b: x @ W.T + b), "bias is added"),
     (network(lambda x, W, b: hidden(x, W.T, b)), "wrong way round"),
     (network(output=lambda m, h, v: (m[:, None] * h) @ v), "sigmoid of the output unit"),
-    (
-        network(plus, output=lambda m, h, v: (m[:, None] * h) @ v),
-        "bias is added",
-    ),
-    (
-        network(output=lambda m, h, v: (m[:, None] * sigmoid(h * v)).sum(axis=-1)),
-        "one sigmoid",
-    ),
+    (network(plus, output=lambda m, h, v: (m[:, None] * h) @ v), "bias is added"),
+    (network(output=lambda m, h, v: (m[:, None] * sigmoid(h * v)).sum(axis=-1)), "one sigmoid"),
     (network(output=lambda m, h, v: sigmoid((m[:, None] * h).sum(axis=-1))), "v are missing"),
     (network(output=lambda m, h, v: m[:, :1] * sigmoid(h @ v)), "multiplies the output"),
     (network(output=lambda m, h, v: sigmoid((m[:, None] * h) @ v).T), "must have shape"),

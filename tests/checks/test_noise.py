@@ -102,10 +102,7 @@ GAUSSIAN_MASK = [
     (changed(lambda m, k: m.round()), "is something rounded"),
     (changed(lambda m, k: m.round().astype(int)), "is something rounded"),
     (uniform, "no negative entries"),
-    (
-        lambda s, k, rng: rng.laplace(1, math.sqrt(alpha(k) / 2), s),
-        "not Gaussian",
-    ),
+    (lambda s, k, rng: rng.laplace(1, math.sqrt(alpha(k) / 2), s), "not Gaussian"),
     (lambda s, k, rng: np.ones(s), "There is no noise"),
     (lambda s, k, rng: rng.normal(1, 1, 1) * np.ones(s), "There is no noise"),
     (
@@ -433,10 +430,7 @@ DROPOUT_BY_RIDGE = [
     (ones_for_silent, "its weight must be 0"),
     (lambda X, y, k: by_ridge()(X, y, k).tolist(), "must be a NumPy array"),
     (lambda X, y, k: Ridge(alpha=alpha(k)).fit(X, y), "must be a NumPy array"),
-    (
-        lambda X, y, k: Ridge(alpha=alpha(k)).fit(X / norms(X.T), y).coef_,
-        "raised ValueError",
-    ),
+    (lambda X, y, k: Ridge(alpha=alpha(k)).fit(X / norms(X.T), y).coef_, "raised ValueError"),
 ]
 
 

@@ -408,10 +408,7 @@ def minus_kl(sigmoid=expit, tail=lambda a: np.logaddexp(0, -a) / 2, at=lambda a:
 
 
 def bound(
-    kl=kl_molchanov,
-    data=lambda ll, N: -ll.mean(),
-    total=np.sum,
-    weight=lambda ll, a, N: 1 / N,
+    kl=kl_molchanov, data=lambda ll, N: -ll.mean(), total=np.sum, weight=lambda ll, a, N: 1 / N
 ):
     """A right negative_bound but for one thing."""
     return lambda ll, a, N: data(ll, N) + weight(ll, a, N) * total(kl(a))
@@ -496,10 +493,7 @@ NEGATIVE_BOUND = [
     (bound_of(minus_kl(tail=lambda a: np.log(1 + 1 / np.exp(a)) / 2)), "= -800 the loss is inf"),
     (bound(lambda a: kl_molchanov(np.clip(a, -20, 20))), "clipped"),
     (bound_of(minus_kl(tail=lambda a: np.log(1 + 1 / (np.exp(a) + 1e-12)) / 2)), "clipped|small"),
-    (
-        bound_of(minus_kl(sigmoid=lambda z: np.exp(z) / (1 + np.exp(z)))),
-        "= 800 the loss is nan",
-    ),
+    (bound_of(minus_kl(sigmoid=lambda z: np.exp(z) / (1 + np.exp(z)))), "= 800 the loss is nan"),
     (lambda ll, a, N: str(bound()(ll, a, N)), "must be one number"),
 ]
 

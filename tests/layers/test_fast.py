@@ -27,11 +27,6 @@ ACTIVATIONS = {
 activations = pytest.mark.parametrize("activation", ACTIVATIONS)
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
 def double_layer(*args, **kwargs):
     return FastDropoutLinear(*args, **kwargs, dtype=torch.float64)
 
