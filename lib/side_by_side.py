@@ -140,12 +140,7 @@ class SideBySide(nn.Module):
 
     @torch.no_grad()
     def unstack(self):
-        """Return the networks one by one, as copies with no link to the stack.
-
-        Returns
-        -------
-        list of torch.nn.Module
-        """
+        """Return the networks one by one, a list of copies with no link to the stack."""
         nets = [copy.deepcopy(self.net) for _ in range(self.n_nets)]
         for i, net in enumerate(nets):
             _replace_state(net, {name: stack[i].clone() for name, stack in _state(net).items()})
@@ -226,15 +221,10 @@ def _alike(a, b):
 
 @declared(splits=Many(SPLIT))
 def stack_splits(splits):
-    """Put data sets of equal sizes side by side, one for each network.
+    """Put data sets of equal sizes side by side: one, with a first dimension of networks.
 
     Parameters
     ----------
     splits : iterable of lib.datasets.Split
-
-    Returns
-    -------
-    lib.datasets.Split
-        With a first dimension of networks.
     """
     return Split(*(torch.stack(parts) for parts in zip(*splits, strict=True)))

@@ -66,16 +66,12 @@ def classification_loss(logits, y):
 
 @declared(output=TENSOR, y=TENSOR)
 def error_rate(output, y):
-    """Fraction of wrong answers: one number, or one a network. NaN is no answer, and so wrong.
+    """Fraction of wrong answers, shape (...): one a network. NaN is no answer, and so wrong.
 
     Parameters
     ----------
     output : torch.Tensor, shape (..., n, classes)
     y : torch.Tensor of int, shape (..., n)
-
-    Returns
-    -------
-    torch.Tensor, shape (...)
     """
     is_wrong = (output.argmax(dim=-1) != y) | output.isnan().any(dim=-1)
     return is_wrong.float().mean(dim=-1)

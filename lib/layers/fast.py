@@ -61,13 +61,8 @@ class FastDropoutLinear(nn.Linear):
     -----
     Input (..., in_features), or a pair of two such tensors, means and variances; the pair of the
     layer before goes through ``nn.Sequential`` as it is. Output (..., out_features), or a pair. In
-    eval the variances of a pair are not used.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the input is not of a floating-point dtype, the two tensors of a pair differ in shape, or
-        a variance is negative or NaN (not asked under ``torch.vmap`` and ``torch.compile``).
+    eval the variances of a pair are not used. Another dtype, a pair of two shapes, and a variance
+    that is negative or NaN (not asked under ``torch.vmap`` and ``torch.compile``) are errors.
 
     References
     ----------
@@ -130,20 +125,12 @@ class FastDropoutLinear(nn.Linear):
 def relu_moments(mean, variance):
     """Mean and variance of max(0, z), z Gaussian: `lib.theory.moments.relu_moments` in torch.
 
+    The gradients are finite at variance 0 too.
+
     Parameters
     ----------
     mean, variance : torch.Tensor, of one shape
-        Of z.
-
-    Returns
-    -------
-    mean, variance : torch.Tensor
-        With finite gradients, at variance 0 too.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If they are no such pair as `FastDropoutLinear` takes.
+        Of z: such a pair as `FastDropoutLinear` takes.
     """
     return _relu_moments(*MOMENTS.check((mean, variance), "mean and variance"))
 
@@ -208,16 +195,7 @@ def sigmoid_moments(mean, variance):
     Parameters
     ----------
     mean, variance : torch.Tensor, of one shape
-        Of z.
-
-    Returns
-    -------
-    mean, variance : torch.Tensor
-
-    Raises
-    ------
-    TypeError, ValueError
-        As of `relu_moments`.
+        Of z: such a pair as `FastDropoutLinear` takes.
     """
     return _sigmoid_moments(*MOMENTS.check((mean, variance), "mean and variance"))
 
@@ -305,12 +283,7 @@ def expected_cross_entropy(output, labels) -> Tensor:
     Returns
     -------
     torch.Tensor, shape (...)
-        Mean over the n examples. It can be the `loss` of `lib.training.fit`.
-
-    Raises
-    ------
-    ValueError
-        If the shapes don't fit, or hold no examples.
+        Mean over the n examples, of which there must be some. It can be a `loss` of `fit`.
 
     References
     ----------
