@@ -1,52 +1,57 @@
 """The one protocol by which methods are compared: each at its best, and trained to its end."""
 
 import copy
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from lib.experiments.experiment import Experiment
 from lib.training import classification_loss, constrain_norms, error_rate, evaluate, minibatches
-from lib.validation import TEXT, declared
+from lib.validation import TEXT, Many, declared
 
 
-@declared(chosen_by=TEXT)
+@declared(choices=Many(TEXT), chosen_by=TEXT)
 @dataclass(frozen=True)
 class Comparison(Experiment):
-    """Methods, the sides, each with its own settings to choose from.
+    """Methods that are compared, each with settings of its own to choose.
 
-    All configurations begin with a "side", and those of one side are its grid. All of them are run
-    with seed 0, and each side's best goes on to the other seeds. It is chosen on validation data,
-    which no seed tests on; nobody looks at a test result meanwhile.
+    All configurations are run with seed 0. Of those that differ in the `choices` alone, the best
+    goes on to the other seeds. It is chosen on validation data, on which no seed is tested.
 
     Parameters
     ----------
+    choices : sequence of str
+        Settings that each side chooses, such as its learning rate.
     chosen_by : str
-        The metric whose lowest value, with seed 0, is a side's best.
+        The metric whose lowest value, with seed 0, is the best.
     """
 
+    choices: Sequence[str] = ("rate",)
     chosen_by: str = "val_error"
+
+    beside = ("wrong",)
 
     def trials(self, n_seeds=None, rows=()):
         """List the grid with seed 0, and where `rows` have all of it, the best with every seed."""
         search = super().trials(1)
         found = {
-            tuple(row[name] for name in self.settings): row for row in rows if row["seed"] == 0
+            tuple(row[name] for name in (*self.settings, "seed")): row[self.chosen_by]
+            for row in rows
         }
-        if any(trial.key[:-1] not in found for trial in search):
+        if any(trial.key not in found for trial in search):
             return search
         best = {}
-        for trial in search:
-            value, side = found[trial.key[:-1]][self.chosen_by], dict(trial.configuration)["side"]
-            if side not in best or value < best[side][0]:
-                best[side] = value, trial
+        for trial in sorted(search, key=lambda trial: found[trial.key]):
+            side = tuple(each for each in trial.configuration if each[0] not in self.choices)
+            best.setdefault(side, trial)
         seeds = range(1, n_seeds or self.n_seeds)
-        return search + [trial._replace(seed=seed) for seed in seeds for _, trial in best.values()]
+        return search + [trial._replace(seed=seed) for seed in seeds for trial in best.values()]
 
 
-TRAINED_TO_END = (
-    *("test_error", "test_loss", "val_error", "val_loss", "train_loss", "epochs", "finished"),
-)
+OF_THE_END = ("test_error", "test_loss", "val_error", "val_loss", "train_loss")
+TRAINED_TO_END = (*OF_THE_END, "epochs", "finished")
 
 
 def train_to_end(
@@ -63,10 +68,11 @@ def train_to_end(
 ):
     """Train until validation has stopped improving, and measure the network at its best.
 
-    Gradient descent with momentum 0.9. When neither the loss nor the error on the validation data
-    has been lower than ever before for `patience` epochs, the rate falls to a tenth; the third time
-    training ends. The test error is that of the weights with the lowest validation error, the test
-    loss that of those with the lowest validation loss.
+    Gradient descent with momentum 0.9. Validation is looked at after every round: an epoch, or as
+    many as make 50 steps. When neither its loss nor its error has been lower than ever before for
+    `patience` rounds, the rate falls to a tenth; the third time training ends. The test error is
+    that of the weights with the lowest validation error, the test loss that of those with the
+    lowest validation loss.
 
     Parameters
     ----------
@@ -75,7 +81,7 @@ def train_to_end(
     rate : float
         The first learning rate.
     patience, cap : int
-        Epochs without improvement, and epochs after which training ends unfinished.
+        Rounds without improvement, and rounds after which training ends unfinished.
     batch_size : int
     max_norm : float, optional
         As of `lib.training.constrain_norms`.
@@ -91,24 +97,25 @@ def train_to_end(
     model : torch.nn.Module
         The network with the lowest validation error.
     """
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=rate, momentum=0.9, weight_decay=weight_decay, fused=True
-    )
-    lowest, best, last, falls, epoch = {}, {}, 0, 0, 0
-    while falls < 3 and epoch < cap:
-        epoch += 1
+    settings = {"momentum": 0.9, "weight_decay": weight_decay}
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate, **settings)
+    epochs_a_round = math.ceil(50 * batch_size / len(data.x_train))
+    lowest, best, last, falls, done = {}, {}, 0, 0, 0
+    while falls < 3 and done < cap:
+        done += 1
         model.train()
-        for x, y in minibatches(data.x_train, data.y_train, batch_size):
-            optimizer.zero_grad()
-            loss(model(x), y).backward()
-            optimizer.step()
-            if max_norm is not None:
-                constrain_norms(model, max_norm)
+        for _ in range(epochs_a_round):
+            for x, y in minibatches(data.x_train, data.y_train, batch_size):
+                optimizer.zero_grad()
+                loss(model(x), y).backward()
+                optimizer.step()
+                if max_norm is not None:
+                    constrain_norms(model, max_norm)
         for name, value in evaluate(model, data.x_val, data.y_val, loss)._asdict().items():
             if value < lowest.get(name, torch.inf):
-                lowest[name], best[name], last = value, copy.deepcopy(model), epoch
-        if epoch - last >= patience:
-            falls, last = falls + 1, epoch
+                lowest[name], best[name], last = value, copy.deepcopy(model), done
+        if done - last >= patience:
+            falls, last = falls + 1, done
             for group in optimizer.param_groups:
                 group["lr"] /= 10
     with torch.no_grad():
@@ -120,7 +127,7 @@ def train_to_end(
         "val_error": lowest["error"],
         "val_loss": lowest["loss"],
         "train_loss": evaluate(best["loss"], data.x_train, data.y_train, loss).loss,
-        "epochs": epoch,
+        "epochs": done * epochs_a_round,
         "finished": falls == 3,
         "wrong": wrong,
     }
