@@ -20,11 +20,11 @@ RATES = [0.03, 0.1, 0.3]
 
 
 def perceptron_trial(
-    seed, *, hidden, layers, keep_hidden, keep_input, n_train, rate, max_norm, n_val=10_000,
-    patience=10, cap=300,
+    seed, *, hidden, layers, keep_hidden, keep_input, n_train, rate, max_norm, mask=Dropout,
+    n_val=10_000, patience=10, cap=300,
 ):  # fmt: skip
     data = load_mnist(n_train=n_train, n_val=n_val, seed=seed)
-    model = multilayer_perceptron([784, *[hidden] * layers, 10], keep_hidden, keep_input)
+    model = multilayer_perceptron([784, *[hidden] * layers, 10], keep_hidden, keep_input, mask)
     how = {"rate": rate, "max_norm": None if max_norm == inf else max_norm}
     metrics, _ = train_to_end(TrainedInBfloat16(model), data, patience=patience, cap=cap, **how)
     return metrics
@@ -140,21 +140,24 @@ AVERAGING = Experiment(
 )
 
 
-def noise_trial(seed, *, noise, n_train, epochs, hidden=512):
-    data = load_mnist(n_train=n_train, seed=seed)
-    keep_probs = KEEP_PROBS["none" if noise == "none" else "hidden+input"]
+def noise_trial(seed, *, noise, hidden, layers, n_train, rate, max_norm, **settings):
     mask = GaussianDropout if noise == "gaussian" else Dropout
-    model = multilayer_perceptron([784, hidden, hidden, 10], **keep_probs, mask=mask)
-    return train(model, data, epochs, max_norm=3.5)
+    return perceptron_trial(
+        seed, hidden=hidden, layers=layers, **MASKS, n_train=n_train, rate=rate, max_norm=max_norm,
+        mask=mask, **settings,
+    )  # fmt: skip
 
 
-GAUSSIAN = Experiment(
+GAUSSIAN = Comparison(
     name="mnist-gaussian",
     title="MNIST error with Gaussian and with Bernoulli noise of equal variance",
     paper="Srivastava et al. (2014), section 10, table 10",
-    configurations=grid(noise=["none", "bernoulli", "gaussian"], n_train=10_000, epochs=25),
-    metrics=AFTER_LAST_EPOCH,
+    configurations=grid(
+        noise=["bernoulli", "gaussian"], hidden=1024, layers=2, n_train=50_000, rate=RATES,
+        max_norm=[inf, 2.0],
+    ),
+    choices=("rate", "max_norm"),
+    metrics=TRAINED_TO_END,
     trial=noise_trial,
-    smallest={"n_train": 3000, "epochs": 4, "hidden": 100},
-    n_seeds=10,
-)
+    smallest={"hidden": 100, "n_train": 3000, "n_val": 1000, "patience": 3, "cap": 20},
+)  # fmt: skip

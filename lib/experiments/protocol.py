@@ -9,10 +9,10 @@ import torch
 
 from lib.experiments.experiment import Experiment
 from lib.training import classification_loss, constrain_norms, error_rate, evaluate, minibatches
-from lib.validation import TEXT, Many, declared
+from lib.validation import TEXT, Flag, Many, declared
 
 
-@declared(choices=Many(TEXT), chosen_by=TEXT)
+@declared(choices=Many(TEXT), chosen_by=TEXT, one_test_set=Flag())
 @dataclass(frozen=True)
 class Comparison(Experiment):
     """Methods that are compared, each with settings of its own to choose.
@@ -26,12 +26,18 @@ class Comparison(Experiment):
         Settings that each side chooses, such as its learning rate.
     chosen_by : str
         The metric whose lowest value, with seed 0, is the best.
+    one_test_set : bool
+        Whether all seeds are tested on the same examples.
     """
 
     choices: Sequence[str] = ("rate",)
     chosen_by: str = "val_error"
+    one_test_set: bool = True
 
-    beside = ("wrong",)
+    @property
+    def beside(self):
+        """The column that says which test examples are wrong, if all seeds have the same ones."""
+        return ["wrong"] * self.one_test_set
 
     def trials(self, n_seeds=None, rows=()):
         """List the grid with seed 0, and where `rows` have all of it, the best with every seed."""
