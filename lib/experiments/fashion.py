@@ -3,13 +3,15 @@
 import math
 import time
 
+import torch
 from torch import nn
 
 from lib.datasets import load_fashion_mnist
 from lib.experiments.experiment import grid
 from lib.experiments.protocol import TRAINED_TO_END, Comparison, train_to_end
-from lib.layers import Dropout, MaxPoolDropout2d, SpatialDropout, linear_survival
+from lib.layers import Dropout, MaxPoolDropout2d, SpatialDropout, StochasticDepth, linear_survival
 from lib.networks import residual_net
+from lib.training import error_rate
 
 PLACES = [
     *("before batch norm", "before pooling", "in pooling", "after pooling", "maps after pooling"),
@@ -62,6 +64,9 @@ PLACEMENT = Comparison(
 )
 
 
+SHARES = (0.25, 0.5, 0.75)  # of the blocks, kept at prediction
+
+
 def depth_trial(
     seed, *, last_survival, n_blocks, n_train, rate, maps=16, n_val=5000, patience=10, cap=300
 ):
@@ -69,9 +74,35 @@ def depth_trial(
     model = residual_net(linear_survival(n_blocks, last_survival), maps)
     how = {"rate": rate, "patience": patience, "cap": cap, "batch_size": 64}
     start = time.perf_counter()
-    metrics, _ = train_to_end(model, data, **how)
+    metrics, model = train_to_end(model, data, **how)
     steps = metrics["epochs"] * math.ceil(n_train / 64)
-    return {**metrics, "milliseconds_a_step": 1000 * (time.perf_counter() - start) / steps}
+    metrics["milliseconds_a_step"] = 1000 * (time.perf_counter() - start) / steps
+    for share in SHARES:
+        n_kept = round(share * n_blocks)
+        metrics[f"error_{share}"] = error_with(n_kept, model, data.x_test, data.y_test)
+    return metrics
+
+
+@torch.no_grad()
+def error_with(n_kept, model, x, y, n_choices=10):
+    """Mean error of sub-networks that keep so many of the residual blocks, chosen at random."""
+    blocks = [layer for layer in model.eval() if isinstance(layer, StochasticDepth)]
+    branches, errors = [block.branch for block in blocks], []
+    for _ in range(n_choices):
+        for place in torch.randperm(len(blocks))[n_kept:].tolist():
+            blocks[place].branch = Nothing()
+        output = torch.cat([model(part) for part in x.split(2000)])
+        errors.append(error_rate(output, y))
+        for block, branch in zip(blocks, branches, strict=True):
+            block.branch = branch
+    return torch.stack(errors).mean()
+
+
+class Nothing(nn.Module):
+    """A branch that adds nothing."""
+
+    def forward(self, x):
+        return torch.zeros_like(x)
 
 
 DEPTH = Comparison(
@@ -81,7 +112,7 @@ DEPTH = Comparison(
     configurations=grid(
         last_survival=[1.0, 0.5], n_blocks=12, n_train=5_000, rate=[0.03, 0.1, 0.3]
     ),
-    metrics=(*TRAINED_TO_END, "milliseconds_a_step"),
+    metrics=(*TRAINED_TO_END, "milliseconds_a_step", *(f"error_{share}" for share in SHARES)),
     trial=depth_trial,
     smallest={"n_blocks": 3, "n_train": 2000, "maps": 8, "n_val": 1000, "patience": 3, "cap": 10},
 )

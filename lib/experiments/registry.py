@@ -3,6 +3,7 @@
 from lib.experiments import (
     autoencoder,
     dropconnect,
+    ensembles,
     fashion,
     fast,
     mnist,
@@ -18,6 +19,6 @@ EXPERIMENTS = {
         *(mnist.ERROR, mnist.DEPTH, mnist.RATE, mnist.SIZE, mnist.AVERAGING),
         *(autoencoder.AUTOENCODER, mnist.GAUSSIAN, reuters.REUTERS, speech.SPOKEN_DIGITS),
         *(uci.MC_DROPOUT, dropconnect.DROPCONNECT, sparse.SPARSE_VARIATIONAL),
-        *(fast.FAST_DROPOUT, fashion.PLACEMENT, fashion.DEPTH),
+        *(fast.FAST_DROPOUT, fashion.PLACEMENT, fashion.DEPTH, ensembles.ENSEMBLES),
     )
 }
