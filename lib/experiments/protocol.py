@@ -76,7 +76,7 @@ def train_to_end(
 
     Gradient descent with momentum 0.9. Validation is looked at after every round: an epoch, or as
     many as make 50 steps. When neither its loss nor its error has been lower than ever before for
-    `patience` rounds, the rate falls to a tenth; the third time training ends. The test error is
+    `patience` rounds, the rate falls to a tenth; the second time training ends. The test error is
     that of the weights with the lowest validation error, the test loss that of those with the
     lowest validation loss.
 
@@ -107,7 +107,7 @@ def train_to_end(
     optimizer = torch.optim.SGD(model.parameters(), lr=rate, **settings)
     epochs_a_round = math.ceil(50 * batch_size / len(data.x_train))
     lowest, best, last, falls, done = {}, {}, 0, 0, 0
-    while falls < 3 and done < cap:
+    while falls < 2 and done < cap:
         done += 1
         model.train()
         for _ in range(epochs_a_round):
@@ -134,7 +134,7 @@ def train_to_end(
         "val_loss": lowest["loss"],
         "train_loss": evaluate(best["loss"], data.x_train, data.y_train, loss).loss,
         "epochs": done * epochs_a_round,
-        "finished": falls == 3,
+        "finished": falls == 2,
         "wrong": wrong,
     }
     return metrics, best["error"]
