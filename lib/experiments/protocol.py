@@ -5,33 +5,39 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pandas as pd
 import torch
 
 from lib.experiments.experiment import Experiment
+from lib.experiments.results import at_best
 from lib.training import classification_loss, constrain_norms, error_rate, evaluate, minibatches
-from lib.validation import TEXT, Flag, Many, declared
+from lib.validation import COUNT, TEXT, Flag, Many, declared
 
 
-@declared(choices=Many(TEXT), chosen_by=TEXT, one_test_set=Flag())
+@declared(choices=Many(TEXT), chosen_by=TEXT, search_seeds=COUNT, one_test_set=Flag())
 @dataclass(frozen=True)
 class Comparison(Experiment):
     """Methods that are compared, each with settings of its own to choose.
 
-    All configurations are run with seed 0. Of those that differ in the `choices` alone, the best
-    goes on to the other seeds. It is chosen on validation data, on which no seed is tested.
+    All configurations are run with the first seeds. Of those that differ in the `choices` alone,
+    the best (`lib.experiments.at_best`) goes on to the other seeds. It is chosen on validation
+    data, on which no seed is tested.
 
     Parameters
     ----------
     choices : sequence of str
         Settings that each side chooses, such as its learning rate.
     chosen_by : str
-        The metric whose lowest value, with seed 0, is the best.
+        The metric whose lowest mean is the best.
+    search_seeds : int
+        With how many seeds all configurations are run.
     one_test_set : bool
         Whether all seeds are tested on the same examples.
     """
 
     choices: Sequence[str] = ("rate",)
     chosen_by: str = "val_error"
+    search_seeds: int = 1
     one_test_set: bool = True
 
     @property
@@ -40,20 +46,18 @@ class Comparison(Experiment):
         return ["wrong"] * self.one_test_set
 
     def trials(self, n_seeds=None, rows=()):
-        """List the grid with seed 0, and where `rows` have all of it, the best with every seed."""
-        search = super().trials(1)
-        found = {
-            tuple(row[name] for name in (*self.settings, "seed")): row[self.chosen_by]
-            for row in rows
-        }
-        if any(trial.key not in found for trial in search):
+        """List the grid with the first seeds; where `rows` have all of it, the best with others."""
+        search = super().trials(self.search_seeds)
+        rows = {tuple(row[name] for name in (*self.settings, "seed")): row for row in rows}
+        if any(trial.key not in rows for trial in search):
             return search
-        best = {}
-        for trial in sorted(search, key=lambda trial: found[trial.key]):
-            side = tuple(each for each in trial.configuration if each[0] not in self.choices)
-            best.setdefault(side, trial)
-        seeds = range(1, n_seeds or self.n_seeds)
-        return search + [trial._replace(seed=seed) for seed in seeds for trial in best.values()]
+        columns = [*self.settings, "seed", self.chosen_by, "seconds"]
+        found = pd.DataFrame([rows[trial.key] for trial in search])[columns]
+        best = at_best(found, list(self.choices), self.chosen_by)
+        best = {tuple(row) for row in best[self.settings].itertuples(index=False)}
+        seeds = range(self.search_seeds, n_seeds or self.n_seeds)
+        first = [trial for trial in search if trial.seed == 0 and trial.key[:-1] in best]
+        return search + [trial._replace(seed=seed) for seed in seeds for trial in first]
 
 
 OF_THE_END = ("test_error", "test_loss", "val_error", "val_loss", "train_loss")

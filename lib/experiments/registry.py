@@ -2,6 +2,7 @@
 
 from lib.experiments import (
     autoencoder,
+    digits,
     dropconnect,
     ensembles,
     fashion,
@@ -16,6 +17,7 @@ from lib.experiments import (
 EXPERIMENTS = {
     experiment.name: experiment
     for experiment in (
+        digits.DIGITS,
         *(mnist.ERROR, mnist.DEPTH, mnist.RATE, mnist.SIZE, mnist.AVERAGING),
         *(autoencoder.AUTOENCODER, mnist.GAUSSIAN, reuters.REUTERS, speech.SPOKEN_DIGITS),
         *(uci.MC_DROPOUT, dropconnect.DROPCONNECT, sparse.SPARSE_VARIATIONAL),

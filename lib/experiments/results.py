@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lib.comparison import mean_interval, paired_difference
-from lib.validation import FINITE, PATH, TEXT, Instance, Whole, declared
+from lib.validation import FINITE, PATH, TEXT, Instance, Many, Whole, declared
 
 RESULTS = Path(__file__).parents[2] / "book" / "reproductions" / "results"
 CIRCUMSTANCES = ("seconds", "versions", "processor", "date", "code")
@@ -139,17 +139,27 @@ def select(frame, **values):
     return frame
 
 
-@declared(frame=FRAME)
-def at_best(frame):
+@declared(frame=FRAME, choices=Many(TEXT), by=TEXT)
+def at_best(frame, choices, by):
     """Pick, of a comparison (`lib.experiments.protocol`), each side at its best, with every seed.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        From `read_results`. Settings that were tried have one row, the best ones several.
+        From `read_results`.
+    choices : sequence of str
+        The settings that each side chooses.
+    by : str
+        What was measured on validation data: its lowest mean is the best, over the seeds with which
+        all choices of a side were tried.
     """
     settings, _ = _parts(frame.columns)
-    return frame[frame.groupby(settings)["seed"].transform("count") > 1]
+    best = []
+    for _, side in frame.groupby([name for name in settings if name not in choices], sort=False):
+        tried = side.pivot(index="seed", columns=choices, values=by).dropna()
+        chosen = dict(zip(choices, np.atleast_1d(tried.mean().idxmin()), strict=True))
+        best.append(select(side, **chosen))
+    return pd.concat(best)
 
 
 @declared(frame=FRAME, metric=TEXT, ours=SETTINGS, baseline=SETTINGS)

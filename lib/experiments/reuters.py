@@ -27,4 +27,5 @@ REUTERS = Comparison(
     trial=reuters_trial,
     smallest={"hidden": (100, 100), "n_words": 500, "patience": 3, "cap": 20},
     n_seeds=20,
+    search_seeds=3,
 )

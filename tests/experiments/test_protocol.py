@@ -46,9 +46,17 @@ def table(tmp_path):
 
 def test_each_sides_best_by_validation_is_run_with_every_seed(table):
     assert len(table) == 4 + 2 * 2  # the grid with seed 0, the best of each side with the others
-    best = at_best(table)
+    best = at_best(table, ["rate"], "val_error")
     assert set(zip(best["masks"], best["rate"], strict=True)) == {("none", 0.3), ("dropout", 0.1)}
     assert sorted(best["seed"]) == [0, 0, 1, 1, 2, 2]
+
+
+def test_several_seeds_may_search(tmp_path):
+    experiment = toy(search_seeds=2)
+    assert run(experiment, folder=tmp_path, n_jobs=1) == {}
+    table = read_results("toy", tmp_path)
+    assert len(table) == 2 * 4 + 2
+    assert len(at_best(table, ["rate"], "val_error")) == 2 * 3
 
 
 def test_nothing_is_run_with_another_seed_before_the_grid_is_complete(tmp_path):
@@ -58,7 +66,9 @@ def test_nothing_is_run_with_another_seed_before_the_grid_is_complete(tmp_path):
 
 
 def test_the_interval_of_the_error_counts_the_choice_of_the_test_examples(table):
-    change = compare(at_best(table), "test_error", {"masks": "dropout"}, {"masks": "none"})
+    change = compare(
+        at_best(table, ["rate"], "val_error"), "test_error", {"masks": "dropout"}, {"masks": "none"}
+    )
     assert change.mean == pytest.approx(-0.1)
     assert change.low < change.mean < change.high  # each seed has the same difference
 
