@@ -13,7 +13,7 @@ from lib.datasets import Split
 from lib.datasets.splits import SPLIT
 from lib.layers.base import MODULE
 from lib.training import History, fit, seed_everything
-from lib.validation import Flag, Function, Many, declared
+from lib.validation import Flag, Function, Many, check_shapes, declared
 
 
 @declared(build=Function(), splits=Many(SPLIT), side_by_side=Flag())
@@ -127,11 +127,8 @@ class SideBySide(nn.Module):
         return cls(models)
 
     def forward(self, x):
-        if x.shape[:1] != (self.n_nets,):
-            raise ValueError(
-                f"x must have shape ({self.n_nets}, batch, ...), a batch for each network, "
-                f"got {tuple(x.shape)}"
-            )
+        allowed = f"({self.n_nets}, batch, ...), a batch for each network"
+        check_shapes(x.shape[:1] == (self.n_nets,), allowed, x=x)
 
         def one_net(state, x):
             return torch.func.functional_call(self.net, state, (x,))

@@ -12,7 +12,16 @@ from lib.datasets.splits import SPLIT
 from lib.inference import WEIGHTED
 from lib.layers.base import MODULE, TENSOR, modes_restored
 from lib.progress import progress
-from lib.validation import COUNT, NOT_NEGATIVE, POSITIVE, Function, Optional, Whole, declared
+from lib.validation import (
+    COUNT,
+    NOT_NEGATIVE,
+    POSITIVE,
+    Function,
+    Optional,
+    Whole,
+    check_shapes,
+    declared,
+)
 
 
 @declared(seed=Whole(0, 2**32 - 1))
@@ -54,11 +63,8 @@ def classification_loss(logits, y):
     logits : torch.Tensor, shape (..., batch, classes)
     y : torch.Tensor of int, shape (..., batch)
     """
-    if logits.shape[:-1] != y.shape or y.numel() == 0:
-        raise ValueError(
-            "logits and y must have shapes (..., n, classes) and (..., n), with examples, "
-            f"got {tuple(logits.shape)} and {tuple(y.shape)}"
-        )
+    fits = logits.shape[:-1] == y.shape and y.numel() > 0
+    check_shapes(fits, "(..., n, classes) and (..., n), with examples", logits=logits, y=y)
     # Not torch's cross_entropy, which takes a label of -100 for an example to leave out.
     losses = -logits.log_softmax(dim=-1).gather(-1, y[..., None])  # (..., batch, 1)
     return losses.mean(dim=(-2, -1))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from lib.layers.base import TENSOR
-from lib.validation import COUNT, PROBABILITY, Flag, Kind, OneOf, declared
+from lib.validation import COUNT, PROBABILITY, Flag, Kind, OneOf, check_shapes, declared
 
 
 @declared(
@@ -299,11 +299,9 @@ def expected_cross_entropy(output, labels) -> Tensor:
     tensor(0.9431)
     """
     mean, variance = output
-    if mean.shape[:-1] != labels.shape or labels.numel() == 0:
-        raise ValueError(
-            "output and labels must have shapes (..., n, classes) and (..., n), with examples, "
-            f"got {tuple(mean.shape)} and {tuple(labels.shape)}"
-        )
+    fits = mean.shape[:-1] == labels.shape and labels.numel() > 0
+    allowed = "(..., n, classes) and (..., n), with examples"
+    check_shapes(fits, allowed, output=mean, labels=labels)
     chosen = mean.gather(-1, labels[..., None])[..., 0]  # (..., n)
     if variance is None:
         return (mean.logsumexp(dim=-1) - chosen).mean(dim=-1)

@@ -123,11 +123,8 @@ def linear_shift_ratio(inputs, weights, keep_prob, groups=None):
     if groups is None:
         power = np.mean(inputs**2, axis=0) @ weights**2
     else:
-        if groups.shape != inputs.shape[1:]:
-            raise ValueError(
-                f"groups must have shape ({inputs.shape[1]},), one number for each input, "
-                f"got {groups.shape}"
-            )
+        allowed = f"({inputs.shape[1]},), one number for each input"
+        check_shapes(groups.shape == inputs.shape[1:], allowed, groups=groups)
         members = (groups == group for group in np.unique(groups))
         power = sum(np.mean((inputs[:, g] @ weights[g]) ** 2, axis=0) for g in members)
     return _ratio(np.var(inputs @ weights, axis=0), power, keep_prob)

@@ -7,18 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from lib.checks import (
-    baldi,
-    bayesian,
-    convolutional,
-    ensemble,
-    idea,
-    noise,
-    normalization,
-    variants,
-)
+from lib import checks
 
-PARTS = [idea, normalization, noise, ensemble, baldi, bayesian, variants, convolutional]
+PARTS = [getattr(checks, name) for name in checks.__all__]
 CHECKS = [
     pytest.param(check, id=f"{part.__name__.rpartition('.')[2]}.{name}")
     for part in PARTS

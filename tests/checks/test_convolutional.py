@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from answers import assert_told, cases
+from answers import assert_told, cases, shifted
 from torch import nn
 
 from lib.checks import convolutional
@@ -648,16 +648,6 @@ ANSWERS = {
 def test_answer_is_told_what_it_missed(check, answer, message, capsys):
     SHARED.clear()
     assert_told(check, answer, message, capsys)
-
-
-def shifted(answer, by):
-    """The same answer with other random numbers: some are thrown away first."""
-
-    def later(*arguments):
-        arguments[-1].random(by)
-        return answer(*arguments)
-
-    return later
 
 
 @pytest.mark.parametrize("by", range(1, 5))

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from answers import assert_told, cases
+from answers import assert_told, cases, shifted
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.preprocessing import StandardScaler, normalize
 
@@ -547,16 +547,8 @@ def test_answer_is_told_what_it_missed(check, answer, message, capsys):
 def test_no_false_alarm(seed):
     """A right answer passes however its random numbers fall."""
     extra = np.random.default_rng(seed).integers(1, 1000)
-
-    def another_stream(function):
-        def answer(*args):
-            args[-1].random(extra)
-            return function(*args)
-
-        return answer
-
-    noise.gaussian_mask(another_stream(RIGHT_MASK))
-    noise.gaussian_dropout(another_stream(two_phases(times)))
+    noise.gaussian_mask(shifted(RIGHT_MASK, extra))
+    noise.gaussian_dropout(shifted(two_phases(times), extra))
 
 
 def test_one_unnamed_mistake_is_not_taken_for_another():

@@ -12,6 +12,16 @@ def cases(part, exercises):
     ]
 
 
+def shifted(answer, by):
+    """The same answer with other random numbers: some of its generator's are thrown away first."""
+
+    def later(*arguments):
+        arguments[-1].random(by)
+        return answer(*arguments)
+
+    return later
+
+
 def assert_told(check, answer, message, capsys):
     """A right answer (no `message`) gets one line; a wrong one its message, and not a long one."""
     if message is None:
