@@ -1,413 +1,494 @@
 """Checks of the exercises on the idea of dropout."""
 
+import math
+
 import numpy as np
 from scipy import stats
 from scipy.special import expit as sigmoid
+from scipy.special import softmax
 
-from lib.checks.common import (
-    as_array,
-    as_number,
-    call,
-    check_fresh,
-    check_kept,
-    check_phases,
-    expect,
+from lib.checks.engine import Array, Number, exercise, found, summary_of
+from lib.checks.traits import coins, fresh, layer
+
+summary = summary_of("idea")
+
+OTHER_ACTIVATIONS = (
+    np.tanh,
+    lambda z: np.maximum(z, 0),
+    lambda z: softmax(z, axis=-1),
+    lambda z: z,
 )
-from lib.comparison import paired_difference
 
 
-def batch_mask(student):
-    """Check a function that draws the masks of a minibatch.
+def mask_traits(run, data):
+    for keep_prob, n_examples, n_units in ((0.8, 400, 50), (0.3, 60, 120), (0.3, 1000, 4)):
+        size, rng = {"n_examples": n_examples, "n_units": n_units}, np.random.default_rng(data)
+        masks = np.array([run(**size, keep_prob=keep_prob, rng=rng) for _ in range(20)])
+        values = np.unique(masks)
+        if not np.isin(values, (0, 1)).all():
+            yield from found(
+                True, "factor-in-mask",
+                f"A mask holds only 0 and 1, yours holds {values[:3].round(3).tolist()}. keep_prob "
+                "says how often a unit is kept; no factor goes into the mask in this exercise.",
+            )  # fmt: skip
+            return
+        yield from coins(masks == 1, keep_prob, ("call", "example", "unit"))
+    yield from fresh(lambda rng: run(n_examples=4, n_units=50, keep_prob=0.8, rng=rng))
+    all_kept = run(n_examples=3, n_units=4, keep_prob=1.0).all()
+    yield from found(not all_kept, "keep-prob-1", "With keep_prob=1 every unit is kept.")
 
-    Parameters
-    ----------
-    student : callable
-        ``batch_mask(n_examples, n_units, keep_prob, rng)``, returning zeros and ones of shape
-        (n_examples, n_units).
 
-    Raises
-    ------
-    AssertionError
-        Naming what is wrong: the shape, the values, a shared mask, keep and drop mixed up, or a
-        mask that does not come fresh from `rng`.
-    """
-    __tracebackhide__ = True
+@exercise(
+    returns=Array(
+        "The mask",
+        lambda n_examples, n_units: (n_examples, n_units),
+        "One row per example: one mask for the whole batch is not enough.",
+    ),
+    traits=mask_traits,
+    done="0 and 1, one mask for each example, fresh at each call.",
+)
+def batch_mask(n_examples, n_units, keep_prob, rng):
+    """Zeros and ones, one row per example, each 1 with probability `keep_prob`."""
+    return rng.random((n_examples, n_units)) < keep_prob
 
-    def draw(rng, keep_prob=0.8, n_examples=400, n_units=50):
-        __tracebackhide__ = True
-        mask = call(student, n_examples=n_examples, n_units=n_units, keep_prob=keep_prob, rng=rng)
-        return as_array(
-            mask,
-            (n_examples, n_units),
-            "The mask",
-            "One row an example: one mask for the whole batch is not enough.",
+
+def permuted(n_examples, n_units, keep_prob, rng):
+    row = np.arange(n_units) < round(keep_prob * n_units)
+    return np.array([rng.permutation(row) for _ in range(n_examples)])
+
+
+batch_mask.wrong(
+    "fixed-number",
+    "Every example kept exactly the same number of units. Units are dropped independently of each "
+    "other, so the number varies from example to example.",
+    permuted,
+)
+batch_mask.wrong(
+    "fixed-number-in-all",
+    "Every mask has exactly the same number of ones in all. Entries are independent of each other, "
+    "so that number is left to chance.",
+    lambda n, m, p, rng: rng.permutation(np.arange(n * m) < round(p * n * m)).reshape(n, m),
+)
+
+
+@batch_mask.wrong(
+    "never-empty",
+    "An example that lost all of its units gets one back. Entries are independent: a row of zeros "
+    "may happen.",
+)
+def never_empty(n_examples, n_units, keep_prob, rng):
+    mask = rng.random((n_examples, n_units)) < keep_prob
+    mask[~mask.any(axis=1), 0] = True
+    return mask
+
+
+# A layer
+
+LAYER_RULE = {
+    ("1/keep_prob", "1"): (
+        "inverted",
+        "This is inverted dropout: a right rule, and the next part's. Here the mask alone acts in "
+        "training, and the factor keep_prob comes at prediction.",
+    ),
+    ("1/keep_prob", "keep_prob"): (
+        "scaled-twice",
+        "The scale is there twice: you divide by keep_prob in training and multiply by it at "
+        "prediction. One of the two is enough; here, the one at prediction.",
+    ),
+    ("keep_prob", "1"): (
+        "wrong-phase",
+        "The scale is in the wrong phase: you multiply by keep_prob in training, where the mask "
+        "has already lowered the mean. It belongs to prediction.",
+    ),
+    ("keep_prob", "keep_prob"): (
+        "both-phases",
+        "The scale is in both phases. In training the mask has already lowered the mean to "
+        "keep_prob times the activation; only prediction needs the factor.",
+    ),
+    ("1", "1"): (
+        "no-scale",
+        "At prediction all units are on, so the next layer gets 1/keep_prob times what it was "
+        "trained with. Multiply the activations by keep_prob there.",
+    ),
+    ("1", "1/keep_prob"): (
+        "divided-at-prediction",
+        "At prediction you divide by keep_prob. More units are on than in training, so activations "
+        "must shrink: multiply by keep_prob.",
+    ),
+    ("1", "1 - keep_prob"): (
+        "drop-for-keep-at-prediction",
+        "At prediction you multiply by 1 - keep_prob: did you take keep_prob for the probability "
+        "to drop?",
+    ),
+}  # fmt: skip
+
+
+def layer_traits(run, data):
+    for keep_prob, n_units in ((0.8, 40), (0.3, 60)):
+        x, weights = data.normal(size=(200, 4)), data.normal(size=(n_units, 4))
+        bias = data.normal(size=n_units)
+        given = {"x": x, "weights": weights, "bias": bias, "keep_prob": keep_prob}
+        z, plus = x @ weights.T - bias, x @ weights.T + bias
+        train, test = run(phase="train", **given), run(phase="test", **given)
+        ratios = {"1": 1, "keep_prob": keep_prob, "1/keep_prob": 1 / keep_prob}.values()
+
+        def is_(values, output=test, ratios=ratios):
+            return any(np.allclose(output, ratio * values, 1e-4, 1e-6) for ratio in ratios)
+
+        off = [
+            *found(is_(sigmoid(plus)), "bias-sign",
+                   "The bias has the wrong sign: the slides' layer is g(Wx - b)."),
+            *found(is_(z), "no-nonlinearity",
+                   "The nonlinearity is missing: apply sigmoid to Wx - b."),
+            *found(any(is_(g(z)) for g in OTHER_ACTIVATIONS[:-1]), "other-activation",
+                   "The activation is another one: this exercise has the logistic sigmoid."),
+            *found(np.allclose(test, sigmoid(keep_prob * z), rtol=1e-4), "factor-inside",
+                   "The factor is inside the nonlinearity. Scale the activation, keep_prob * "
+                   "g(Wx - b): it is the activation that the mask multiplies."),
+            *found((np.abs(train - 0.5) < 1e-12).mean() > 0.05, "mask-inside",
+                   "Dropped units say 0.5, that is g(0): the mask is inside the nonlinearity. "
+                   "Multiply the activation, m * g(Wx - b), so that a dropped unit says nothing."),
+            *found(train.all() and not is_(sigmoid(z), train), "masked-before",
+                   "No unit says 0 in training: the mask is on the weights or on the inputs. This "
+                   "layer masks its own units: multiply the activations, m * g(Wx - b)."),
+        ]  # fmt: skip
+        if off:
+            yield from off
+            return
+        yield from layer(lambda phase, rng, given=given: run(phase=phase, rng=rng, **given),
+                         sigmoid(z), keep_prob, ("1", "keep_prob"), LAYER_RULE)  # fmt: skip
+
+
+@exercise(
+    returns=Array(
+        "The output",
+        lambda x, weights: (len(x), len(weights)),
+        "One row per example, one column per unit.",
+    ),
+    traits=layer_traits,
+    done="masked in training, whole and scaled at prediction.",
+)
+def dropout_layer(
+    x, weights, bias, keep_prob, phase, rng, *, g=sigmoid, sign=-1, train=1, test=None
+):
+    """y = m * g(Wx - b) in training, keep_prob * g(Wx - b) at prediction."""
+    h = g(x @ weights.T + sign * bias)
+    if phase == "train":
+        return (rng.random(h.shape) < keep_prob) * h * (keep_prob**train if train != 1 else 1)
+    return (keep_prob if test is None else keep_prob**test) * h
+
+
+# Gradients
+
+
+def gradient_cases(data):
+    sizes = ((6, 3, 5), (4, 5, 2), (1, 2, 3))
+    cases = []
+    for n, n_inputs, n_units in sizes:
+        mask = (data.random((n, n_units)) < 0.5).astype(float)
+        mask[:, -1], mask[0, 0] = 0, 1  # a unit that no example kept, and one that is kept
+        shapes = {"grad_y": (n, n_units), "x": (n, n_inputs), "weights": (n_units, n_inputs),
+                  "bias": n_units}  # fmt: skip
+        cases.append(
+            {name: data.normal(size=shape) for name, shape in shapes.items()} | {"mask": mask}
         )
-
-    for keep_prob in (0.8, 0.3):
-        mask = draw(np.random.default_rng(0), keep_prob)
-        values = np.unique(mask)
-        expect(
-            np.isin(values, (0, 1)).all(),
-            f"A mask holds only 0 and 1, yours holds {values[:3].round(3).tolist()}. keep_prob "
-            "says how often a unit is kept; no factor goes into the mask in this exercise.",
-        )
-        check_kept(mask == 1, keep_prob)
-    check_fresh(draw)
-    expect(draw(np.random.default_rng(0), 1.0).all(), "With keep_prob=1 every unit is kept.")
-    print("batch_mask: 0 and 1, one mask for each example, fresh at each call.")
+    return cases
 
 
-_ORIGINAL_RULE = {
-    ("1/keep_prob", "1"): "This is inverted dropout: a right rule, and the next part's. Here the "
-    "mask alone acts in training, and the factor keep_prob comes at prediction.",
-    ("1/keep_prob", "keep_prob"): "The scale is there twice: you divide by keep_prob in training "
-    "and multiply by it at prediction. One of the two is enough; here, the one at prediction.",
-    ("keep_prob", "1"): "The scale is in the wrong phase: you multiply by keep_prob in training, "
-    "where the mask has already lowered the mean. It belongs to prediction.",
-    ("keep_prob", "keep_prob"): "The scale is in both phases. In training the mask has already "
-    "lowered the mean to keep_prob times the activation; only prediction needs the factor.",
-    ("1", "1"): "At prediction all units are on, so the next layer gets 1/keep_prob times what it "
-    "was trained with. Multiply the activations by keep_prob there.",
-    ("1", "1/keep_prob"): "At prediction you divide by keep_prob. More units are on than in "
-    "training, so activations must shrink: multiply by keep_prob.",
-    ("1", "1 - keep_prob"): "At prediction you multiply by 1 - keep_prob: did you take keep_prob "
-    "for the probability to drop?",
-}
+@exercise(
+    returns=(
+        Array("grad_x", lambda x: x.shape, "A gradient has the shape of its x."),
+        Array(
+            "grad_weights",
+            lambda weights: weights.shape,
+            "A gradient has the shape of its weights.",
+        ),
+        Array("grad_bias", lambda bias: bias.shape, "A gradient has the shape of its bias."),
+    ),
+    cases=gradient_cases,
+    otherwise="Follow the chain rule from the output: grad_y, times mask, times h * (1 - h), then "
+    "through Wx - b.",
+    chance="Two calls with one mask gave different gradients: is a new mask drawn in the backward "
+    "pass? It must be the very mask of the forward pass.",
+    done="right, and masked as forward.",
+)
+def layer_gradients(grad_y, x, weights, bias, mask, *, slope=lambda h: h * (1 - h), m=lambda m: m,
+                    sign=-1, mean=False, g=sigmoid):  # fmt: skip
+    """Gradients of the loss with respect to x, weights and bias."""
+    grad_z = grad_y * m(mask) * slope(g(x @ weights.T - bias))
+    n = len(x) if mean else 1
+    return grad_z @ weights, grad_z.T @ x / n, sign * grad_z.sum(axis=0) / n
 
 
-def dropout_layer(student):
-    """Check a layer y = m * g(Wx - b), in training and at prediction.
-
-    Parameters
-    ----------
-    student : callable
-        ``dropout_layer(x, weights, bias, keep_prob, phase, rng)`` with the logistic sigmoid for
-        g, the mask alone in training and the factor `keep_prob` at prediction.
-
-    Raises
-    ------
-    AssertionError
-        Naming what is wrong: the layer itself, the mask, the phase, or the scale.
-    """
-    __tracebackhide__ = True
-    data = np.random.default_rng(3)
-    x, weights, bias = data.normal(size=(300, 4)), data.normal(size=(40, 4)), data.normal(size=40)
-    keep_prob, z = 0.8, x @ weights.T - bias
-
-    def run(phase, rng):
-        __tracebackhide__ = True
-        y = call(
-            student, x=x, weights=weights, bias=bias, keep_prob=keep_prob, phase=phase, rng=rng
-        )
-        return as_array(y, z.shape, "The output", "One row an example, one column a unit.")
-
-    train, test = (run(phase, np.random.default_rng(0)) for phase in ("train", "test"))
-    plus = sigmoid(x @ weights.T + bias)
-    expect(
-        not any(np.allclose(test, scale * plus) for scale in (1, keep_prob, 1 / keep_prob)),
-        "The bias has the wrong sign: the slides' layer is g(Wx - b).",
-    )
-    expect(
-        not any(np.allclose(test, scale * z) for scale in (1, keep_prob, 1 / keep_prob)),
-        "The nonlinearity is missing: apply sigmoid to Wx - b.",
-    )
-    expect(
-        not np.allclose(test, sigmoid(keep_prob * z)),
-        "The factor is inside the nonlinearity. Scale the activation, keep_prob * g(Wx - b): it is "
-        "the activation that the mask multiplies.",
-    )
-    expect(
-        (np.abs(train - 0.5) < 1e-12).mean() < 0.05,
-        "Dropped units say 0.5, that is g(0): the mask is inside the nonlinearity. Multiply the "
-        "activation, m * g(Wx - b), so that a dropped unit says nothing.",
-    )
-    check_phases(run, sigmoid(z), keep_prob, ("1", "keep_prob"), _ORIGINAL_RULE)
-    print("dropout_layer: masked in training, whole and scaled at prediction.")
-
-
-def layer_gradients(student):
-    """Check the backward pass of y = m * g(Wx - b) against finite differences.
-
-    Parameters
-    ----------
-    student : callable
-        ``layer_gradients(grad_y, x, weights, bias, mask)``, returning the gradients of the loss
-        with respect to `x`, `weights` and `bias`, given the one with respect to y.
-
-    Raises
-    ------
-    AssertionError
-        Naming what is wrong: a gradient that is not masked, a mask drawn anew, a missing
-        derivative, a mean instead of a sum.
-    """
-    __tracebackhide__ = True
-    data = np.random.default_rng(4)
-    x, weights, bias = data.normal(size=(6, 3)), data.normal(size=(5, 3)), data.normal(size=5)
-    grad_y = data.normal(size=(6, 5))
-    mask = (data.random((6, 5)) < 0.5).astype(float)
-    mask[:, 2] = 0  # a unit that no example kept
-
-    def gradients(mask):
-        __tracebackhide__ = True
-        result = call(student, grad_y=grad_y, x=x, weights=weights, bias=bias, mask=mask)
-        expect(
-            isinstance(result, list | tuple) and len(result) == 3,
-            "Return three arrays: return grad_x, grad_weights, grad_bias.",
-        )
-        return [
-            as_array(array, like.shape, f"grad_{of}", f"A gradient has the shape of its {of}.")
-            for array, like, of in zip(
-                result, (x, weights, bias), ("x", "weights", "bias"), strict=True
-            )
-        ]
-
-    def loss(x, weights, bias, mask):
-        return (grad_y * mask * sigmoid(x @ weights.T - bias)).sum()
-
-    def from_z(grad_z):
-        return grad_z @ weights, grad_z.T @ x, -grad_z.sum(axis=0)
-
-    def from_differences(mask):
-        return (
-            differences(lambda value: loss(value, weights, bias, mask), x),
-            differences(lambda value: loss(x, value, bias, mask), weights),
-            differences(lambda value: loss(x, weights, value, mask), bias),
-        )
-
-    h = sigmoid(x @ weights.T - bias)
-    yours, again, other = gradients(mask), gradients(mask), gradients(mask[::-1])
-    every = zip(
-        ("grad_x", "grad_weights", "grad_bias"),
-        from_differences(mask),
-        from_differences(np.ones_like(mask)),
-        from_z(grad_y),
-        from_z(grad_y * mask),
-        from_z(grad_y * mask * h),
-        strict=True,
-    )
-    for i, (name, right, unmasked, neither, linear, activation) in enumerate(every):
-        expect(
-            not any(
-                np.allclose(sign * yours[i], wrong, atol=1e-6)
-                for wrong in (unmasked, neither)
-                for sign in (1, -1)
-            ),
-            f"{name} is not masked: a unit that was dropped did not act on the loss, so nothing "
-            "flows back through it. Multiply grad_y by the mask of the forward pass.",
-        )
-        expect(
-            np.array_equal(yours[i], again[i]) and not np.array_equal(yours[i], other[i]),
-            f"{name} does not follow the mask it was given: is a new mask drawn in the backward "
-            "pass? It must be the very mask of the forward pass.",
-        )
-        expect(
-            not any(
-                np.allclose(sign * yours[i], wrong, atol=1e-6)
-                for wrong in (linear, activation)
-                for sign in (1, -1)
-            ),
-            f"{name} lacks the derivative of the sigmoid, h * (1 - h).",
-        )
-        expect(
-            not any(np.allclose(sign * yours[i] * len(x), right, atol=1e-6) for sign in (1, -1)),
-            f"{name} is a mean over the batch. Take the sum: grad_y already carries whatever "
-            "average the loss takes.",
-        )
-        expect(
-            not np.allclose(-yours[i], right, atol=1e-6),
-            f"{name} has the wrong sign."
-            + (" The layer subtracts its bias: z = Wx - b." if name == "grad_bias" else ""),
-        )
-        expect(
-            np.allclose(yours[i], right, atol=1e-6),
-            f"{name} differs from finite differences of the loss. Follow the chain rule from the "
-            "output: grad_y, times mask, times h * (1 - h), then through Wx - b.",
-        )
-    expect(
-        not yours[1][2].any() and yours[2][2] == 0,
-        "Weights and bias of a unit that no example kept must get a gradient of exactly 0.",
-    )
-    print("layer_gradients: right by finite differences, masked as forward.")
+layer_gradients.wrong(
+    "not-masked",
+    "{what} is not masked: a unit that was dropped did not act on the loss, so nothing flows back "
+    "through it. Multiply grad_y by the mask of the forward pass.",
+    {"m": lambda m: 1},
+    {"m": lambda m: 1, "slope": lambda h: 1},
+    {"m": lambda m: 1, "sign": 1},
+)
+layer_gradients.wrong(
+    "mask-drawn-anew",
+    "{what} does not follow the mask it was given: is a new mask drawn in the backward pass? It "
+    "must be the very mask of the forward pass.",
+    {"m": lambda m: np.random.default_rng(0).random(m.shape) < 0.5},
+)
+layer_gradients.wrong(
+    "no-derivative",
+    "{what} lacks the derivative of the sigmoid, h * (1 - h).",
+    {"slope": lambda h: 1},
+    {"slope": lambda h: h},
+)
+layer_gradients.wrong(
+    "derivative-of-z",
+    "{what} takes the derivative at z in place of h: with h = sigmoid(z) it is h * (1 - h).",
+    {"g": lambda z: z},
+    {"slope": lambda h: sigmoid(h) * (1 - sigmoid(h))},
+)
+layer_gradients.wrong(
+    "derivative-of-another",
+    "{what} has the derivative of another activation: that of the sigmoid is h * (1 - h).",
+    {"g": np.tanh, "slope": lambda h: 1 - h**2},
+    {"slope": lambda h: 1 - h**2},
+    {"slope": lambda h: h > 0.5},
+)
+layer_gradients.wrong(
+    "mean",
+    "{what} is a mean over the batch. Take the sum: grad_y already carries whatever average the "
+    "loss takes.",
+    {"mean": True},
+)
+layer_gradients.wrong(
+    "bias-added",
+    "{what} has the wrong sign. The layer subtracts its bias: z = Wx - b.",
+    {"sign": 1},
+)
+layer_gradients.wrong("sign", "{what} has the wrong sign.", {"slope": lambda h: -h * (1 - h)})
+layer_gradients.wrong(
+    "drop-for-keep",
+    "{what} is masked where units were kept: multiply by the mask, not by 1 - mask.",
+    {"m": lambda m: 1 - m},
+)
 
 
-def differences(function, at, step=1e-5):
-    """Gradient of a scalar function by central differences."""
-    gradient = np.empty_like(at)
-    for i in np.ndindex(at.shape):
-        shift = np.zeros_like(at)
-        shift[i] = step
-        gradient[i] = (function(at + shift) - function(at - shift)) / (2 * step)
-    return gradient
+# How long it takes
 
 
-def steps_needed(student):
-    """Check how many steps it takes until a unit has taken part at least once.
-
-    Counted for one unit and one example, which meets a mask of its own each time it is shown. No
-    setting is asked for in which a number of steps reaches the confidence exactly: there a right
-    answer may be off by one through rounding.
-
-    Parameters
-    ----------
-    student : callable
-        ``steps_needed(keep_prob, confidence)``, returning the smallest number of steps after
-        which a unit has taken part with at least that probability.
-
-    Raises
-    ------
-    AssertionError
-        Naming what is wrong: keep and drop mixed up, 1/2 built in, or rounding the wrong way.
-    """
-    __tracebackhide__ = True
-    for keep_prob, confidence in (
-        (0.5, 0.95),
-        (0.5, 0.9),
-        (0.9, 0.95),
-        (0.2, 0.95),
-        (0.7, 0.999),
-        (1.0, 0.95),
-    ):
-        result = call(student, keep_prob=keep_prob, confidence=confidence)
-        n = as_number(result, "The number of steps")
-        asked = f"keep_prob={keep_prob} and confidence={confidence}"
-        expect(n == int(n), f"For {asked} you answer {n:.3g}: steps come in whole numbers.")
-        n = int(n)
-        right = _steps(keep_prob, confidence)
-        if n == right:
-            continue
-        expect(
-            keep_prob < 1,
-            f"With keep_prob=1 a unit takes part in the very first step, so 1 is enough; you "
-            f"answer {n}.",
-        )
-        swapped = _steps(1 - keep_prob, confidence)
-        expect(
-            swapped == right or n not in (swapped, swapped - 1),
-            f"For {asked} you answer {n}, where {right} would do: did you take keep_prob for the "
-            "probability to drop? A unit misses a step with probability 1 - keep_prob.",
-        )
-        expect(
-            n != _steps(0.5, confidence),
-            f"For {asked} you answer {n}, as for keep_prob=0.5. How likely is it to miss one "
-            "step when keep_prob is not 1/2?",
-        )
-        reached = 1 - (1 - keep_prob) ** n if n >= 0 else 0
-        expect(
-            n > right,
-            f"For {asked} you answer {n}, but by then a unit has taken part with probability "
-            f"{reached:.4f} only. Is it rounded down, or to the nearest?",
-        )
-        raise AssertionError(
-            f"For {asked} you answer {n}, but {n - 1} steps already reach "
-            f"{1 - (1 - keep_prob) ** (n - 1):.4f}. Look for the smallest number."
-        )
-    print("steps_needed: the smallest number, for six settings.")
+def steps_cases(data):
+    pairs = [(0.5, 0.95), (0.5, 0.9), (0.9, 0.95), (0.2, 0.95), (0.7, 0.999), (1.0, 0.95),
+             (0.5, 0.75), (0.01, 0.95), (0.8, 0.75), (0.99, 0.5)]  # fmt: skip
+    pairs += [(keep_prob, 0.987) for keep_prob in data.uniform(0.03, 0.97, 4).round(2)]
+    return [{"keep_prob": float(keep_prob), "confidence": c} for keep_prob, c in pairs]
 
 
-def _steps(keep_prob, confidence):
+@exercise(
+    returns=Number("The number of steps", whole=True),
+    cases=steps_cases,
+    otherwise="Dropped n times in a row has probability (1 - keep_prob)^n; look for the smallest n "
+    "for which that is at most 1 - confidence.",
+    done="the smallest number, for all settings.",
+)
+def steps_needed(keep_prob, confidence, *, tie=1 + 1e-9, shift=0):
+    """The smallest number of steps after which a unit took part with that probability."""
     n = 1
-    while (1 - keep_prob) ** n > (1 - confidence) * (1 + 1e-9):  # a tie is enough
+    while (1 - keep_prob) ** n > (1 - confidence) * tie:
         n += 1
-    return n
+    return n + shift
 
 
-def paired_comparison(student):
-    """Check a comparison of two settings that were run with the same seeds.
+def logs(keep_prob, confidence, missed=lambda p: 1 - p):
+    """The number before rounding."""
+    dropped = missed(keep_prob)
+    return math.log(1 - confidence) / math.log(dropped) if 0 < dropped < 1 else 1
 
-    Parameters
-    ----------
-    student : callable
-        ``paired_comparison(ours, baseline)``, returning the mean of ``ours - baseline``, the ends
-        of its 95 % interval (Student's t), and how many seeds have the sign of the mean.
 
-    Raises
-    ------
-    AssertionError
-        Naming what is wrong: seeds not paired, the spread of single seeds taken for that of the
-        mean, the normal distribution for Student's t, the wrong sign or count.
-    """
-    __tracebackhide__ = True
-    for n, shift in ((5, -0.4), (8, 0.7)):
-        data = np.random.default_rng(n)
+STEPS = "For keep_prob={keep_prob} and confidence={confidence} you answer {yours}"
+steps_needed.wrong(
+    "drop-for-keep",
+    STEPS + ", where {right} would do: did you take keep_prob for the probability to drop? A unit "
+    "misses a step with probability 1 - keep_prob.",
+    lambda p, c: math.ceil(logs(p, c, lambda p: p) - 1e-9),
+    lambda p, c: math.floor(logs(p, c, lambda p: p) + 1e-9) if p < 1 else 1,
+)
+steps_needed.wrong(
+    "always-half",
+    STEPS + ", as for keep_prob=0.5. How likely is it to miss one step when keep_prob is not 1/2?",
+    lambda p, c: math.ceil(logs(0.5, c) - 1e-9),
+)
+steps_needed.wrong(
+    "rounded-down",
+    STEPS + ", but so few steps do not reach that probability. Is it rounded down, or to the "
+    "nearest? Only a whole step more is enough.",
+    lambda p, c: math.floor(logs(p, c) + 1e-9),
+    lambda p, c: max(1, math.floor(logs(p, c) + 1e-9)),
+    lambda p, c: round(logs(p, c)),
+    lambda p, c: max(1, round(logs(p, c))),
+)
+steps_needed.wrong(
+    "one-too-many",
+    STEPS + ", but one step fewer reaches it already. Look for the smallest number.",
+    {"shift": 1},
+)
+steps_needed.wrong(
+    "more-than",
+    STEPS + ", but {right} reaches it exactly, and that is enough: the probability must be "
+    "confidence or more.",
+    lambda p, c: math.floor(logs(p, c) + 1e-9) + 1,
+    lambda p, c: math.floor(logs(p, c) + 1e-9) + 1 if p < 1 else 1,
+)
+steps_needed.wrong(
+    "expected-wait",
+    STEPS + ". 1/keep_prob is how long one waits on average. Here it must have happened with the "
+    "given probability: dropped n times in a row has probability (1 - keep_prob)^n.",
+    lambda p, c: math.ceil(1 / p),
+    lambda p, c: math.ceil(c / p),
+    lambda p, c: round(1 / p),
+)
+steps_needed.wrong(
+    "keep-prob-1",
+    "With keep_prob=1 a unit takes part in the very first step: 1 is enough; you answer {yours}.",
+    lambda p, c: 0 if p == 1 else math.ceil(logs(p, c) - 1e-9),
+)
+steps_needed.wrong(
+    "capped",
+    STEPS + ": does your loop end too early? Some units wait long; go on until it is reached.",
+    *(
+        lambda p, c, most=most: min(most, math.ceil(logs(p, c) - 1e-9))
+        for most in (10, 20, 50, 100)
+    ),
+)
+
+
+# Two settings, seed by seed
+
+
+def comparison_cases(data):
+    cases = []
+    for n, shift in ((5, -0.4), (8, 0.7), (6, 0.3)):
         baseline = 6 + 2 * data.normal(size=n)  # some seeds are harder, for both
         ours = baseline + shift + 0.5 * data.normal(size=n)
-        if n == 5:
-            ours[1] = baseline[1]  # a tie
-        result = call(student, ours=ours, baseline=baseline)
-        expect(
-            isinstance(result, list | tuple) and len(result) >= 4,
-            "Return four numbers: return mean, low, high, n_agree.",
-        )
-        names = ("mean", "low", "high", "n_agree")
-        mean, low, high, n_agree = (
-            as_number(value, name) for value, name in zip(result[:4], names, strict=True)
-        )
-        _check_interval(ours, baseline, mean, low, high)
-        right = paired_difference(ours, baseline).n_agree
-        expect(n_agree != right / n, f"n_agree is a count: {right} of {n} seeds, not a share.")
-        expect(
-            n_agree == right,
-            f"{right} of {n} seeds have a difference with the sign of the mean; you count "
-            f"{n_agree:g}. Which sign agrees depends on the sign of the mean; a difference of 0 "
-            "has none.",
-        )
-    print("paired_comparison: paired, Student's t, agreeing seeds counted.")
+        ours[1] = baseline[1]  # a tie
+        cases.append({"ours": ours, "baseline": baseline})
+    return cases
 
 
-def _check_interval(ours, baseline, mean, low, high):
-    __tracebackhide__ = True
-    difference, n = ours - baseline, len(ours)
-    expect(
-        not np.isclose(mean, -difference.mean()),
-        "The sign is turned round: the difference is ours - baseline, negative where ours is "
-        "lower.",
-    )
-    expect(
-        np.isclose(mean, difference.mean()),
-        f"The mean of ours - baseline over the seeds is {difference.mean():.3f}, yours is "
-        f"{mean:.3f}.",
-    )
-    expect(
-        low < high and np.isclose((low + high) / 2, mean),
-        "The interval must lie around the mean, low < mean < high; "
-        f"yours is [{low:.3f}, {high:.3f}].",
-    )
-    half = (high - low) / 2
-    sd = difference.std(ddof=1)
-    t = stats.t.ppf(0.975, n - 1)
-    unpaired = np.sqrt((ours.var(ddof=1) + baseline.var(ddof=1)) / n)
-    freedom = (n - 1, 2 * n - 2, _welch(ours, baseline))
-    multipliers = [stats.t.ppf(0.975, df) for df in freedom] + [1.96, 2.0]
-    expect(
-        not any(np.isclose(half, m * unpaired, rtol=1e-3) for m in multipliers),
-        "The interval is unpaired: it adds the spread of ours to that of baseline. Both ran with "
-        "the same seeds, so what a seed makes hard is in both: take the differences first.",
-    )
-    expect(
-        not np.isclose(half, t * sd, rtol=1e-3) and not np.isclose(half, sd, rtol=1e-3),
-        "The interval shows how single seeds scatter. The mean of n seeds is surer than one: "
-        "divide the standard deviation by the square root of n.",
-    )
-    expect(
-        not any(np.isclose(half, z * sd / np.sqrt(n), rtol=1e-3) for z in (1.96, 2, 1.959964)),
-        f"1.96 belongs to a known spread. Yours is estimated from {n} seeds: take Student's t "
-        f"with {n - 1} degrees of freedom, {t:.3f}.",
-    )
-    expect(
-        not np.isclose(half, t * difference.std() / np.sqrt(n), rtol=1e-4),
-        "The standard deviation divides by n. From a sample take n - 1: std(ddof=1).",
-    )
-    expect(
-        not np.isclose(half, stats.t.ppf(0.95, n - 1) * sd / np.sqrt(n), rtol=1e-3),
-        "The interval leaves out 5 % on each side. For 95 % leave out 2.5 %: the 0.975 quantile.",
-    )
-    expect(
-        np.isclose(half, t * sd / np.sqrt(n), rtol=1e-3),
-        f"The interval should reach {t * sd / np.sqrt(n):.3f} to each side of the mean; yours "
-        f"reaches {half:.3f}. Half its width is t * sd / sqrt(n), of the differences.",
-    )
+@exercise(
+    returns=(
+        Number("The mean", "mean"),
+        Number("The lower end", "low"),
+        Number("The upper end", "high"),
+        Number("The number of seeds that agree", "n_agree"),
+    ),
+    cases=comparison_cases,
+    otherwise="With d = ours - baseline the interval is d.mean() -+ t * d.std(ddof=1) / sqrt(n), "
+    "and a seed agrees if its d has the sign of the mean; 0 has none.",
+    done="paired, Student's t, agreeing seeds counted.",
+)
+def paired_comparison(ours, baseline, *, spread=lambda a, b: (a - b).std(ddof=1) / len(a) ** 0.5,
+                      level=0.975, t=lambda level, a, b: stats.t.ppf(level, len(a) - 1),
+                      agree=lambda d: (np.sign(d) == np.sign(d.mean())).sum()):  # fmt: skip
+    """Mean, ends of the 95 % interval, and how many seeds have the sign of the mean."""
+    d = ours - baseline
+    half = t(level, ours, baseline) * spread(ours, baseline)
+    return d.mean(), d.mean() - half, d.mean() + half, agree(d)
 
 
-def _welch(a, b):
+def unpaired(a, b):
+    return np.sqrt((a.var(ddof=1) + b.var(ddof=1)) / len(a))
+
+
+def welch(level, a, b):
     u, v = a.var(ddof=1), b.var(ddof=1)
-    return (len(a) - 1) * (u + v) ** 2 / (u**2 + v**2)
+    return stats.t.ppf(level, (len(a) - 1) * (u + v) ** 2 / (u**2 + v**2))
+
+
+NORMAL = {"t": lambda level, a, b: stats.norm.ppf(level)}
+paired_comparison.wrong(
+    "unpaired",
+    "The interval is unpaired: it adds the spread of ours to that of baseline. Both ran with the "
+    "same seeds, so what a seed makes hard is in both: take the differences first.",
+    {"spread": unpaired},
+    {"spread": unpaired, "t": welch},
+    {"spread": unpaired, "t": lambda level, a, b: stats.t.ppf(level, 2 * len(a) - 2)},
+    {"spread": unpaired} | NORMAL,
+    {"spread": unpaired, "t": lambda level, a, b: 1.96},
+)
+paired_comparison.wrong(
+    "spread-of-seeds",
+    "The interval shows how single seeds scatter. The mean of n seeds is surer than one: divide "
+    "the standard deviation by the square root of n.",
+    {"spread": lambda a, b: (a - b).std(ddof=1)},
+    {"spread": lambda a, b: (a - b).std(ddof=1), "t": lambda level, a, b: 1.0},
+    {"spread": lambda a, b: (a - b).std(ddof=1)} | NORMAL,
+)
+paired_comparison.wrong(
+    "normal",
+    "1.96 belongs to a known spread. Yours is estimated from few seeds: take Student's t with "
+    "n - 1 degrees of freedom.",
+    NORMAL,
+    {"t": lambda level, a, b: 1.96},
+    {"t": lambda level, a, b: 2.0},
+)
+paired_comparison.wrong(
+    "degrees-of-freedom",
+    "Student's t has n - 1 degrees of freedom here: one is spent on the mean.",
+    {"t": lambda level, a, b: stats.t.ppf(level, len(a))},
+    {"t": lambda level, a, b: stats.t.ppf(level, 2 * len(a) - 2)},
+    {"t": lambda level, a, b: stats.t.ppf(level, 2 * len(a) - 1)},
+)
+paired_comparison.wrong(
+    "ddof",
+    "The standard deviation divides by n. From a sample take n - 1: std(ddof=1).",
+    {"spread": lambda a, b: (a - b).std() / len(a) ** 0.5},
+)
+paired_comparison.wrong(
+    "n-for-root",
+    "The standard deviation is divided by n. The mean's error falls with the ROOT of n.",
+    {"spread": lambda a, b: (a - b).std(ddof=1) / len(a)},
+)
+paired_comparison.wrong(
+    "one-sided",
+    "The interval leaves out 5 % on each side. For 95 % leave out 2.5 %: the 0.975 quantile.",
+    {"level": 0.95},
+)
+paired_comparison.wrong(
+    "turned-round",
+    "The sign is turned round: the difference is ours - baseline, negative where ours is lower.",
+    lambda ours, baseline: paired_comparison.right(baseline, ours),
+)
+paired_comparison.wrong(
+    "ends-swapped",
+    "The ends are swapped: the lower one comes first, low < mean < high.",
+    {"spread": lambda a, b: -(a - b).std(ddof=1) / len(a) ** 0.5},
+)
+paired_comparison.wrong(
+    "not-symmetric",
+    "This interval is not by Student's t: it is made of quantiles, of the seeds or of resampled "
+    "ones. With so few seeds take the mean and t * s / sqrt(n) to both sides.",
+    lambda a, b: (
+        *(d := a - b, d.mean())[1:],
+        *np.quantile(d, [0.025, 0.975]),
+        (d * d.mean() > 0).sum(),
+    ),
+    lambda a, b: (*(d := a - b, d.mean())[1:], d.min(), d.max(), (d * d.mean() > 0).sum()),
+)
+paired_comparison.wrong(
+    "share",
+    "n_agree is a count of seeds, not a share.",
+    {"agree": lambda d: (np.sign(d) == np.sign(d.mean())).mean()},
+)
+paired_comparison.wrong(
+    "tie-counted",
+    "A seed with a difference of 0 has no sign: it does not agree. You count {yours}, right is "
+    "{right}.",
+    {"agree": lambda d: (d * d.mean() >= 0).sum()},
+    {"agree": lambda d: ((d > 0) == (d.mean() > 0)).sum()},
+)
+paired_comparison.wrong(
+    "sign-fixed",
+    "Which sign agrees depends on the sign of the mean. You count {yours}, right is {right}.",
+    {"agree": lambda d: (d < 0).sum()},
+    {"agree": lambda d: (d <= 0).sum()},
+    {"agree": lambda d: (d > 0).sum()},
+)

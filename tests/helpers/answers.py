@@ -1,34 +1,31 @@
-"""What the tests of the checks share: answers of students, and what they are told."""
+"""What the tests of the checks share: which idea an answer is told."""
+
+import contextlib
+import io
+import re
 
 import pytest
 
-
-def cases(part, exercises):
-    """One case an answer, from a dict of exercises to pairs of answer and message."""
-    return [
-        pytest.param(getattr(part, exercise), answer, message, id=f"{exercise}-{number}")
-        for exercise, answers in exercises.items()
-        for number, (answer, message) in enumerate(answers)
-    ]
+from lib.checks.engine import Missed
 
 
-def shifted(answer, by):
-    """The same answer with other random numbers: some of its generator's are thrown away first."""
+def idea_of(check, answer, seed=0):
+    """The name of the idea that an answer missed, or None: without the exercise's."""
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        try:
+            check(answer, seed)
+            return None
+        except Missed as error:
+            missed = error
+    assert said.getvalue() == ""
+    assert 0 < len(str(missed)) < 400
+    assert "{" not in str(missed)
+    return missed.idea.removeprefix(f"{check.__name__}/")
 
-    def later(*arguments):
-        arguments[-1].random(by)
-        return answer(*arguments)
 
-    return later
-
-
-def assert_told(check, answer, message, capsys):
-    """A right answer (no `message`) gets one line; a wrong one its message, and not a long one."""
-    if message is None:
+def assert_told(check, answer, message):
+    """A wrong answer gets its message, and not a long one."""
+    with pytest.raises(Missed, match=message) as caught:
         check(answer)
-        assert capsys.readouterr().out.startswith(f"{check.__name__}: ")
-    else:
-        with pytest.raises(AssertionError, match=message) as caught:
-            check(answer)
-        assert capsys.readouterr().out == ""
-        assert len(str(caught.value)) < 400
+    assert re.search(r"\w", str(caught.value))
+    assert len(str(caught.value)) < 400

@@ -1,0 +1,563 @@
+"""What runs a check: a table of one right answer and of wrong ones, each with its sentence.
+
+An `exercise` is its right answer, written as a function, with
+
+- `returns`: what an answer is, `Array`, `Number`, or a tuple of such;
+- `cases`: ``cases(data)`` lists the arguments with which it is tried, drawn from the generator
+  `data`: there are as many sets of them as seeds;
+- or, if it draws random numbers itself, `traits`: ``traits(run, data)`` yields what is off;
+- a table of `wrong` answers, with the sentence meant for each.
+
+Without traits a student's outputs are compared with the right ones. If they differ, the wrong
+answer that gives the same outputs lends its sentence; two that are given as keyword arguments of
+the right one are tried together too. If there is none, the engine looks for an argument that is
+ignored, a factor or a root that is missing, and else says where outputs differ.
+
+With traits an answer is described by the names of what is off (`lib.checks.traits`). The wrong
+answer with the same description lends its sentence; else the first finding has one of its own.
+"""
+
+import copy
+import inspect
+import itertools
+import linecache
+import math
+import numbers
+import warnings
+from functools import cached_property, partial, update_wrapper
+
+import numpy as np
+
+RTOL = 1e-5  # single precision is precise enough
+CHANCE = "Two calls with the same arguments gave different results: nothing in it is random."
+EXERCISES = {}  # all, by name
+OUTCOMES = {}  # of this session: the idea missed last, or None
+
+
+class Missed(AssertionError):
+    """An idea that an answer missed: a sentence for the student, and a name that stays.
+
+    Attributes
+    ----------
+    idea : str
+        Such as "batch_mask/shared-by-examples".
+    """
+
+    def __init__(self, sentence, idea="", line=""):
+        super().__init__(sentence)
+        self.idea, self.line = idea, line
+
+    def _render_traceback_(self):
+        """Show the sentence alone, in place of a traceback: asked for by IPython."""
+        return [str(self), *([self.line] if self.line else []), f"[{self.idea}]"]
+
+
+class Finding:
+    """What is off in an answer that draws: a name, and a sentence for the student."""
+
+    def __init__(self, name, sentence):
+        self.name, self.sentence = name, sentence
+
+
+def found(off, name, sentence):
+    """Yield a `Finding` if something is off."""
+    if off:
+        yield Finding(name, sentence)
+
+
+class Exercise:
+    """A check: called with a student's function it prints a line, or raises `Missed`."""
+
+    def __init__(
+        self, right, *, returns, done, cases=None, traits=None, otherwise="", chance=CHANCE,
+        rtol=RTOL, phases=None,
+    ):  # fmt: skip
+        update_wrapper(self, right)
+        self.right, self.returns, self.done = right, returns, done
+        self.cases, self.traits, self.otherwise = cases, traits, otherwise
+        self.chance, self.rtol, self.phases, self.table = chance, rtol, phases, []
+        parameters = inspect.signature(right).parameters.values()
+        self.arguments = [each.name for each in parameters if each.kind is not each.KEYWORD_ONLY]
+        self.part = right.__module__.rpartition(".")[2]
+        EXERCISES[self.name] = self
+
+    @property
+    def name(self):
+        return self.right.__name__
+
+    def __call__(self, student, seed=0):
+        """Check a student's function.
+
+        Parameters
+        ----------
+        student : callable
+        seed : int
+            Of the arguments: 0 in the notebook, others where it is graded.
+
+        Raises
+        ------
+        Missed
+            Naming the idea.
+        """
+        __tracebackhide__ = True
+        try:
+            self.look(student, seed)
+        except Missed as missed:
+            missed.idea = f"{self.name}/{missed.idea}"
+            OUTCOMES[self.name] = missed.idea
+            raise missed.with_traceback(None) from None
+        OUTCOMES[self.name] = None
+        print(f"{self.name}: {self.done}")
+
+    def wrong(self, name, sentence, *answers):
+        """Add wrong answers that miss one idea.
+
+        An answer is a function like the right one, or a dict: the right one with these keyword
+        arguments. Without answers it decorates a function. The sentence may name arguments of a
+        case in braces, and {yours} and {right} where a number is returned.
+        """
+
+        def add(*answers):
+            for answer in answers:
+                function = partial(self.right, **answer) if isinstance(answer, dict) else answer
+                self.table.append(
+                    Wrong(name, sentence, function, isinstance(answer, dict) and answer)
+                )
+            return answers[0]
+
+        return add(*answers) if answers else add
+
+    def look(self, student, seed):
+        """Raise `Missed` if the function is not right; names without the exercise."""
+        if self.traits is None:
+            self._compare(student, seed)
+        else:
+            self._describe(student, seed)
+        if self.phases is not None:
+            self._other_phases(student, self.phases(np.random.default_rng(seed)))
+
+    # Answers without chance
+
+    def _compare(self, student, seed):
+        cases = self.cases(np.random.default_rng(seed))
+        right = [self._run(self.right, case) for case in cases]
+        raw = [call(student, **self._complete(case)) for case in cases]
+        if not same(raw[0], call(student, **self._complete(cases[0]))):
+            raise Missed(self.chance, "not-repeatable")
+        try:
+            yours = [self._read(each, case) for each, case in zip(raw, cases, strict=True)]
+        except Missed:
+            self._match(lambda wrong: all(map(same, raw, wrong)), cases, raw=True)
+            raise
+        equal = np.array([[close(*pair, self.rtol) for pair in zip(y, r, strict=True)]
+                          for y, r in zip(yours, right, strict=True)])  # fmt: skip
+        if equal.all():
+            return
+        first, part = np.argwhere(~equal)[0]
+        format_ = {"yours": in_short(yours[first][part]), "right": in_short(right[first][part])}
+        format_ |= {name: in_short(value) for name, value in cases[first].items()}
+
+        def matches(parts):
+            def as_(wrong):
+                return all(close(y[p], w[p], self.rtol)
+                           for y, w in zip(yours, wrong, strict=True) for p in parts)  # fmt: skip
+
+            return as_
+
+        what = format_["what"] = self._names()[part]
+        self._match(matches(range(equal.shape[1])), cases, **format_)
+        self._match(matches([part]), cases, **format_)
+        ignored = self._ignored(
+            cases, [each[part] for each in yours], [each[part] for each in right]
+        )
+        if ignored:
+            raise Missed(
+                f"{what} does not depend on {ignored}, and it should.", f"ignores-{ignored}"
+            )
+        for name, sentence in off_by(
+            [y[part] for y in yours], [r[part] for r in right], cases, self.rtol
+        ):
+            raise Missed(f"{what} {sentence}. {self.otherwise}".strip().format(**format_), name)
+        given = raw[first][part] if isinstance(self.returns, tuple) else raw[first]
+        coarse = getattr(given, "dtype", None) in (np.float16, np.float32)
+        if coarse and close(yours[first][part], right[first][part], 0.01):
+            raise Missed(
+                f"{what} is right to a few digits only: compute in double precision.",
+                "single-precision",
+            )
+        asked = ", ".join(f"{name}={format_[name]}" for name in cases[first])
+        detail = difference(yours[first][part], right[first][part])
+        sentence = f"{what} is off, for {asked}: {detail} {self.otherwise.format(**format_)}"
+        raise Missed(sentence.strip(), "otherwise")
+
+    def _match(self, matches, cases, raw=False, **format_):
+        """Raise the sentence of the first wrong answer, or pair of such, that `matches`."""
+        singles = [(each, each.answer) for each in self.table]
+        settings = [each for each in self.table if each.settings]
+        pairs = [(one, partial(self.right, **one.settings, **two.settings))
+                 for one, two in itertools.combinations(settings, 2)
+                 if not one.settings.keys() & two.settings.keys()]  # fmt: skip
+        for wrong, answer in [*singles, *pairs]:
+            try:
+                outputs = [self._run(answer, case, raw) for case in cases]
+            except Exception:  # it can't do these cases, so the student's did something else
+                continue
+            if matches(outputs):
+                raise Missed(wrong.sentence.format_map(Lenient(format_)), wrong.name)
+
+    def _ignored(self, cases, yours, right):
+        """An argument on which the right output depends, and the student's does not."""
+        for (i, one), (j, two) in itertools.combinations(enumerate(cases), 2):
+            names = [name for name in one if not same(one[name], two[name])]
+            moves = len(names) == 1 and not close(right[i], right[j], self.rtol)
+            if moves and close(yours[i], yours[j], 1e-12):
+                return names[0]
+        return None
+
+    # Answers that draw
+
+    def _describe(self, student, seed):
+        findings = self.findings(student, seed)
+        if not findings:
+            return
+        names = [each.name for each in findings]
+        for wrong in self.table:
+            if self._names_of(wrong, seed) == names:
+                raise Missed(wrong.sentence.format_map(Lenient()), wrong.name)
+        raise Missed(findings[0].sentence, findings[0].name)
+
+    def findings(self, answer, seed=0):
+        """List what is off in an answer that draws."""
+        return list(self.traits(partial(self._try, answer), np.random.default_rng(seed)))
+
+    def _names_of(self, wrong, seed):
+        try:
+            return [each.name for each in self.findings(wrong.answer, seed)]
+        except Missed as missed:
+            return [missed.idea]
+
+    def _try(self, answer, rng=None, raw=False, **case):
+        """Call an answer, and read what it returns."""
+        result = call(answer, **self._complete(case, rng))
+        return result if raw else self._read(result, case)[0]
+
+    # Both
+
+    def _other_phases(self, student, case):
+        """Other phases, and other spellings, are errors."""
+        for phase in ("predict", "Train", "TEST", "training", "testing", "eval", "rain", "t", ""):
+            arguments = self._complete(case | {"phase": phase})
+            try:
+                with silenced():
+                    student(*(arguments[name] for name in self.arguments))
+            except ValueError:
+                continue
+            except Exception as error:
+                raise Missed(
+                    f"An unknown phase must raise a ValueError; phase={phase!r} raised "
+                    f"{type(error).__name__}: {error}",
+                    "other-phase",
+                ) from None
+            raise Missed(
+                f"phase={phase!r} was accepted. A misspelt phase that passes in silence is a mask "
+                "left on, or never applied: raise a ValueError.",
+                "other-phase",
+            )
+
+    def _complete(self, case, rng=None):
+        """The arguments of a case, in their order; a generator if one is wanted."""
+        drawn = {"rng": rng or np.random.default_rng(0)}
+        return {name: (drawn | case)[name] for name in self.arguments}
+
+    def _run(self, answer, case, raw=False):
+        with silenced():
+            result = answer(*self._complete(copy.deepcopy(case)).values())
+        return result if raw else self._read(result, case)
+
+    @cached_property
+    def _slots(self):
+        return self.returns if isinstance(self.returns, tuple) else (self.returns,)
+
+    def _names(self):
+        return [slot.what for slot in self._slots]
+
+    def _read(self, result, case):
+        """A student's arrays and numbers, of the right shapes."""
+        if not isinstance(self.returns, tuple):
+            return [self.returns.read(result, case)]
+        n, names = len(self.returns), ", ".join(slot.short for slot in self.returns)
+        several = isinstance(result, list | tuple) or (
+            isinstance(result, np.ndarray) and result.ndim > 0
+        )
+        if not several or len(result) != n:
+            number = {2: "two", 3: "three", 4: "four"}.get(n, n)
+            raise Missed(f"The function must return {number} things: return {names}.", "how-many")
+        return [slot.read(each, case) for slot, each in zip(self.returns, result, strict=True)]
+
+
+class Wrong:
+    """A wrong answer of a table."""
+
+    def __init__(self, name, sentence, answer, settings):
+        self.name, self.sentence, self.answer, self.settings = name, sentence, answer, settings
+
+
+class Lenient(dict):
+    """Leaves a name in braces as it is where nothing is given for it."""
+
+    def __missing__(self, key):
+        return "{" + key + "}"
+
+
+def exercise(**settings):
+    """Make the decorated function, a right answer, an `Exercise`; see there."""
+    return partial(Exercise, **settings)
+
+
+class Array:
+    """An array of numbers. Its shape is given by arguments: names of sizes, or a function of them.
+
+    Parameters
+    ----------
+    what : str
+        How sentences call it, such as "The mask".
+    shape : callable
+        From the arguments of a case, by their names, to the shape.
+    why : str
+        Said where the shape is wrong.
+    short : str
+        Its name where one of several is returned.
+    """
+
+    def __init__(self, what, shape, why="", short=""):
+        self.what, self.shape, self.why, self.short = what, shape, why, short or what
+
+    def read(self, result, case):
+        names = inspect.signature(self.shape).parameters
+        shape = tuple(self.shape(**{name: case[name] for name in names}))
+        if hasattr(result, "detach"):
+            result = result.detach().numpy()
+        if not isinstance(result, np.ndarray):
+            raise Missed(
+                f"{self.what} must be a NumPy array, yours is of type {type(result).__name__}. "
+                "np.asarray(...) makes one of a list.",
+                "no-array",
+            )
+        if result.shape != shape:
+            sentence = f"{self.what} must have shape {shape}, yours has {result.shape}. {self.why}"
+            raise Missed(sentence.rstrip(), "shape")
+        if result.dtype.kind not in "biuf":
+            raise Missed(
+                f"{self.what} must hold numbers, yours holds {result.dtype}.", "no-numbers"
+            )
+        result = result.astype(float)
+        if not np.isfinite(result).all():
+            sentence = "has entries that are NaN or infinite. Was something divided by zero?"
+            raise Missed(f"{self.what} {sentence}", "not-finite")
+        return result
+
+
+class Number:
+    """One number.
+
+    Parameters
+    ----------
+    what, short : str
+        As of `Array`.
+    whole : bool
+        Whether it must be a whole number.
+    """
+
+    def __init__(self, what, short="", whole=False):
+        self.what, self.short, self.whole = what, short or what, whole
+
+    def read(self, result, case):
+        if hasattr(result, "item") and getattr(result, "ndim", 1) == 0:
+            result = result.item()
+        is_number = isinstance(result, numbers.Real) or (
+            isinstance(result, np.ndarray) and result.size == 1 and result.dtype.kind in "biuf"
+        )
+        if not is_number:
+            raise Missed(f"{self.what} must be one number, yours is {brief(result)} "
+                         f"({type(result).__name__}).", "no-number")  # fmt: skip
+        result = float(np.ravel(result)[0])
+        if not math.isfinite(result):
+            raise Missed(f"{self.what} is {result}. Was something divided by zero?", "not-finite")
+        if self.whole and result != int(result):
+            raise Missed(f"{self.what} is {result:.3g}: it must be a whole number.", "not-whole")
+        return result
+
+
+def call(function, **arguments):
+    """Call a student's function, by position, and say what goes wrong.
+
+    It gets copies, but of random generators the object itself; it must not change its arguments,
+    nor return None.
+    """
+    if not callable(function) or isinstance(function, type):
+        raise Missed(
+            f"The check wants the function itself, without parentheses: it got {brief(function)}.",
+            "no-function",
+        )
+    name = getattr(function, "__name__", "your function")
+    described = f"{name}({', '.join(f'{key}={brief(value)}' for key, value in arguments.items())})"
+    given = {
+        key: value if isinstance(value, np.random.Generator) else copy.deepcopy(value)
+        for key, value in arguments.items()
+    }
+    try:
+        with silenced():
+            result = function(*given.values())
+    except NotImplementedError:
+        raise Missed(
+            f"{name} is not written yet. Replace the line `raise NotImplementedError(...)` with "
+            "your code, run its cell, then this one.",
+            "not-written",
+        ) from None
+    except Missed:
+        raise
+    except Exception as error:
+        text = f"{described} raised {type(error).__name__}: {error}"
+        raise Missed(text[:390], "raises", own_line(function, error)) from error
+    for key, value in given.items():
+        if not same(value, arguments[key]):
+            raise Missed(
+                f"{name} changed its argument {key} in place. Whoever called it still needs the "
+                "old values: compute a new array, without *= or assignments into the old one.",
+                "changes-argument",
+            )
+    if result is None:
+        raise Missed(
+            f"{described} returned None. Is a `return` missing, or is the function still empty?",
+            "returns-none",
+        )
+    return result
+
+
+def own_line(function, error):
+    """The line of the student's own cell from which an error came."""
+    file = getattr(getattr(inspect.unwrap(function), "__code__", None), "co_filename", None)
+    line, trace = "", error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == file:
+            line = linecache.getline(file, trace.tb_lineno).strip()
+        trace = trace.tb_next
+    return f"Your line: {line}" if line else ""
+
+
+class silenced(warnings.catch_warnings):  # noqa: N801
+    """Nothing is said of roots of negative numbers and the like: what comes out is looked at."""
+
+    def __enter__(self):
+        super().__enter__()
+        warnings.simplefilter("ignore")
+        self.errors = np.errstate(all="ignore")
+        self.errors.__enter__()
+
+    def __exit__(self, *error):
+        self.errors.__exit__(*error)
+        super().__exit__(*error)
+
+
+def brief(value):
+    """Describe an argument in a few words."""
+    if isinstance(value, np.random.Generator):
+        return "rng"
+    if hasattr(value, "shape") and np.ndim(value) > 0:
+        return f"<array {' x '.join(map(str, value.shape))}>"
+    if isinstance(value, list | tuple):
+        text = ", ".join(brief(item) for item in value)
+        return f"[{text}]" if isinstance(value, list) else f"({text})"
+    return repr(value) if isinstance(value, str | numbers.Number) else f"<{type(value).__name__}>"
+
+
+def in_short(value):
+    """A number to some digits, anything else as `brief` has it."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return f"{value:.6g}" if is_number else brief(value)
+
+
+def same(a, b):
+    """Whether two arguments are the same, lists of arrays included."""
+    if isinstance(a, np.random.Generator):
+        return True
+    if isinstance(a, list | tuple):
+        return isinstance(b, list | tuple) and len(a) == len(b) and all(map(same, a, b))
+    try:
+        return bool(np.array_equal(a, b))
+    except Exception:
+        return a is b
+
+
+def close(a, b, rtol):
+    """Whether two numbers or arrays are equal, to a share of the largest entry."""
+    if np.shape(a) != np.shape(b):
+        return False
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    largest = np.abs(b[np.isfinite(b)]).max(initial=0.0)
+    return bool(np.allclose(a, b, rtol, atol=rtol * min(largest, 1.0), equal_nan=True))
+
+
+def difference(yours, right):
+    """Where two of one shape differ most, in words."""
+    if np.ndim(right) == 0:
+        return f"yours is {in_short(float(yours))}, right is {in_short(float(right))}."
+    at = tuple(int(i) for i in np.unravel_index(np.abs(yours - right).argmax(), right.shape))
+    where = at[0] if len(at) == 1 else at
+    return f"at index {where} yours is {yours[at]:.6g}, right is {right[at]:.6g}."
+
+
+def off_by(yours, right, cases, rtol):
+    """Name what would turn the right outputs into the student's: a factor, a root, a square."""
+    forms = {
+        "sign": (lambda r, case: -r, "has the wrong sign"),
+        "complement": (lambda r, case: 1 - r, "is 1 minus what it should be"),
+        "squared": (lambda r, case: r**2, "is the square of what it should be"),
+        "root": (lambda r, case: np.sqrt(np.abs(r)), "is the root of what it should be"),
+        "logarithm": (lambda r, case: np.log(np.abs(r)), "is the logarithm of what it should be"),
+        "exponential": (lambda r, case: np.exp(r), "is exp of what it should be"),
+        "twice": (lambda r, case: 2 * r, "is twice what it should be"),
+        "half": (lambda r, case: r / 2, "is half of what it should be"),
+    }
+    for name, value in cases[0].items():
+        if isinstance(value, float | int) and not isinstance(value, bool):
+            forms |= {
+                f"times-{name}": (lambda r, c, n=name: r * c[n], f"is {name} times too large"),
+                f"by-{name}": (
+                    lambda r, c, n=name: r / c[n],
+                    f"is divided by {name} once too often",
+                ),
+                f"times-1-{name}": (
+                    lambda r, c, n=name: r * (1 - c[n]),
+                    f"is multiplied by 1 - {name}, and should not be",
+                ),  # fmt: skip
+            }
+        elif np.ndim(value) > 0:
+            forms |= {
+                f"times-len-{name}": (
+                    lambda r, c, n=name: r * len(c[n]),
+                    f"is as many times too large as {name} has rows",
+                ),  # fmt: skip
+                f"by-len-{name}": (
+                    lambda r, c, n=name: r / len(c[n]),
+                    f"is divided by the number of rows of {name}, and should not be",
+                ),  # fmt: skip
+            }
+    for name, (form, sentence) in forms.items():
+        with silenced():
+            if all(close(y, form(np.asarray(r), case), rtol)
+                   for y, r, case in zip(yours, right, cases, strict=True)):  # fmt: skip
+                yield name, sentence
+
+
+def summary_of(part):
+    """Make a function that says which exercises of a part are done in this session."""
+
+    def summary():
+        """Print which exercises are done, which are not, and what the last check of each said."""
+        for name, each in EXERCISES.items():
+            if each.part == part:
+                idea = OUTCOMES.get(name, "not checked yet")
+                print(f"{'✓' if idea is None else '✗'} {name}{f': {idea}' if idea else ''}")
+
+    return summary

@@ -1,0 +1,268 @@
+"""Traits of what is drawn: which draws are shared, how much is kept, by what it is scaled.
+
+Each function yields a `Finding` for what is off, and nothing for a right answer, but for one in ten
+billion. A finding's name tells kinds of mistakes apart; its sentence is for the student.
+"""
+
+import math
+
+import numpy as np
+from scipy import stats
+
+from lib.checks.engine import found
+
+SIGMAS = 6.5
+RARE = 1e-11
+
+FACTORS = {
+    "1": lambda keep_prob: 1.0,
+    "keep_prob": lambda keep_prob: keep_prob,
+    "1/keep_prob": lambda keep_prob: 1 / keep_prob,
+    "1 - keep_prob": lambda keep_prob: 1 - keep_prob,
+    "1/(1 - keep_prob)": lambda keep_prob: 1 / (1 - keep_prob),
+    "1/keep_prob^2": lambda keep_prob: 1 / keep_prob**2,
+    "sqrt(1/keep_prob)": lambda keep_prob: keep_prob**-0.5,
+}
+BY_SHARE = "Did you divide by the share that happened to be kept? Divide by keep_prob itself."
+
+SHARED = {
+    "call": "Two calls drew the same mask. Every minibatch needs a fresh one: is a generator "
+    "seeded inside your function? Draw from the rng it is given.",
+    "example": "One mask for the whole batch: every example lost the same {what}. Each example "
+    "needs a mask of its own, so draw a number for each example and each {one}.",
+    "unit": "In each example all {what} are kept or dropped together. Each needs its own draw.",
+}
+ALTERNATIVES = {  # what may stand for keep_prob
+    "drop-for-keep": (lambda p: 1 - p, "did you take {name} for the probability to drop?"),
+    "two-masks": (lambda p: p**2, "which is {name} squared: are there two masks, one on another?"),
+    "root-of-keep": (lambda p: math.sqrt(p), "which is the root of {name}."),
+    "always-half": (lambda p: 0.5, "is a probability of 1/2 built in?"),
+}
+
+
+def coins(kept, keep_prob, axes, what="units", shared=(), name="keep_prob", sentences=None):
+    """Independent coins: who shares one, how many say "kept", and whether they know of each other.
+
+    Parameters
+    ----------
+    kept : numpy.ndarray of bool
+        At least some thousand entries.
+    keep_prob : float
+        The probability to keep that was asked for, not 1/2.
+    axes : sequence of str
+        What the axes of `kept` are, in the singular: "call", "example", "unit", "map" ...
+    what : str
+        What is kept, in the plural.
+    shared : sequence of str
+        Axes along which a coin is shared, as it should be.
+    name : str
+        How the exercise calls `keep_prob`.
+    sentences : dict, optional
+        From the name of a finding to a sentence that is better here.
+    """
+    one = what.removesuffix("s")
+    say = {f"shared-by-{axis}s": text.format(what=what, one=one) for axis, text in SHARED.items()}
+    say |= sentences or {}
+
+    def off(condition, label, text):
+        return found(condition, label, say.get(label, text))
+
+    if kept.all():
+        yield from off(True, "no-mask", f"No {one} was dropped: where is the mask?")
+        return
+    if not kept.any():
+        yield from off(
+            True, "all-dropped", f"Every {one} of every example was dropped: nothing gets through."
+        )
+        return
+    free = []
+    for axis, label in enumerate(axes):
+        equal = (kept == kept.take([0], axis)).all()
+        if label in shared:
+            yield from off(
+                not equal,
+                f"not-shared-by-{label}s",
+                f"Different {label}s drop different {what}. All of them must share one draw.",
+            )
+        elif equal:
+            text = f"All {label}s share one draw. Each {label} needs a draw of its own."
+            yield from off(True, f"shared-by-{label}s", text)
+        else:
+            free.append(axis)
+    lone = kept[tuple(slice(None) if axis in free else 0 for axis in range(kept.ndim))]
+    share = lone.mean()
+
+    def near(p):
+        return abs(share - p) < SIGMAS * math.sqrt(max(p * (1 - p), 1e-9) / lone.size)
+
+    if not near(keep_prob):
+        label, (_, text) = next(
+            ((n, each) for n, each in ALTERNATIVES.items() if near(each[0](keep_prob))),
+            ("share", (None, f"{name}={keep_prob:g} asks for {keep_prob:.0%}.")),
+        )
+        yield from off(
+            True, label, f"You kept {share:.1%} of the {what}, with {name}={keep_prob:g}: "
+            + text.format(name=name),
+        )  # fmt: skip
+    labels = [axes[axis] for axis in free]
+    spread = math.sqrt(max(share * (1 - share), 1e-12))
+    yield from independent((lone - share) / spread, labels, what, say, mean_removed=True)
+
+
+def independent(z, axes, what="numbers", sentences=None, mean_removed=False):
+    """Whether entries with mean 0 and variance 1 know nothing of each other.
+
+    Looks at sums over the slices of each axis, whose variance tells a fixed total or a common
+    draw; and at products of pairs of slices: neighbours, halves, mirrored ones.
+
+    Parameters
+    ----------
+    z : numpy.ndarray
+    axes : sequence of str
+        What its axes are.
+    what : str
+        What the entries are.
+    sentences : dict, optional
+        As of `coins`.
+    mean_removed : bool
+        Whether the mean was taken from the entries themselves, so that they sum to 0.
+    """
+    say = sentences or {}
+    for axis, label in enumerate(axes):
+        n = z.shape[axis]
+        if n < 2:
+            continue
+        sign = _dependence(np.moveaxis(z, axis, 0).reshape(n, -1))
+        if sign:
+            kind = "alike" if sign > 0 else "opposite"
+            text = (f"{label.capitalize()}s come in pairs whose draws are {kind}. All draws must "
+                    "be independent of each other.")  # fmt: skip
+            name = f"{kind}-{label}s"
+            yield from found(True, name, say.get(name, text))
+    for axis, label in enumerate(axes):
+        n = z.shape[axis]
+        if n < 4 or z.size == n:
+            continue
+        sums = z.sum(axis=tuple(i for i in range(z.ndim) if i != axis))
+        ratio, freedom = (sums**2).sum() / (z.size / n), n - mean_removed
+        low, high = stats.chi2.ppf([RARE, 1 - RARE], freedom)
+        text = (f"Every {label} has nearly the same total. Draws that are independent of each "
+                f"other leave it to chance: it varies from {label} to {label}.")  # fmt: skip
+        yield from found(
+            ratio < low, f"fixed-total-per-{label}", say.get(f"fixed-total-per-{label}", text)
+        )
+        text = (f"The {what} of one {label} hang together: their total varies more than that of "
+                "independent draws. Each needs a draw of its own.")  # fmt: skip
+        name = f"common-draw-per-{label}"
+        yield from found(ratio > 1.3 * high, name, say.get(name, text))
+
+
+def _dependence(rows):
+    """1 or -1 if rows are alike or opposite in pairs, 0 if they look independent."""
+    n = len(rows)
+    index = np.arange(n)
+    half, even = n // 2, index[: n - n % 2 : 2]
+    pairings = [(even, even + 1), (index[:-1], index[1:]), (index[:half], index[:half] + half),
+                (index[:half], n - 1 - index[:half])]  # fmt: skip
+    for one, other in pairings:
+        products = rows[one] * rows[other]
+        size = math.sqrt(products.size) * products.mean()
+        if abs(size) > 7.5 and abs(products.mean()) > 0.05:
+            return int(np.sign(size))
+    return 0
+
+
+def factor(values, units):
+    """By what one factor do `values` differ from `units`? None if by several."""
+    if values.size == 0:
+        return None
+    ratios = values / units
+    return float(ratios.flat[0]) if np.allclose(ratios, ratios.flat[0], rtol=1e-4) else None
+
+
+def factor_name(value, keep_prob):
+    """The name in `FACTORS` of a factor, or None."""
+    if value is None:
+        return None
+    close = (n for n, f in FACTORS.items() if math.isclose(value, f(keep_prob), rel_tol=1e-3))
+    return next(close, None)
+
+
+def layer(run, units, keep_prob, wanted, sentences, axes=("call", "example", "unit"), calls=20):
+    """A dropout layer in its two phases: mask, freshness, factors.
+
+    Parameters
+    ----------
+    run : callable
+        ``run(phase, rng)``: what the layer makes of `units`.
+    units : numpy.ndarray, shape (examples, units)
+        The activations without dropout, none of them 0.
+    keep_prob : float
+    wanted : tuple of str
+        The factors in training and at prediction, by their names in `FACTORS`.
+    sentences : dict
+        From a pair of such names to (name of the finding, sentence); from the name of a finding of
+        `coins` to a sentence.
+    axes, calls
+        Of the masks of so many calls.
+    """
+    rng = np.random.default_rng(2)
+    train = np.array([run("train", rng) for _ in range(calls)])
+    test, again = run("test", rng), run("test", rng)
+    masked, masked_at_test = (
+        (train == 0).any(),
+        (test == 0).any() or not np.array_equal(test, again),
+    )
+    if masked_at_test:
+        yield from found(
+            not masked,
+            "phases-swapped",
+            "The two phases are swapped: units are dropped at prediction and none in training.",
+        )
+        yield from found(
+            masked,
+            "mask-at-prediction",
+            "The mask is still on at prediction: units are dropped there too. At prediction all "
+            "units take part, and the same input always gives the same output. "
+            + sentences.get("mask-at-prediction", ""),
+        )
+        return
+    kept = train != 0
+    yield from coins(kept, keep_prob, axes, sentences=sentences)
+    yield from fresh(lambda rng: run("train", rng))
+    yield from factors(factor(train[kept], np.broadcast_to(units, kept.shape)[kept]),
+                       factor(test, units), keep_prob, wanted, sentences)  # fmt: skip
+
+
+def factors(train, test, keep_prob, wanted, sentences):
+    """The factors of kept activations in training, and of all at prediction; see `layer`."""
+    names = tuple(factor_name(value, keep_prob) for value in (train, test))
+    if names == wanted:
+        return
+    yours = ["no single factor" if value is None else f"{value:.4g}" for value in (train, test)]
+    general = (
+        f"Kept activations must be multiplied by {wanted[0]} in training and all of them by "
+        f"{wanted[1]} at prediction; yours are multiplied by {yours[0]} and {yours[1]}, with "
+        f"keep_prob={keep_prob:g}."
+    )
+    label, sentence = sentences.get(names, (f"factors-{names[0]}-{names[1]}", general))
+    yield from found(True, label, sentence)
+
+
+def fresh(draw):
+    """Two calls draw anew; two generators with one seed draw the same.
+
+    Parameters
+    ----------
+    draw : callable
+        Takes a random generator, returns an array or a number.
+    """
+    rng = np.random.default_rng(1)
+    first, second = draw(rng), draw(rng)
+    yield from found(np.array_equal(first, second), "shared-by-calls", SHARED["call"])
+    yield from found(
+        not np.array_equal(first, draw(np.random.default_rng(1))),
+        "not-from-rng",
+        "Two generators with the same seed gave different masks or numbers. Draw all random "
+        "numbers from the rng your function is given, so that an experiment can be repeated.",
+    )

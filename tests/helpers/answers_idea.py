@@ -1,0 +1,137 @@
+"""Answers to the exercises on the idea: right ones in other styles, wrong ones not in the table."""
+
+import math
+
+import numpy as np
+from scipy import stats
+from scipy.special import expit
+
+
+def loop_mask(n_examples, n_units, keep_prob, rng):
+    mask = np.zeros((n_examples, n_units))
+    for i in range(n_examples):
+        for j in range(n_units):
+            if rng.random() < keep_prob:
+                mask[i, j] = 1
+    return mask
+
+
+def loop_layer(x, weights, bias, keep_prob, phase, rng):
+    out = np.empty((x.shape[0], weights.shape[0]))
+    for n, row in enumerate(x):
+        h = 1 / (1 + np.exp(bias - weights @ row))
+        out[n] = h * rng.binomial(1, keep_prob, h.size) if phase == "train" else keep_prob * h
+    return out
+
+
+def one_unit_at_a_time(grad_y, x, weights, bias, mask):
+    grad_x, grad_weights, grad_bias = np.zeros_like(x), np.zeros_like(weights), np.zeros_like(bias)
+    for n in range(len(x)):
+        for j in range(len(weights)):
+            h = expit(weights[j] @ x[n] - bias[j])
+            g = grad_y[n, j] * mask[n, j] * h * (1 - h)
+            grad_x[n] += g * weights[j]
+            grad_weights[j] += g * x[n]
+            grad_bias[j] -= g
+    return [grad_x, grad_weights, grad_bias]
+
+
+def through_the_mask(grad_y, x, weights, bias, mask):
+    h = mask * expit(x @ weights.T - bias)
+    z = (grad_y * mask * h * (1 - h)).astype(np.float32)
+    return z @ weights, np.einsum("nj,ni->ji", z, x), -z.sum(0)
+
+
+def with_einsum(grad_y, x, weights, bias, mask):
+    h = expit(np.einsum("ni,ji->nj", x, weights) - bias)
+    d = grad_y * mask * h * (1 - h)
+    return d @ weights, (x.T @ d).T, -np.ones(len(x)) @ d
+
+
+def while_steps(keep_prob, confidence):
+    reached, n = 0.0, 0
+    while reached < confidence - 1e-12:
+        n += 1
+        reached = 1 - (1 - keep_prob) ** n
+    return np.int64(n)
+
+
+def by_ttest(ours, baseline):
+    d = ours - baseline
+    low, high = stats.ttest_1samp(d, 0).confidence_interval()
+    return [d.mean(), low, high, int((d * d.mean() > 0).sum())]
+
+
+def by_sem(ours, baseline):
+    d = np.subtract(ours, baseline)
+    low, high = stats.t.interval(0.95, len(d) - 1, loc=np.mean(d), scale=stats.sem(d))
+    return np.array([np.mean(d), low, high, sum(np.sign(each) == np.sign(d.mean()) for each in d)])
+
+
+RIGHT = {
+    "batch_mask": [
+        loop_mask,
+        lambda n, m, keep_prob, rng: rng.random((n, m)) < keep_prob,
+        lambda n, m, keep_prob, rng: rng.binomial(1, keep_prob, (n, m)),
+        lambda n, m, keep_prob, rng: rng.choice([0, 1], p=[1 - keep_prob, keep_prob], size=(n, m)),
+        lambda n, m, keep_prob, rng: np.where(rng.uniform(size=(n, m)) > 1 - keep_prob, 1.0, 0.0),
+        lambda n, m, keep_prob, rng: (rng.random(n * m) < keep_prob).reshape(n, m).astype(np.uint8),
+    ],
+    "dropout_layer": [
+        loop_layer,
+        lambda x, w, b, k, phase, rng: expit(x @ w.T - b)
+        * (k if phase == "test" else rng.random((len(x), len(w))) < k),
+        lambda x, w, b, k, phase, rng: (
+            expit((w @ x.T).T - b).astype(np.float32)
+            * (k if phase == "test" else loop_mask(len(x), len(w), k, rng))
+        ),
+    ],
+    "layer_gradients": [one_unit_at_a_time, through_the_mask, with_einsum],
+    "steps_needed": [
+        while_steps,
+        lambda p, c: 1 if p == 1 else math.ceil(math.log(1 - c) / math.log(1 - p) - 1e-9),
+        lambda p, c: float(next(n for n in range(1, 10**5) if (1 - p) ** n <= 1 - c + 1e-12)),
+    ],
+    "paired_comparison": [by_ttest, by_sem, lambda a, b: tuple(map(float, by_sem(a, b)))],
+}  # fmt: skip
+
+
+def opposite(uniform):
+    return np.concatenate([uniform, 1 - uniform])
+
+
+UNLISTED = {
+    "batch_mask": [
+        (lambda n, m, p, rng: loop_mask(1, m, p, rng)[0], "shape"),
+        (lambda n, m, p, rng: np.tile(loop_mask(1, m, p, rng), (n, 1)), "shared-by-examples"),
+        (lambda n, m, p, rng: np.tile(loop_mask(n, 1, p, rng), (1, m)), "shared-by-units"),
+        (lambda n, m, p, rng: 1 - loop_mask(n, m, p, rng), "drop-for-keep"),
+        (lambda n, m, p, rng: rng.random((n, m)) > p, "drop-for-keep"),
+        (lambda n, m, p, rng: loop_mask(n, m, p, rng) / p, "factor-in-mask"),
+        (lambda n, m, p, rng: loop_mask(n, m, p, rng) * p, "factor-in-mask"),
+        (lambda n, m, p, rng: loop_mask(n, m, 0.5, rng), "always-half"),
+        (lambda n, m, p, rng: loop_mask(n, m, p, rng) * loop_mask(n, m, p, rng), "two-masks"),
+        (lambda n, m, p, rng: loop_mask(n, m, p, np.random.default_rng(0)), "shared-by-calls"),
+        (lambda n, m, p, rng: loop_mask(n, m, p, np.random.default_rng()), "not-from-rng"),
+        (lambda n, m, p, rng: np.ones((n, m)), "no-mask"),
+        (lambda n, m, p, rng: np.zeros((n, m)), "all-dropped"),
+        (lambda n, m, p, rng: np.repeat(loop_mask(-(-n // 2), m, p, rng), 2, 0)[:n], ".*example.*"),
+        (lambda n, m, p, rng: np.repeat(loop_mask(n, -(-m // 2), p, rng), 2, 1)[:, :m], ".*unit.*"),
+        (lambda n, m, p, rng: opposite(rng.random((-(-n // 2), m)))[:n] < p, "opposite-examples"),
+    ],
+    "dropout_layer": [
+        (lambda x, w, b, k, phase, rng: loop_layer(x, w, b, k, "train", rng), "mask-at-prediction"),
+        (lambda x, w, b, k, phase, rng: loop_layer(x, w, -b, k, phase, rng), "bias-sign"),
+        (lambda x, w, b, k, phase, rng: expit(w @ x - b), "raises"),
+    ],
+    "layer_gradients": [
+        (lambda g, x, w, b, m: g @ w, "how-many"),
+        (lambda g, x, w, b, m: one_unit_at_a_time(g, x, w, b, m)[::-1], "shape"),
+    ],
+    "steps_needed": [
+        (lambda p, c: 5, "ignores-.*"),
+        (lambda p, c: 1 if p == 1 else math.log(1 - c) / math.log(1 - p), "not-whole"),
+        (lambda p, c: math.ceil(math.log(1 - c) / math.log(1 - p)), "raises"),
+    ],
+    "paired_comparison": [(lambda a, b: (a - b).mean(), "how-many")],
+}  # fmt: skip
