@@ -492,3 +492,168 @@ paired_comparison.wrong(
     {"agree": lambda d: (d <= 0).sum()},
     {"agree": lambda d: (d > 0).sum()},
 )
+
+
+# The learning rate
+
+
+def rate_cases(data):
+    """Losses at random: each way to choose has a winner of its own."""
+    return [
+        {
+            "rates": np.sort(10 ** data.uniform(-3, 0, n_rates)).round(5),
+            "val_loss": data.uniform(0.2, 2, (n_rates, n_seeds, n_epochs)),
+        }
+        for n_rates, n_seeds, n_epochs in (
+            (4, 3, 9),
+            (3, 5, 8),
+            (5, 4, 7),
+            (2, 3, 6),
+            *[(6, 5, 4)] * 6,
+        )
+    ]
+
+
+@exercise(
+    returns=(Number("The rate", "rate"), Number("Whether it is at the edge", "at_edge")),
+    cases=rate_cases,
+    otherwise="Each seed's lowest loss over the epochs, the mean of these over the seeds, and the "
+    "rate for which that is lowest.",
+    done="the lowest mean over seeds, each at its best epoch; the edge is reported.",
+)
+def choose_rate(rates, val_loss, *, over_epochs=lambda x: x.min(axis=-1), over_seeds=np.mean,
+                pick=np.argmin, edge=lambda best, n: best in (0, n - 1)):  # fmt: skip
+    """The best rate by validation loss (rates, seeds, epochs), and whether it is the grid's edge."""
+    score = over_seeds(over_epochs(val_loss), axis=-1)
+    best = int(pick(score))
+    return rates[best], edge(best, len(rates))
+
+
+choose_rate.wrong(
+    "lucky-seed",
+    "The lowest loss of any seed decides. One lucky seed says little: take the mean over the "
+    "seeds, then compare rates.",
+    {"over_seeds": np.min},
+    lambda rates, v: (
+        rates[i := int(np.unravel_index(v.argmin(), v.shape)[0])],
+        i in (0, len(v) - 1),
+    ),
+)
+choose_rate.wrong(
+    "last-epoch",
+    "The loss after the last epoch decides. A network is used as it was at its best epoch: take "
+    "each seed's lowest loss over the epochs.",
+    {"over_epochs": lambda x: x[..., -1]},
+)
+choose_rate.wrong(
+    "mean-over-epochs",
+    "The mean over all epochs decides: that favours a rate that is quick at the start. Take each "
+    "seed's lowest loss over the epochs.",
+    {"over_epochs": lambda x: x.mean(axis=-1)},
+    {"over_epochs": lambda x: x.sum(axis=-1)},
+    {"over_epochs": lambda x: np.median(x, axis=-1)},
+)
+choose_rate.wrong(
+    "first-epoch",
+    "The loss after the first epoch decides. Let each rate train to its best epoch.",
+    {"over_epochs": lambda x: x[..., 0]},
+)
+choose_rate.wrong("highest", "A loss is better when it is LOWER.", {"pick": np.argmax})
+choose_rate.wrong(
+    "worst-seed", "The worst seed decides. Take the mean over the seeds.", {"over_seeds": np.max}
+)
+choose_rate.wrong(
+    "index",
+    "You return the place of the rate in the grid. Return the rate itself, rates[best].",
+    lambda rates, v: (i := int(v.min(-1).mean(-1).argmin()), i in (0, len(rates) - 1)),
+)
+choose_rate.wrong(
+    "edge",
+    "The first and the last rate of the grid are its edges, and no other: there a better rate may "
+    "lie beyond. Say True for these two alone.",
+    {"edge": lambda best, n: False},
+    {"edge": lambda best, n: True},
+    {"edge": lambda best, n: best == n - 1},
+    {"edge": lambda best, n: best == 0},
+    {"edge": lambda best, n: best not in (0, n - 1)},
+)
+
+
+# Your own check
+
+
+def masked(h, keep_prob, phase, rng):
+    """The layer of the slides: a mask in training, the factor at prediction."""
+    return h * (rng.random(h.shape) < keep_prob) if phase == "train" else keep_prob * h
+
+
+def masked_by_loops(h, keep_prob, phase, rng):
+    if phase == "test":
+        return np.multiply(h, keep_prob)
+    return np.array([[each * rng.binomial(1, keep_prob) for each in row] for row in h])
+
+
+def of(train, test=lambda h, keep_prob, rng: keep_prob * h):
+    """A layer from what it does in each phase."""
+    return lambda h, keep_prob, phase, rng: (train if phase == "train" else test)(h, keep_prob, rng)
+
+
+def kept(h, keep_prob, rng):
+    return masked(h, keep_prob, "train", rng)
+
+
+LAYERS = {  # wrong ones, and what is wrong with each
+    "mask-at-prediction": (of(kept, kept), "still has its mask on at prediction"),
+    "no-factor": (of(kept, lambda h, p, rng: h), "forgets the factor keep_prob at prediction"),
+    "drop-for-keep": (of(lambda h, p, rng: kept(h, 1 - p, rng)), "drops with keep_prob"),
+    "shared-mask": (
+        of(lambda h, p, rng: h * (rng.random(h.shape[1]) < p)),
+        "has one mask for the whole batch",
+    ),
+    "seeded": (
+        of(lambda h, p, rng: kept(h, p, np.random.default_rng(0))),
+        "draws the same mask in every call",
+    ),
+    "scaled-in-training": (of(lambda h, p, rng: kept(h, p, rng) / p), "scales in both phases"),
+    "whole-examples": (
+        of(lambda h, p, rng: h * (rng.random((len(h), 1)) < p)),
+        "drops whole examples: all units of one, or none",
+    ),
+    "noise": (
+        of(lambda h, p, rng: h * rng.normal(p, (p * (1 - p)) ** 0.5, h.shape)),
+        "has the right mean and variance, but drops nothing: its factors are Gaussian",
+    ),
+    "no-mask": (of(lambda h, p, rng: p * h), "never drops a unit"),
+}  # fmt: skip
+
+
+def judge_traits(run, data):
+    for layer_, name in ((masked, "arrays"), (masked_by_loops, "loops")):
+        for _ in range(5):
+            yield from found(
+                not run(layer=layer_), f"rejects-{name}",
+                "Your check rejects a right layer, at least sometimes. Chance must not decide: a "
+                "share kept among n entries varies by about sqrt(p (1 - p) / n); leave room for "
+                "six times that, or take more entries.",
+            )  # fmt: skip
+    for name, (layer_, what) in LAYERS.items():
+        yield from found(
+            run(layer=layer_), f"accepts-{name}", f"Your check accepts a layer that {what}."
+        )
+
+
+@exercise(
+    returns=Number("The verdict, True or False,"),
+    traits=judge_traits,
+    done="two right layers accepted, nine wrong ones rejected.",
+)
+def is_dropout(layer):
+    """Whether ``layer(h, keep_prob, phase, rng)`` is dropout as in the slides."""
+    rng, h, p = np.random.default_rng(), np.arange(1.0, 21) * np.ones((500, 1)), 0.8
+    one, two, test = layer(h, p, "train", rng), layer(h, p, "train", rng), layer(h, p, "test", rng)
+    mask = one != 0
+    fresh_ = not np.array_equal(one, two)
+    whole = np.array_equal(one, h * mask) and np.allclose(test, p * h)
+    share = abs(mask.mean() - p) < 0.03
+    apart = not (mask == mask[0]).all() and not (mask == mask[:, :1]).all()
+    return fresh_ and whole and share and apart
