@@ -499,18 +499,13 @@ paired_comparison.wrong(
 
 def rate_cases(data):
     """Losses at random: each way to choose has a winner of its own."""
+    shapes = [(4, 3, 9), *[(3, 5, 8)] * 12, *[(6, 2, 4)] * 8]
     return [
         {
-            "rates": np.sort(10 ** data.uniform(-3, 0, n_rates)).round(5),
-            "val_loss": data.uniform(0.2, 2, (n_rates, n_seeds, n_epochs)),
+            "rates": np.sort(10 ** data.uniform(-3, 0, shape[0])).round(5),
+            "val_loss": data.uniform(0.2, 2, shape),
         }
-        for n_rates, n_seeds, n_epochs in (
-            (4, 3, 9),
-            (3, 5, 8),
-            (5, 4, 7),
-            (2, 3, 6),
-            *[(6, 5, 4)] * 6,
-        )
+        for shape in shapes
     ]
 
 
@@ -523,7 +518,7 @@ def rate_cases(data):
 )
 def choose_rate(rates, val_loss, *, over_epochs=lambda x: x.min(axis=-1), over_seeds=np.mean,
                 pick=np.argmin, edge=lambda best, n: best in (0, n - 1)):  # fmt: skip
-    """The best rate by validation loss (rates, seeds, epochs), and whether it is the grid's edge."""
+    """The best rate by validation loss, and whether it is at the edge of the grid."""
     score = over_seeds(over_epochs(val_loss), axis=-1)
     best = int(pick(score))
     return rates[best], edge(best, len(rates))
