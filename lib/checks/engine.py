@@ -239,7 +239,10 @@ class Exercise:
     def _try(self, answer, rng=None, raw=False, **case):
         """Call an answer, and read what it returns."""
         result = call(answer, **self._complete(case, rng))
-        return result if raw else self._read(result, case)[0]
+        if raw:
+            return result
+        read = self._read(result, case)
+        return read if isinstance(self.returns, tuple) else read[0]
 
     # Both
 
@@ -394,7 +397,8 @@ def call(function, **arguments):
     It gets copies, but of random generators the object itself; it must not change its arguments,
     nor return None.
     """
-    if not callable(function) or isinstance(function, type):
+    is_class = isinstance(function, type) and not hasattr(function, "forward")  # nn.Module is one
+    if not callable(function) or is_class:
         raise Missed(
             f"The check wants the function itself, without parentheses: it got {brief(function)}.",
             "no-function",
