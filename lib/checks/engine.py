@@ -199,10 +199,10 @@ class Exercise:
                  if not one.settings.keys() & two.settings.keys()]  # fmt: skip
         for wrong, answer in [*singles, *pairs]:
             try:
-                outputs = [self._run(answer, case, raw) for case in cases]
+                alike = matches(self._run(answer, case, raw) for case in cases)
             except Exception:  # it can't do these cases, so the student's did something else
                 continue
-            if matches(outputs):
+            if alike:
                 raise Missed(wrong.sentence.format_map(Lenient(format_)), wrong.name)
 
     def _ignored(self, cases, yours, right):
@@ -536,7 +536,7 @@ def off_by(yours, right, cases, rtol):
                     f"is multiplied by 1 - {name}, and should not be",
                 ),  # fmt: skip
             }
-        elif np.ndim(value) > 0:
+        elif hasattr(value, "shape") and np.ndim(value) > 0:
             forms |= {
                 f"times-len-{name}": (
                     lambda r, c, n=name: r * len(c[n]),
