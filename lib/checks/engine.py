@@ -487,8 +487,10 @@ def same(a, b):
         return True
     if isinstance(a, list | tuple):
         return isinstance(b, list | tuple) and len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict):
+        return isinstance(b, dict) and same([*a.items()], [*b.items()])
     try:
-        return bool(np.array_equal(a, b))
+        return bool(np.array_equal(a, b) or np.array_equal(a, b, equal_nan=True))
     except Exception:
         return a is b
 

@@ -12,9 +12,9 @@ from lib.checks.traits import (
     ALTERNATIVES,
     BY_SHARE,
     RARE,
-    SHARED,
     SIGMAS,
     coins,
+    factor,
     factor_name,
     fresh,
     layer,
@@ -90,13 +90,13 @@ def one_factor(outputs, units, keep_prob):
     if not kept.size or np.allclose(kept, kept[0], rtol=1e-3):
         return
     several = f"{kept.min():.4g} and {kept.max():.4g}"
-    axes = [*range(1, ratios.ndim), tuple(range(1, ratios.ndim))]
-    means = [ratios.mean(axis) for axis in (None, *axes)]
+    axes = [None, *range(1, ratios.ndim), tuple(range(1, ratios.ndim))]
+    some_dropped = [ratios.mean(axis)[(ratios == 0).any(axis)] for axis in axes]
     if kept.size == ratios.size:
         label, sentence = "not-zero", (
-            "Nothing is 0, and yet not all is kept as it is. What is dropped is 0; what is kept has "
-            f"one factor for all. Yours have several, between {several}.")  # fmt: skip
-    elif any(np.isclose(mean, 1, rtol=1e-3).mean() > 0.9 for mean in means):
+            "Nothing is 0, and yet not all is kept as it is. What is dropped is 0, and what is kept "
+            f"has one factor for all. Yours have several, between {several}.")  # fmt: skip
+    elif any(len(means) and np.isclose(means, 1).mean() > 0.9 for means in some_dropped):
         label, sentence = "by-share", f"What is kept has several factors, {several}. {BY_SHARE}"
     else:
         label, sentence = "several-factors", (
@@ -155,10 +155,23 @@ def scaled_layer(run, units, keep_prob, sentences):
     """Findings of an inverted layer: ``run(phase, rng)`` is what it makes of `units`."""
     rng = np.random.default_rng(3)
     few = np.array([run("train", rng) for _ in range(3)])
+    test, again = run("test", rng), run("test", rng)
+    unmasked = np.array_equal(test == 0, units < 0) or test.all() and again.all()
+    equal = np.array_equal(test, again)
     yield from first(
+        found(
+            unmasked and not equal, "random-at-prediction",
+            "Two predictions for the same input differ, though nothing is 0. At prediction nothing "
+            "is drawn.",
+        ),
+        found(
+            unmasked and equal and factor(test, units) is None, "other-function",
+            "At prediction units are changed, and not by one factor. Is there an activation, or a "
+            "sum, that is not asked for?",
+        ),
         one_factor(few, units, keep_prob),
         layer(run, units, keep_prob, ("1/keep_prob", "1"), sentences),
-    )
+    )  # fmt: skip
 
 
 def phases_traits(run, data):
@@ -251,6 +264,12 @@ fold_into_weights.wrong(
     {"place": lambda k: [*k, 1], "on_bias": lambda f: f},
 )
 fold_into_weights.wrong(
+    "first-layer-too",
+    "The weights of the first layer are scaled, but nothing was dropped before them: keep_probs[0] "
+    "is that of its own units, and goes into the second layer's weights.",
+    {"place": lambda k: [*k[:1], *k] if k else [1]},
+)
+fold_into_weights.wrong(
     "both-sides",
     "The factors are in the weights into the units dropped AND in those out of them. Each factor "
     "is needed once, in the weights that lead out.",
@@ -268,6 +287,9 @@ fold_into_weights.wrong(
     "multiply them.",
     {"on_weights": lambda f: 1, "on_bias": lambda f: f},
     {"on_weights": lambda f: 1, "on_bias": lambda f: 1 / f},
+)
+fold_into_weights.wrong(
+    "bias-sign", "The biases changed their sign. They stay as they are.", {"on_bias": lambda f: -1}
 )
 fold_into_weights.wrong(
     "bias-divided",
@@ -306,6 +328,7 @@ fold_into_weights.wrong(
     "The factors pile up from layer to layer. A sigmoid stands between two layers, and through it "
     "no factor goes: each acts once, on the weights right after its units.",
     {"place": lambda k: np.cumprod([1, *k])},
+    {"place": lambda k: [*np.cumprod(k), 1]},
     {"place": lambda k: [1] * len(k) + [math.prod(k)]},
     {"place": lambda k: [math.prod(k)] * (len(k) + 1)},
     {"place": lambda k: [math.prod(k)] + [1] * len(k)},
@@ -323,6 +346,7 @@ fold_into_weights.wrong(
     {"place": lambda k: [1, *k[:-1], 1] if k else [1]},
     {"place": lambda k: [1] + [1] * len(k[1:]) + k[-1:]},
     {"place": lambda k: [1] + k[:1] + [1] * len(k[1:])},
+    {"place": lambda k: k[:1] + [1] * len(k)},
 )
 
 
@@ -392,7 +416,7 @@ def mean_cases(data):
 @exercise(
     returns=Number("The mean"),
     cases=mean_cases,
-    otherwise="Sum probability times output over all masks.",
+    otherwise="Sum probability times output over all masks: no sample, no approximation.",
     chance="Two calls with the same arguments gave different means: are masks drawn at random? "
     "There are few enough to list them all.",
     done="every mask counted, each with its probability.",
@@ -572,7 +596,11 @@ def one_net(run, data, keep_prob, n_units):
                          f"returned {shape}.", "shape")  # fmt: skip
         return net, y
 
-    output(3)
+    net, _ = output(3)
+    y, again = (output(3, net.eval())[1] for _ in range(2))
+    h = torch.relu(net.hidden(x))
+    could_be = any(torch.allclose(y, net.out(a * h), atol=1e-5)
+                   for a in (1, keep_prob, 1 / keep_prob))  # fmt: skip
     net, _ = output(n_units)
     with torch.no_grad():
         net.hidden.bias += 5
@@ -603,6 +631,11 @@ def one_net(run, data, keep_prob, n_units):
     train = drawn("train", data)
     after = np.isclose(train, -shift) | np.isclose(train, (units + shift) / keep_prob - shift)
     yield from first(
+        found(
+            torch.equal(y, again) and not could_be, "other-network",
+            "After eval() the network must say out(relu(hidden(x))). Is the ReLU missing, or is "
+            "something done to what self.out returns?",
+        ),
         found(
             after.mean() > 0.1, "output-dropped",
             "What self.out returns is dropped. Dropout belongs to the hidden units; a dropped "
@@ -645,11 +678,10 @@ def average_traits(run, data):
         one_unit(run, data, 0.2, 2.0, 1.0, 30),
         several_units(run, data, 0.5),
         several_units(run, data, 0.8),
-        fresh(lambda rng: np.array(run(n_samples=25, keep_prob=0.5, rng=rng, **UNITS))),
+        several_units(run, data, 0.6, n=2),
         one_sample(1),
         one_sample(0),
     )
-    run(n_samples=2, keep_prob=0.5, **UNITS)
 
 
 UNITS = {"hidden": np.array([1.0, 0.8, 1.2, 0.9]), "weights": np.array([4.0, -2.0, 5.0, 3.0]),
@@ -706,14 +738,17 @@ def one_unit(run, data, keep_prob, h, w, n, calls=120):
             inside = np.log(means / (1 - means)) + b
         others = (n - 1, n + 1, 100, 500, 1000, 2000, 5000, 10_000)
         yield from first(
-            *(found(number_kept(*two(y)) is not None, name, sentence)
-              for name, (sentence, *ys) in UNIT.items() for y in ys),
             found(number_kept(0, h * w, means=inside) is not None
                   or np.allclose(inside, keep_prob * h * w, rtol=1e-3),
                   "averaged-before-activation", BEFORE),
+            *(found(number_kept(*two(y)) is not None, name, sentence)
+              for name, (sentence, *ys) in UNIT.items() for y in ys),
             found(np.allclose(means, keep_prob * y1 + (1 - keep_prob) * y0, rtol=1e-4),
                   "exact-mean", "This is the exact mean. Sample masks, and average."),
-            found(any(number_kept(y0, y1, n=m) is not None for m in others), "ignores-n_samples",
+            found(number_kept(y0, y1, means=errors) is not None, "swapped",
+                  "The two are swapped: return mean, standard_error."),
+            found(any(number_kept(y0, y1, n=m) is not None for m in others)
+                  or number_kept(y0, y1, means=means / n) is not None, "ignores-n_samples",
                   f"Your averages are not those of n_samples={n} outputs. How many masks do you "
                   "draw, and by what do you divide?"),
             found(True, "average-off",
@@ -732,7 +767,9 @@ def one_unit(run, data, keep_prob, h, w, n, calls=120):
     yield from first(
         found(np.isin(k, (0, n)).all(), "one-mask", "The average is the output of a single mask: "
               "every sample needs a mask of its own."),
-        found(len(set(means)) == 1, "shared-by-calls", SHARED["call"]),
+        found(np.isin(2 * k, (0, n, 2 * n)).all(), "median",
+              "This is a median of the outputs. Take their mean."),
+        fresh(lambda rng: np.array(run(n_samples=25, keep_prob=0.5, rng=rng, **UNITS))),
         found(abs(share - keep_prob) > reach, label,
               f"Your masks kept {share:.1%} of the units, with keep_prob={keep_prob:g}: "
               + text.format(name="keep_prob")),
@@ -742,25 +779,29 @@ def one_unit(run, data, keep_prob, h, w, n, calls=120):
         found(ratio > 1.1 * high or np.gcd.reduce(k.astype(int)) > 1, "shared-by-samples",
               "Your averages scatter more than those of independent samples: some samples share a "
               "mask. Every sample needs a mask of its own."),
-        wrong_errors(errors, k, abs(y1 - y0), keep_prob, n, means),
+        wrong_errors(errors, k, (y1 - y0, h * w), keep_prob, n, means),
     )  # fmt: skip
 
 
-def wrong_errors(errors, k, size, keep_prob, n, means):
+def wrong_errors(errors, k, sizes, keep_prob, n, means):
     """Whether standard errors belong to the averages, of which k of n outputs are the larger."""
+    size, of_z = map(abs, sizes)
 
     def sd_of(k, ddof=1):
         return size * np.sqrt(k * (n - k) / n / (n - ddof))
 
-    sd, by_n, root = sd_of(k), sd_of(k, 0), math.sqrt(n)
-    one = ("This is the standard deviation of one sample. The error of their mean is smaller by "
-           "the square root of their number.")  # fmt: skip
-    falls = ("The standard error falls as 1 over the square root of the number of samples: it is "
-             "the standard deviation divided by sqrt(n_samples).")  # fmt: skip
-    two = "An interval is not asked for: return the standard error itself, not twice as much."
+    sd, by_n, root, coin = sd_of(k), sd_of(k, 0), math.sqrt(n), keep_prob * (1 - keep_prob)
     kinds = {
-        "standard-deviation": (one, [sd, by_n, sd**2, by_n**2]),
-        "not-the-root-of-n": (falls, [sd / n, sd**2 / n, by_n / n, by_n**2 / n]),
+        "standard-deviation": (
+            "This is the standard deviation of one sample. The error of their mean is smaller by "
+            "the square root of their number.",
+            [sd, by_n, sd**2, by_n**2],
+        ),
+        "not-the-root-of-n": (
+            "The standard error falls as 1 over the square root of the number of samples: it is "
+            "the standard deviation divided by sqrt(n_samples).",
+            [sd / n, sd**2 / n, by_n / n, by_n**2 / n],
+        ),
         "ddof": (
             "The standard deviation divides by n. From a sample take n - 1: std(ddof=1).",
             [by_n / root],
@@ -769,41 +810,43 @@ def wrong_errors(errors, k, size, keep_prob, n, means):
             "n - 1 belongs to the standard deviation alone; that is divided by sqrt(n_samples).",
             [sd / math.sqrt(n - 1)],
         ),
-        "interval": (two, [factor * s / root for factor in (1.96, 2, 3.92) for s in (sd, by_n)]),
+        "interval": (
+            "An interval is not asked for: return the standard error itself, not twice as much.",
+            [f * s / root for f in (1.96, 2, stats.t.ppf(0.975, n - 1)) for s in (sd, by_n)],
+        ),
         "bernoulli": (
             "sqrt(y (1 - y) / n) is the error of a share of zeros and ones. Outputs lie between: "
             "take their standard deviation.",
             [np.sqrt(means * (1 - means) / n)],
         ),
-        "exact-error": (
-            "This is the exact standard error, or that of the masks. Estimate it from the samples "
-            "that you averaged: their standard deviation, divided by sqrt(n_samples).",
-            [size * math.sqrt(keep_prob * (1 - keep_prob) / n), math.sqrt(keep_prob
-             * (1 - keep_prob) / n), math.sqrt(keep_prob * (1 - keep_prob))],
+        "of-other-numbers": (
+            "The standard error is that of the masks, or of the pre-activations. It is the outputs "
+            "that you average: take their standard deviation.",
+            [s / size * other / root for s in (sd, by_n) for other in (1, of_z)],
         ),
-    }  # fmt: skip
+        "exact-error": (
+            "This is the exact standard error. Estimate it from the samples that you averaged: "
+            "their standard deviation, divided by sqrt(n_samples).",
+            [size * math.sqrt(coin / n), math.sqrt(coin / n), math.sqrt(coin)],
+        ),
+    }
 
     def fits(wanted):
         return np.allclose(errors, wanted, rtol=1e-3, atol=1e-6)
 
     if fits(sd / root):
         return
-    for name, (sentence, values) in kinds.items():
-        if any(map(fits, values)):
-            yield from found(True, name, sentence)
-            return
     possible = sd_of(np.arange(n + 1)) / root
     other = np.isclose(errors[:, None], possible, rtol=1e-3, atol=1e-6).any(1).all()
-    yield from found(
-        other, "other-samples",
-        "The standard error is that of other samples than the average: draw the masks once, and "
-        "take mean and standard deviation of the same outputs.",
-    )  # fmt: skip
     i = int(np.abs(errors - sd / root).argmax())
-    yield from found(
-        not other, "error-off",
-        f"With {k[i]:.0f} outputs of {n} larger than the others by {size:.4f} the standard error "
-        f"is {sd[i] / root:.5f}, yours is {errors[i]:.5f}: std(ddof=1) / sqrt(n_samples).",
+    yield from first(
+        *(found(any(map(fits, values)), name, text) for name, (text, values) in kinds.items()),
+        found(other, "other-samples", "The standard error is that of other samples than the "
+              "average: draw the masks once, and take mean and standard deviation of the same "
+              "outputs."),
+        found(True, "error-off", f"With {k[i]:.0f} outputs of {n} larger than the others by "
+              f"{size:.4f} the standard error is {sd[i] / root:.5f}, yours is {errors[i]:.5f}: "
+              "std(ddof=1) / sqrt(n_samples)."),
     )  # fmt: skip
 
 
