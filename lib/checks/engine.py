@@ -208,7 +208,7 @@ class Exercise:
                  for one, two in itertools.combinations(settings, 2)
                  if not one.settings.keys() & two.settings.keys()]  # fmt: skip
         for wrong, answer in [*singles, *pairs]:
-            if matches([self._attempt(answer, case, raw) for case in cases]):
+            if matches(self._attempt(answer, case, raw) for case in cases):
                 raise Missed(wrong.sentence.format_map(Lenient(format_)), wrong.name)
 
     def _outcome(self, student, case):
@@ -261,7 +261,10 @@ class Exercise:
     def _try(self, answer, rng=None, raw=False, **case):
         """Call an answer, and read what it returns."""
         result = call(answer, **self._complete(case, rng))
-        return result if raw else self._read(result, case)[0]
+        if raw:
+            return result
+        read = self._read(result, case)
+        return read if isinstance(self.returns, tuple) else read[0]
 
     # Both
 
@@ -416,7 +419,8 @@ def call(function, **arguments):
     It gets copies, but of random generators the object itself; it must not change its arguments,
     nor return None.
     """
-    if not callable(function) or isinstance(function, type):
+    is_class = isinstance(function, type) and not hasattr(function, "forward")  # nn.Module is one
+    if not callable(function) or is_class:
         raise Missed(
             f"The check wants the function itself, without parentheses: it got {brief(function)}.",
             "no-function",
@@ -505,8 +509,10 @@ def same(a, b):
         return True
     if isinstance(a, list | tuple):
         return isinstance(b, list | tuple) and len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict):
+        return isinstance(b, dict) and same([*a.items()], [*b.items()])
     try:
-        return bool(np.array_equal(a, b))
+        return bool(np.array_equal(a, b) or np.array_equal(a, b, equal_nan=True))
     except Exception:
         return a is b
 
@@ -554,7 +560,7 @@ def off_by(yours, right, cases, rtol):
                     f"is multiplied by 1 - {name}, and should not be",
                 ),  # fmt: skip
             }
-        elif np.ndim(value) > 0:
+        elif hasattr(value, "shape") and np.ndim(value) > 0:
             forms |= {
                 f"times-len-{name}": (
                     lambda r, c, n=name: r * len(c[n]),
