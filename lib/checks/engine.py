@@ -147,7 +147,7 @@ class Exercise:
         try:
             yours = [self._read(each, case) for each, case in zip(raw, cases, strict=True)]
         except Missed:
-            self._match(lambda wrong: all(map(same, raw, wrong)), cases, raw=True)
+            self._match(lambda wrong: all(map(alike, raw, wrong)), cases, raw=True)
             raise
         equal = np.array([[close(*pair, self.rtol) for pair in zip(y, r, strict=True)]
                           for y, r in zip(yours, right, strict=True)])  # fmt: skip
@@ -327,10 +327,15 @@ class Array:
         Said where the shape is wrong.
     short : str
         Its name where one of several is returned.
+    infinite : str
+        Said where an entry is NaN or infinite.
     """
 
-    def __init__(self, what, shape, why="", short=""):
+    def __init__(
+        self, what, shape, why="", short="", infinite="Was something divided by zero?"
+    ):  # fmt: skip
         self.what, self.shape, self.why, self.short = what, shape, why, short or what
+        self.infinite = infinite
 
     def read(self, result, case):
         names = inspect.signature(self.shape).parameters
@@ -352,8 +357,8 @@ class Array:
             )
         result = result.astype(float)
         if not np.isfinite(result).all():
-            sentence = "has entries that are NaN or infinite. Was something divided by zero?"
-            raise Missed(f"{self.what} {sentence}", "not-finite")
+            sentence = f"{self.what} has entries that are NaN or infinite. {self.infinite}"
+            raise Missed(sentence, "not-finite")
         return result
 
 
@@ -362,14 +367,15 @@ class Number:
 
     Parameters
     ----------
-    what, short : str
+    what, short, infinite : str
         As of `Array`.
     whole : bool
         Whether it must be a whole number.
     """
 
-    def __init__(self, what, short="", whole=False):
+    def __init__(self, what, short="", whole=False, infinite="Was something divided by zero?"):
         self.what, self.short, self.whole = what, short or what, whole
+        self.infinite = infinite
 
     def read(self, result, case):
         if hasattr(result, "item") and getattr(result, "ndim", 1) == 0:
@@ -382,7 +388,7 @@ class Number:
                          f"({type(result).__name__}).", "no-number")  # fmt: skip
         result = float(np.ravel(result)[0])
         if not math.isfinite(result):
-            raise Missed(f"{self.what} is {result}. Was something divided by zero?", "not-finite")
+            raise Missed(f"{self.what} is {result}. {self.infinite}", "not-finite")
         if self.whole and result != int(result):
             raise Missed(f"{self.what} is {result:.3g}: it must be a whole number.", "not-whole")
         return result
@@ -484,9 +490,19 @@ def same(a, b):
     if isinstance(a, list | tuple):
         return isinstance(b, list | tuple) and len(a) == len(b) and all(map(same, a, b))
     try:
-        return bool(np.array_equal(a, b))
+        return bool(np.array_equal(a, b) or np.array_equal(a, b, equal_nan=True))
     except Exception:
         return a is b
+
+
+def alike(a, b):
+    """As `same`, but for rounding: NaN and infinity are in the same places."""
+    if isinstance(a, list | tuple):
+        return isinstance(b, list | tuple) and len(a) == len(b) and all(map(alike, a, b))
+    try:
+        return close(a, b, RTOL)
+    except Exception:
+        return same(a, b)
 
 
 def close(a, b, rtol):
