@@ -4,7 +4,8 @@ An `exercise` is its right answer, written as a function, with
 
 - `returns`: what an answer is, `Array`, `Number`, or a tuple of such;
 - `cases`: ``cases(data)`` lists the arguments with which it is tried, drawn from the generator
-  `data`: there are as many sets of them as seeds;
+  `data`: there are as many sets of them as seeds. Or it lists such lists, what is at an edge last:
+  an answer that is wrong on a list is told why, whatever it gives on those after it;
 - or, if it draws random numbers itself, `traits`: ``traits(run, data)`` yields what is off;
 - a table of `wrong` answers, with the sentence meant for each.
 
@@ -77,7 +78,8 @@ class Exercise:
         self.cases, self.traits, self.otherwise = cases, traits, otherwise
         self.chance, self.rtol, self.phases, self.table = chance, rtol, phases, []
         parameters = inspect.signature(right).parameters.values()
-        self.arguments = [each.name for each in parameters if each.kind is not each.KEYWORD_ONLY]
+        self.arguments = [each.name for each in parameters
+                          if each.kind not in (each.KEYWORD_ONLY, each.VAR_KEYWORD)]  # fmt: skip
         self.part = right.__module__.rpartition(".")[2]
         EXERCISES[self.name] = self
 
@@ -140,6 +142,10 @@ class Exercise:
 
     def _compare(self, student, seed):
         cases = self.cases(np.random.default_rng(seed))
+        for some in itertools.accumulate(cases) if isinstance(cases[0], list) else [cases]:
+            self._compare_on(student, some)
+
+    def _compare_on(self, student, cases):
         right = [self._run(self.right, case) for case in cases]
         raw = [call(student, **self._complete(case)) for case in cases]
         if not same(raw[0], call(student, **self._complete(cases[0]))):
@@ -199,10 +205,10 @@ class Exercise:
                  if not one.settings.keys() & two.settings.keys()]  # fmt: skip
         for wrong, answer in [*singles, *pairs]:
             try:
-                outputs = [self._run(answer, case, raw) for case in cases]
+                matched = matches(self._run(answer, case, raw) for case in cases)
             except Exception:  # it can't do these cases, so the student's did something else
                 continue
-            if matches(outputs):
+            if matched:
                 raise Missed(wrong.sentence.format_map(Lenient(format_)), wrong.name)
 
     def _ignored(self, cases, yours, right):
@@ -500,7 +506,7 @@ def alike(a, b):
     if isinstance(a, list | tuple):
         return isinstance(b, list | tuple) and len(a) == len(b) and all(map(alike, a, b))
     try:
-        return close(a, b, RTOL)
+        return np.asarray(a).dtype.kind in "biuf" and close(a, b, RTOL)
     except Exception:
         return same(a, b)
 
