@@ -4,7 +4,8 @@ An `exercise` is its right answer, written as a function, with
 
 - `returns`: what an answer is, `Array`, `Number`, or a tuple of such;
 - `cases`: ``cases(data)`` lists the arguments with which it is tried, drawn from the generator
-  `data`: there are as many sets of them as seeds;
+  `data`: there are as many sets of them as seeds. Or it lists such lists, what is at an edge last:
+  an answer that is wrong on a list is told why, whatever it gives on those after it;
 - or, if it draws random numbers itself, `traits`: ``traits(run, data)`` yields what is off;
 - a table of `wrong` answers, with the sentence meant for each.
 
@@ -78,7 +79,8 @@ class Exercise:
         self.cases, self.traits, self.otherwise = cases, traits, otherwise
         self.chance, self.rtol, self.phases, self.table = chance, rtol, phases, []
         parameters = inspect.signature(right).parameters.values()
-        self.arguments = [each.name for each in parameters if each.kind is not each.KEYWORD_ONLY]
+        self.arguments = [each.name for each in parameters
+                          if each.kind not in (each.KEYWORD_ONLY, each.VAR_KEYWORD)]  # fmt: skip
         self.part = right.__module__.rpartition(".")[2]
         EXERCISES[self.name] = self
 
@@ -141,6 +143,10 @@ class Exercise:
 
     def _compare(self, student, seed):
         cases = self.cases(np.random.default_rng(seed))
+        for some in itertools.accumulate(cases) if isinstance(cases[0], list) else [cases]:
+            self._compare_on(student, some)
+
+    def _compare_on(self, student, cases):
         right = [self._run(self.right, case) for case in cases]
         tried = [self._outcome(student, case) for case in cases]
         raw, yours, missed = zip(*tried, strict=True)
@@ -148,7 +154,7 @@ class Exercise:
             raise Missed(self.chance, "not-repeatable")
         stop = [each for each in missed if each and each.idea not in TOO_HARD]
         if stop or all(missed):
-            self._match(lambda wrong: all(map(same, raw, wrong)), cases, raw=True)
+            self._match(lambda wrong: all(map(alike, raw, wrong)), cases, raw=True)
             raise (stop or missed)[0]
         equal = np.array([[y is not None and close(y[p], r[p], self.rtol) for p in range(len(r))]
                           for y, r in zip(yours, right, strict=True)])  # fmt: skip
@@ -352,10 +358,15 @@ class Array:
         Said where the shape is wrong.
     short : str
         Its name where one of several is returned.
+    infinite : str
+        Said where an entry is NaN or infinite.
     """
 
-    def __init__(self, what, shape, why="", short=""):
+    def __init__(
+        self, what, shape, why="", short="", infinite="Was something divided by zero?"
+    ):  # fmt: skip
         self.what, self.shape, self.why, self.short = what, shape, why, short or what
+        self.infinite = infinite
 
     def read(self, result, case):
         names = inspect.signature(self.shape).parameters
@@ -377,8 +388,8 @@ class Array:
             )
         result = result.astype(float)
         if not np.isfinite(result).all():
-            sentence = "has entries that are NaN or infinite. Was something divided by zero?"
-            raise Missed(f"{self.what} {sentence}", "not-finite")
+            sentence = f"{self.what} has entries that are NaN or infinite. {self.infinite}"
+            raise Missed(sentence, "not-finite")
         return result
 
 
@@ -387,14 +398,15 @@ class Number:
 
     Parameters
     ----------
-    what, short : str
+    what, short, infinite : str
         As of `Array`.
     whole : bool
         Whether it must be a whole number.
     """
 
-    def __init__(self, what, short="", whole=False):
+    def __init__(self, what, short="", whole=False, infinite="Was something divided by zero?"):
         self.what, self.short, self.whole = what, short or what, whole
+        self.infinite = infinite
 
     def read(self, result, case):
         if hasattr(result, "item") and getattr(result, "ndim", 1) == 0:
@@ -407,7 +419,7 @@ class Number:
                          f"({type(result).__name__}).", "no-number")  # fmt: skip
         result = float(np.ravel(result)[0])
         if not math.isfinite(result):
-            raise Missed(f"{self.what} is {result}. Was something divided by zero?", "not-finite")
+            raise Missed(f"{self.what} is {result}. {self.infinite}", "not-finite")
         if self.whole and result != int(result):
             raise Missed(f"{self.what} is {result:.3g}: it must be a whole number.", "not-whole")
         return result
@@ -515,6 +527,16 @@ def same(a, b):
         return bool(np.array_equal(a, b) or np.array_equal(a, b, equal_nan=True))
     except Exception:
         return a is b
+
+
+def alike(a, b):
+    """As `same`, but for rounding: NaN and infinity are in the same places."""
+    if isinstance(a, list | tuple):
+        return isinstance(b, list | tuple) and len(a) == len(b) and all(map(alike, a, b))
+    try:
+        return np.asarray(a).dtype.kind in "biuf" and close(a, b, RTOL)
+    except Exception:
+        return same(a, b)
 
 
 def close(a, b, rtol):
