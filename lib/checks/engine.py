@@ -147,7 +147,7 @@ class Exercise:
         try:
             yours = [self._read(each, case) for each, case in zip(raw, cases, strict=True)]
         except Missed:
-            self._match(lambda wrong: all(map(same, raw, wrong)), cases, raw=True)
+            self._match(lambda wrong: all(map(alike, raw, wrong)), cases, raw=True)
             raise
         equal = np.array([[close(*pair, self.rtol) for pair in zip(y, r, strict=True)]
                           for y, r in zip(yours, right, strict=True)])  # fmt: skip
@@ -327,10 +327,15 @@ class Array:
         Said where the shape is wrong.
     short : str
         Its name where one of several is returned.
+    infinite : str
+        Said where an entry is NaN or infinite.
     """
 
-    def __init__(self, what, shape, why="", short=""):
+    def __init__(
+        self, what, shape, why="", short="", infinite="Was something divided by zero?"
+    ):  # fmt: skip
         self.what, self.shape, self.why, self.short = what, shape, why, short or what
+        self.infinite = infinite
 
     def read(self, result, case):
         names = inspect.signature(self.shape).parameters
@@ -352,8 +357,8 @@ class Array:
             )
         result = result.astype(float)
         if not np.isfinite(result).all():
-            sentence = "has entries that are NaN or infinite. Was something divided by zero?"
-            raise Missed(f"{self.what} {sentence}", "not-finite")
+            sentence = f"{self.what} has entries that are NaN or infinite. {self.infinite}"
+            raise Missed(sentence, "not-finite")
         return result
 
 
@@ -391,8 +396,8 @@ class Number:
 def call(function, **arguments):
     """Call a student's function, by position, and say what goes wrong.
 
-    It gets copies, but of random generators the object itself; it must not change its arguments,
-    nor return None.
+    It gets copies, but of random generators and torch modules the object itself; it must not change
+    its arguments, nor return None.
     """
     if not callable(function) or isinstance(function, type):
         raise Missed(
@@ -402,8 +407,7 @@ def call(function, **arguments):
     name = getattr(function, "__name__", "your function")
     described = f"{name}({', '.join(f'{key}={brief(value)}' for key, value in arguments.items())})"
     given = {
-        key: value if isinstance(value, np.random.Generator) else copy.deepcopy(value)
-        for key, value in arguments.items()
+        key: value if is_itself(value) else copy.deepcopy(value) for key, value in arguments.items()
     }
     try:
         with silenced():
@@ -477,16 +481,31 @@ def in_short(value):
     return f"{value:.6g}" if is_number else brief(value)
 
 
+def is_itself(value):
+    """Whether a function gets the very object: a random generator, a torch module."""
+    return isinstance(value, np.random.Generator) or hasattr(value, "state_dict")
+
+
 def same(a, b):
     """Whether two arguments are the same, lists of arrays included."""
-    if isinstance(a, np.random.Generator):
+    if is_itself(a):
         return True
     if isinstance(a, list | tuple):
         return isinstance(b, list | tuple) and len(a) == len(b) and all(map(same, a, b))
     try:
-        return bool(np.array_equal(a, b))
+        return bool(np.array_equal(a, b) or np.array_equal(a, b, equal_nan=True))
     except Exception:
         return a is b
+
+
+def alike(a, b):
+    """As `same`, but for rounding: NaN and infinity are in the same places."""
+    if isinstance(a, list | tuple):
+        return isinstance(b, list | tuple) and len(a) == len(b) and all(map(alike, a, b))
+    try:
+        return close(a, b, RTOL)
+    except Exception:
+        return same(a, b)
 
 
 def close(a, b, rtol):
