@@ -428,8 +428,8 @@ class Number:
 def call(function, **arguments):
     """Call a student's function, by position, and say what goes wrong.
 
-    It gets copies, but of random generators the object itself; it must not change its arguments,
-    nor return None.
+    It gets copies, but of random generators and torch modules the object itself; it must not change
+    its arguments, nor return None.
     """
     is_class = isinstance(function, type) and not hasattr(function, "forward")  # nn.Module is one
     if not callable(function) or is_class:
@@ -440,8 +440,7 @@ def call(function, **arguments):
     name = getattr(function, "__name__", "your function")
     described = f"{name}({', '.join(f'{key}={brief(value)}' for key, value in arguments.items())})"
     given = {
-        key: value if isinstance(value, np.random.Generator) else copy.deepcopy(value)
-        for key, value in arguments.items()
+        key: value if is_itself(value) else copy.deepcopy(value) for key, value in arguments.items()
     }
     try:
         with silenced():
@@ -515,9 +514,14 @@ def in_short(value):
     return f"{value:.6g}" if is_number else brief(value)
 
 
+def is_itself(value):
+    """Whether a function gets the very object: a random generator, a torch module."""
+    return isinstance(value, np.random.Generator) or hasattr(value, "state_dict")
+
+
 def same(a, b):
     """Whether two arguments are the same, lists of arrays included."""
-    if isinstance(a, np.random.Generator):
+    if is_itself(a):
         return True
     if isinstance(a, list | tuple):
         return isinstance(b, list | tuple) and len(a) == len(b) and all(map(same, a, b))
