@@ -213,9 +213,9 @@ def gradient_cases(data):
     done="right, and masked as forward.",
 )
 def layer_gradients(grad_y, x, weights, bias, mask, *, slope=lambda h: h * (1 - h), m=lambda m: m,
-                    sign=-1, mean=False, g=sigmoid):  # fmt: skip
+                    sign=-1, mean=False, g=sigmoid, bias_sign=-1):  # fmt: skip
     """Gradients of the loss with respect to x, weights and bias."""
-    grad_z = grad_y * m(mask) * slope(g(x @ weights.T - bias))
+    grad_z = grad_y * m(mask) * slope(g(x @ weights.T + bias_sign * bias))
     n = len(x) if mean else 1
     return grad_z @ weights, grad_z.T @ x / n, sign * grad_z.sum(axis=0) / n
 
@@ -254,6 +254,19 @@ layer_gradients.wrong(
     {"slope": lambda h: h > 0.5},
 )
 layer_gradients.wrong(
+    "one-mask-for-all",
+    "{what} takes one row of the mask for all examples. Each example has its own.",
+    {"m": lambda m: m[:1]},
+    {"m": lambda m: m.mean(axis=0)},
+)
+layer_gradients.wrong(
+    "rescaled",
+    "{what} divides by the share that was kept. Forward nothing was divided, so nothing is here.",
+    {"m": lambda m: m / m.mean()},
+    {"m": lambda m: m / np.maximum(m.mean(axis=1, keepdims=True), 1e-9)},
+    {"m": lambda m: 2 * m},
+)
+layer_gradients.wrong(
     "mean",
     "{what} is a mean over the batch. Take the sum: grad_y already carries whatever average the "
     "loss takes.",
@@ -261,8 +274,12 @@ layer_gradients.wrong(
 )
 layer_gradients.wrong(
     "bias-added",
-    "{what} has the wrong sign. The layer subtracts its bias: z = Wx - b.",
+    "The bias is added somewhere. The layer subtracts it, z = Wx - b: so h is taken there, and the "
+    "gradient of the bias has a minus sign.",
     {"sign": 1},
+    {"bias_sign": 1},
+    {"bias_sign": 1, "sign": 1},
+    {"bias_sign": 0},
 )
 layer_gradients.wrong("sign", "{what} has the wrong sign.", {"slope": lambda h: -h * (1 - h)})
 layer_gradients.wrong(
@@ -346,6 +363,24 @@ steps_needed.wrong(
     lambda p, c: round(1 / p),
 )
 steps_needed.wrong(
+    "approximation",
+    STEPS + ", right is {right}. exp(-n p) is near (1 - p)^n for small p only: take the power.",
+    lambda p, c: math.ceil(-math.log(1 - c) / p - 1e-9),
+)
+steps_needed.wrong(
+    "two-sided",
+    STEPS + ", right is {right}. There is one side only: dropped every time has probability "
+    "1 - confidence at most, not half of it.",
+    lambda p, c: math.ceil(logs(p, (1 + c) / 2) - 1e-9),
+)
+steps_needed.wrong(
+    "log-of-confidence",
+    STEPS + ", right is {right}. Dropped every time, (1 - keep_prob)^n, must be at most "
+    "1 - confidence: it is the logarithm of that, not of confidence.",
+    lambda p, c: max(1, math.ceil(math.log(c) / math.log(1 - p))) if p < 1 else 1,
+    lambda p, c: max(1, math.ceil(math.log(c) / math.log(p))) if p < 1 else 1,
+)
+steps_needed.wrong(
     "keep-prob-1",
     "With keep_prob=1 a unit takes part in the very first step: 1 is enough; you answer {yours}.",
     lambda p, c: 0 if p == 1 else math.ceil(logs(p, c) - 1e-9),
@@ -370,6 +405,8 @@ def comparison_cases(data):
         ours = baseline + shift + 0.5 * data.normal(size=n)
         ours[1] = baseline[1]  # a tie
         cases.append({"ours": ours, "baseline": baseline})
+    baseline = data.normal(size=7)  # the larger camp has the other sign than the mean
+    cases.append({"ours": baseline + [-9, 1, 1, 1.5, 0.5, -4, 1], "baseline": baseline})
     return cases
 
 
@@ -491,6 +528,7 @@ paired_comparison.wrong(
     {"agree": lambda d: (d < 0).sum()},
     {"agree": lambda d: (d <= 0).sum()},
     {"agree": lambda d: (d > 0).sum()},
+    {"agree": lambda d: max((d > 0).sum(), (d < 0).sum())},
 )
 
 
