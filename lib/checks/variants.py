@@ -2,10 +2,11 @@
 
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 from scipy import stats
-from scipy.special import expit, ndtr, softmax
+from scipy.special import erf, expit, ndtr, softmax
 
 from lib.checks import engine
 from lib.checks.engine import Array, Finding, Missed, Number, close, exercise, found
@@ -82,6 +83,8 @@ def known(check, yours, **case):
 
 # The moments of a rectified Gaussian
 
+ROOT = math.sqrt(2 * math.pi)
+
 
 def rectified_cases(data):
     def mean(shape):
@@ -110,7 +113,8 @@ def rectified_cases(data):
     done="mean and variance of a rectified Gaussian, variance 0 too.",
 )  # fmt: skip
 def fast_relu(
-    mean, variance, *, s=np.sqrt, P_at=lambda mu, s: mu / s, p_at=lambda mu, s: mu / s,
+    mean, variance, *, s=np.sqrt, Phi=ndtr, phi=lambda a: np.exp(-(a**2) / 2) / ROOT,
+    P_at=lambda mu, s: mu / s, p_at=lambda mu, s: mu / s,
     first=lambda mu, s, P, p: mu * P + s * p,
     square=lambda mu, s, P, p: (mu**2 + s**2) * P + mu * s * p,
     spread=lambda m, q, mu, s, P: q - m**2, safe=lambda s: np.where(s > 0, s, 1),
@@ -118,8 +122,7 @@ def fast_relu(
 ):  # fmt: skip
     """Mean and variance of max(0, z), for z ~ N(mean, variance)."""
     s = s(variance)
-    P, at = ndtr(P_at(mean, safe(s))), p_at(mean, safe(s))
-    p = np.exp(-(at**2) / 2) / math.sqrt(2 * math.pi)
+    P, p = Phi(P_at(mean, safe(s))), phi(p_at(mean, safe(s)))
     m = first(mean, s, P, p)
     v = spread(m, square(mean, s, P, p), mean, s, P)
     return tuple(np.where(s > 0, *each) for each in zip((m, v), zero(mean, m, v), strict=True))
@@ -135,6 +138,8 @@ fast_relu.wrong(
     "The variance is taken for the standard deviation. s is the root of the variance, and the "
     "formulas take mean / s.",
     {"s": lambda v: v},
+    {"s": lambda v: v / 2},
+    {"s": np.square},
     {"P_at": lambda mu, s: mu / s**2, "p_at": lambda mu, s: mu / s**2},
     {"P_at": lambda mu, s: mu / s**2},
     {"p_at": lambda mu, s: mu / s**2},
@@ -147,6 +152,36 @@ fast_relu.wrong(
     {"P_at": lambda mu, s: mu},
     {"p_at": lambda mu, s: mu},
     {"P_at": lambda mu, s: mu * s, "p_at": lambda mu, s: mu * s},
+)
+fast_relu.wrong(
+    "other-density",
+    "phi is the density of the standard Gaussian, exp(-a^2 / 2) / sqrt(2 pi). Yours is another.",
+    {"phi": lambda a: np.exp(-(a**2) / 2)},
+    {"phi": lambda a: np.exp(-(a**2)) / ROOT},
+    {"phi": lambda a: np.exp(-(a**2) / 2) / ROOT**2},
+    {"phi": lambda a: np.exp(-a / 2) / ROOT},
+    {"phi": lambda a: np.exp(a**2 / 2) / ROOT},
+    {"phi": lambda a: np.exp(-(a**2) / 2) / math.sqrt(math.pi)},
+)
+fast_relu.wrong(
+    "other-cdf",
+    "Phi is the distribution function of the standard Gaussian, ndtr. Yours is another.",
+    {"Phi": erf},
+    {"Phi": lambda a: erf(a / math.sqrt(2))},
+    {"Phi": lambda a: (1 + erf(a)) / 2},
+    {"Phi": expit},
+    {"Phi": lambda a: expit(1.702 * a)},
+    {"Phi": lambda a: a > 0},
+)
+fast_relu.wrong(
+    "small-added",
+    "Something small is added to s or to the variance, and it changes the results. Divide by "
+    "np.where(s > 0, s, 1) instead.",
+    *(
+        lambda mean, variance, m=m, s=s: fast_relu.right(mean, variance, s=lambda v: s(v, m))
+        for m in (0.1, 0.01, 1e-3, 1e-4)
+        for s in (lambda v, m: np.sqrt(v + m), lambda v, m: np.sqrt(v) + m)
+    ),
 )
 fast_relu.wrong(
     "cdf-for-density",
@@ -266,6 +301,10 @@ fast_relu.wrong(
     {"square": lambda mu, s, P, p: (mu**2 + s**2) * P + mu * s**2 * p},
     {"square": lambda mu, s, P, p: (mu**2 + s**2) * P - mu * s * p},
     {"square": lambda mu, s, P, p: (mu**2 + s**2) * P + p},
+    {"square": lambda mu, s, P, p: (mu**2 + s**2) * P + s**2 * p},
+    {"square": lambda mu, s, P, p: (mu**2 + s**2) * P + mu**2 * s * p},
+    {"square": lambda mu, s, P, p: (mu**2 + s**2) * P + (mu + s) * p},
+    {"square": lambda mu, s, P, p: (mu**2 + s**2) * p + mu * s * P},
     {"square": lambda mu, s, P, p: (mu**2 + s) * P + mu * s * p},
     {"square": lambda mu, s, P, p: (mu + s) ** 2 * P + mu * s * p},
     {"square": lambda mu, s, P, p: (mu + s**2) * P + mu * s * p},
@@ -278,16 +317,20 @@ fast_relu.wrong(
     "variance-0",
     "Where the variance is 0, nothing is random: the mean is max(0, mean), and the variance 0. "
     "mean / s divides by 0 there: np.where(s > 0, s, 1) is safe to divide by.",
-    {"safe": lambda s: s, "zero": lambda mu, m, v: (m, v)},
-    {"zero": lambda mu, m, v: (m, v)},
-    {"zero": lambda mu, m, v: (np.nan * mu, np.nan * mu)},
-    {"zero": lambda mu, m, v: (np.nan * mu, 0 * mu)},
-    {"zero": lambda mu, m, v: (0 * mu, 0 * mu)},
-    {"zero": lambda mu, m, v: (mu, 0 * mu)},
-    {"zero": lambda mu, m, v: (mu / 2, 0 * mu)},
-    {"zero": lambda mu, m, v: (np.maximum(mu, 0), 0 * mu + 1)},
-    {"zero": lambda mu, m, v: (np.maximum(mu, 0), v)},
-)
+    *(
+        partial(fast_relu.right, safe=safe, zero=zero)
+        for safe in (lambda s: np.where(s > 0, s, 1), lambda s: s)
+        for zero in (lambda mu, m, v: (m, v), lambda mu, m, v: (m, 0 * mu),
+                     lambda mu, m, v: (np.maximum(mu, 0), v))
+    ),
+    *[
+        partial(fast_relu.right, zero=lambda mu, m, v, f=f, v0=v0: (f(mu), v0 + 0 * mu))
+        for f in (lambda mu: np.nan * mu, lambda mu: 0 * mu, lambda mu: mu, lambda mu: mu / 2,
+                  lambda mu: mu > 0, np.abs, lambda mu: np.maximum(mu, 0))
+        for v0 in (np.nan, 1, 0)
+    ][:-1],
+    lambda m, v: fast_relu.right(m, v if v.all() else 0 * v),
+)  # fmt: skip
 
 
 # The loss of sparse variational dropout
@@ -372,6 +415,7 @@ negative_bound.wrong(
     "The KL is not divided by n_train. It is paid once for the whole training set, and the loss is "
     "one per EXAMPLE: each bears 1/N of it.",
     {"weight": lambda ll, N: 1},
+    {"weight": lambda ll, N: N},
 )
 negative_bound.wrong(
     "kl-by-minibatch",
@@ -407,6 +451,23 @@ negative_bound.wrong(
     {"data": lambda ll, N: -ll.mean() / N},
 )
 negative_bound.wrong(
+    "likelihood-not-mean",
+    "The first part is the mean over ALL log-likelihoods of the minibatch, with a minus sign.",
+    {"data": lambda ll, N: -ll.max()},
+    {"data": lambda ll, N: -ll.min()},
+    {"data": lambda ll, N: -ll[0]},
+    {"data": lambda ll, N: -np.median(ll)},
+    {"data": lambda ll, N: -ll.sum() / max(len(ll) - 1, 1)},
+)
+negative_bound.wrong(
+    "not-all-weights",
+    "The KL is summed over ALL weights: over every row and every column of log_alpha.",
+    {"see": lambda a: a[0]},
+    {"see": lambda a: a[:, 0]},
+    {"see": lambda a: a.diagonal()},
+    {"see": lambda a: a.mean(keepdims=True)},
+)
+negative_bound.wrong(
     "exp-of-likelihood",
     "They are log-likelihoods already: no np.exp, and no np.log.",
     {"data": lambda ll, N: -np.exp(ll).mean()},
@@ -434,7 +495,14 @@ negative_bound.wrong(
     {"tail": lambda a: np.log(1 + np.exp(a))},
     {"tail": lambda a: np.log1p(np.exp(a))},
 )
-negative_bound.wrong("no-half", "log(1 + 1/alpha) lacks its factor 1/2.", {"half": 1})
+negative_bound.wrong(
+    "no-half",
+    "log(1 + 1/alpha) lacks its factor 1/2, in front of the logarithm.",
+    {"half": 1},
+    {"half": 2},
+    {"half": 1, "tail": lambda a: np.logaddexp(0, -a) + math.log(0.5)},
+    {"half": 1, "tail": lambda a: np.logaddexp(0, -a - math.log(2))},
+)
 negative_bound.wrong(
     "tail-sign",
     "The sign of 1/2 log(1 + 1/alpha) is turned. In -KL it is subtracted.",
@@ -475,7 +543,8 @@ negative_bound.wrong(
     {"k": (K1, 1, K2, K3)},
     {"k": (K1, K1, 0, K3)},
     {"k": (K1, K1, K2, 1)},
-    {"k": (K1, K1, K2 * K3, K3), "at": lambda a: a},
+    {"k": (1, 1, K2, K3)},
+    *({"k": tuple(round(k, digits) for k in (K1, K1, K2, K3))} for digits in (1, 2, 3)),
 )
 negative_bound.wrong(
     "small-alpha",
@@ -494,12 +563,14 @@ negative_bound.wrong(
     "At log_alpha = -800 or 800 the loss is not finite: alpha or 1/alpha is beyond the largest "
     "number. Stay in logarithms: log(1 + 1/alpha) is np.logaddexp(0, -log_alpha), and expit never "
     "overflows.",
-    {"tail": lambda a: np.log(1 + np.exp(-a))},
-    {"tail": lambda a: np.log((1 + np.exp(a)) / np.exp(a))},
-    {"tail": lambda a: np.log(1 + np.exp(a)) - a},
-    {"sigmoid": lambda z: np.exp(z) / (1 + np.exp(z))},
-    {"tail": lambda a: np.log(1 + np.exp(-a)), "sigmoid": lambda z: np.exp(z) / (1 + np.exp(z))},
-)
+    *[
+        partial(negative_bound.right, tail=tail, sigmoid=sigmoid)
+        for tail in (lambda a: np.logaddexp(0, -a), lambda a: np.log(1 + np.exp(-a)),
+                     lambda a: np.log((1 + np.exp(a)) / np.exp(a)),
+                     lambda a: np.log(1 + np.exp(a)) - a)
+        for sigmoid in (expit, lambda z: np.exp(z) / (1 + np.exp(z)))
+    ][1:],
+)  # fmt: skip
 negative_bound.wrong(
     "clipped",
     "At log_alpha = -800 or 800 the loss is {yours}, and right is {right}. Is log_alpha or alpha "
@@ -515,8 +586,14 @@ negative_bound.wrong(
         for m in (1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12, 1e-15, 1e-16, 1e-20, 1e-30, 1e-300)
         for f in (np.add, np.maximum)
     ),
-    {"tail": lambda a: np.log(1 + np.minimum(np.exp(-a), np.finfo(float).max))},
-    {"tail": lambda a: np.nan_to_num(np.log(1 + np.exp(-a)), posinf=0)},
+    *(
+        partial(negative_bound.right, tail=tail)
+        for tail in (
+            lambda a: np.log(1 + np.minimum(np.exp(-a), np.finfo(float).max)),
+            lambda a: np.nan_to_num(np.log(1 + np.exp(-a)), posinf=0),
+            lambda a: np.nan_to_num(np.log(1 + np.exp(-a))),
+        )
+    ),
 )
 
 
@@ -714,7 +791,17 @@ run_rnn.wrong(
     {"g": lambda z: np.maximum(z, 0)},
     {"g": lambda z: z},
     {"g": lambda z: softmax(z, axis=-1)},
+)
+run_rnn.wrong(
+    "pre-activations",
+    "These are pre-activations. The state is their tanh, and the state is returned.",
     {"g": lambda z: z, "own": np.tanh},
+)
+run_rnn.wrong(
+    "begins-with-h0",
+    "The states that are returned begin with h_0 = 0, and the last is missing. Return h_1, h_2 and "
+    "so on: append the new state, not the old one.",
+    lambda *a: np.concatenate([0 * (h := run_rnn.right(*a))[:, :1], h[:, :-1]], axis=1),
 )
 run_rnn.wrong(
     "backwards",
@@ -761,15 +848,20 @@ def read_off(sums, n_weights, keep_prob):
 
 def by_share(sums, n_weights):
     """Whether sums are divided by the share kept: of a call, of an example, or of an output."""
-    least = np.where(sums > 1e-6, sums, np.inf).min(axis=(1, 2), keepdims=True)
-    if np.abs(sums / least - np.rint(sums / least)).max() < 1e-3 and np.ptp(least) < 0.3:
-        return True
-    for groups in (sums.reshape(-1, sums.shape[-1]), sums.reshape(-1, 1)):
+    for groups in (sums.reshape(len(sums), -1), sums.reshape(-1, sums.shape[-1]),
+                   sums.reshape(-1, 1)):  # fmt: skip
         n = groups.shape[1] * n_weights
-        numbers = groups[:, None] * np.arange(1, n + 1)[:, None] / n  # groups, counts, sums
+        if n > 1000:  # the smallest sum is one weight, divided by the share
+            least = np.where(groups > 1e-6, groups, np.inf).min(axis=1)
+            counts = np.rint(n / least)[:, None]
+            counts = counts + np.arange(-1, 2)
+        else:
+            counts = np.arange(1, n + 1)[None]
+        numbers = groups[:, None] * counts[..., None] / n  # groups, counts, sums
         whole = np.rint(numbers).astype(int)
         bits = (whole[..., None] >> np.arange(n_weights) & 1).sum(axis=(2, 3))
-        fits = (np.abs(numbers - whole).max(axis=2) < 1e-3) & (bits == np.arange(1, n + 1))
+        fits = (np.abs(numbers - whole).max(axis=2) < 1e-3) & (bits == counts)
+        fits &= (whole.min(axis=2) >= 0) & (whole.max(axis=2) < 2**n_weights)
         if (fits.any(axis=1) | (groups == 0).all(axis=1)).all():
             return True
     return False
@@ -824,9 +916,9 @@ def weight_traits(sums, keep_prob, n_inputs):
     if read is None:
         yield from found(by_share(sums, n_inputs), "by-share", BY_SHARE)
         yield from found(
-            len(np.unique(sums[..., 0].round(6))) > 0.9 * sums[..., 0].size, "no-coins",
-            "Nearly every example has other factors before its weights. A mask holds two values "
-            "only, 0 and 1/keep_prob: multiply each weight by a coin of its own.",
+            len(np.unique(sums[..., 0].round(6))) > 2**n_inputs, "no-coins",
+            "The factors before a weight take more than two values. A mask holds two only, 0 and "
+            "1/keep_prob: multiply each weight by a coin of its own.",
         )  # fmt: skip
         yield Finding(
             "not-a-sum",
@@ -843,7 +935,15 @@ def weight_traits(sums, keep_prob, n_inputs):
         "The same number of weights is kept every time. Weights are dropped independently of each "
         "other, so the number varies from example to example, and from output to output.",
     )  # fmt: skip
+    yield from found(
+        keep_prob < 0.5 and not kept.all() and totals[0].all() and (kept != kept[:, :1]).any(),
+        "never-empty",
+        "An output that lost all of its weights gets one back. Weights are dropped independently "
+        "of each other: it may happen that all are.",
+    )  # fmt: skip
     yield from coins(kept, keep_prob, axes, "weights", sentences=WEIGHT_MASKS)
+    yield from found(math.isclose(unit * keep_prob * n_inputs, 1, rel_tol=1e-4), "averaged",
+                     "The terms are averaged over the inputs. W x is their sum.")  # fmt: skip
     yield from scaled(unit, keep_prob, "weights")
 
 
@@ -956,9 +1056,10 @@ def noise_traits(draw):
     )  # fmt: skip
     plain, squared = (draw(2, 0.65, activation, 2, np.random.default_rng(3))
                       for activation in (identity, np.square))  # fmt: skip
-    yield from found(np.array_equal(plain, squared), "ignores-activation",
-                     "The activation has no part in the result. Apply the function `activation` "
-                     "that is given to each sample, then average.")  # fmt: skip
+    yield from found(np.array_equal(plain, squared) or u.min() >= 0, "ignores-activation",
+                     "Another activation than the given one acts on the samples, or none does. "
+                     "Apply the function `activation`, and nothing else, to each sample, then "
+                     "average.")  # fmt: skip
     yield from found(same, "shared-by-calls", "Two calls drew the same noise: is a generator "
                      "seeded inside your function? Draw from the rng it is given.")  # fmt: skip
     shared = "All {0} got the same noise. The masks of different {0} are independent, so draw a " \
@@ -1036,8 +1137,11 @@ def average_traits(draw, W, b, keep_prob, n_samples=4):
     mean, variance = moments(ROWS, W, b, keep_prob)
     many = draw(400, keep_prob, identity, 25)
     shrunk = (variance / many.var(axis=0)).mean()
-    yield from found(np.allclose(many.mean(axis=0), 25 * mean, rtol=0.1, atol=0.5), "summed",
-                     "The samples are summed. Divide by n_samples.")  # fmt: skip
+    by = (many.mean(axis=0) / mean).mean()
+    off = np.abs(many.mean(axis=0) - mean) > SIGMAS * many.std(axis=0) / math.sqrt(len(many)) + 1e-6
+    yield from found(off.any(), "not-averaged", "With n_samples=25 the result is about "
+                     f"{by:.3g} times what it is with n_samples=1. Divide the sum over the "
+                     "samples by n_samples, once.")  # fmt: skip
     yield from found(
         abs(shrunk / 25 - 1) > SIGMAS * math.sqrt(2 / many.size), "not-independent-samples",
         "An average of n_samples=25 independent samples has a variance 25 times smaller than one; "
@@ -1158,6 +1262,7 @@ gaussian_inference.wrong(
     "the terms add up: square each term, then sum.",
     {"squares": lambda x, W, b: (x @ W.T) ** 2 + b**2},
     {"squares": lambda x, W, b: (x @ W.T + b) ** 2},
+    {"squares": lambda x, W, b: (np.abs(x) @ np.abs(W).T + np.abs(b)) ** 2},
 )
 gaussian_inference.wrong(
     "variance-without-weights",
@@ -1210,6 +1315,14 @@ gaussian_inference.wrong(
     "The variance is passed as the standard deviation. rng.normal takes the standard deviation: "
     "the ROOT of the variance.",
     {"power": 2},
+)
+gaussian_inference.wrong(
+    "root-of-a-part",
+    "The root is taken of a part of the variance only. The standard deviation is the root of the "
+    "whole: of the factor (1 - keep_prob) / keep_prob, and of the sum of squares.",
+    {"factor": lambda p: ((1 - p) / p) ** 2},
+    {"factor": lambda p: ((1 - p) / p) ** 0.5},
+    {"squares": lambda x, W, b: (x**2 @ (W**2).T + b**2) ** 2},
 )
 gaussian_inference.wrong(
     "root-twice",

@@ -301,7 +301,7 @@ UNLISTED["gaussian_inference"] = [
     (infer(average=lambda u, a: np.tanh(u).mean(axis=0)), "ignores-activation"),
     (noisy_activation, "noise-after-activation"),
     (infer(average=lambda u, a: a(u)), "shape"),
-    (infer(average=lambda u, a: a(u).sum(axis=0)), "summed"),
+    (infer(average=lambda u, a: a(u).sum(axis=0)), "not-averaged"),
     (infer(average=lambda u, a: a(u)[0]), "one-draw"),
     (infer(average=lambda u, a: a(u)[: len(u) // 2 + 1].mean(axis=0)), "not-independent-samples"),
     (infer(average=lambda u, a: a(a(u)).mean(axis=0)), "activations-off"),
