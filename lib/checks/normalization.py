@@ -94,7 +94,7 @@ def one_factor(outputs, units, keep_prob):
     some_dropped = [ratios.mean(axis)[(ratios == 0).any(axis)] for axis in axes]
     if kept.size == ratios.size:
         label, sentence = "not-zero", (
-            "Nothing is 0, and yet not all is kept as it is. What is dropped is 0, and what is kept "
+            "Nothing is 0, and yet not all is kept as it is. What is dropped is 0; what is kept "
             f"has one factor for all. Yours have several, between {several}.")  # fmt: skip
     elif any(len(means) and np.isclose(means, 1).mean() > 0.9 for means in some_dropped):
         label, sentence = "by-share", f"What is kept has several factors, {several}. {BY_SHARE}"
@@ -129,11 +129,11 @@ def mask_traits(run, data):
         yield from found(off, "keep-prob-1", "With keep_prob=1 the mask is all 1.")
 
     yield from first(
-        of_size(0.8, (400, 50)),
-        of_size(0.3, (60, 120)),
+        of_size(0.8, (100, 40)),
+        of_size(0.3, (50, 70)),
         fresh(lambda rng: run(shape=(4, 50), keep_prob=0.8, rng=rng)),
-        of_size(0.25, (1000, 4)),
-        of_size(0.6, (30, 8, 25)),
+        of_size(0.25, (400, 4)),
+        of_size(0.6, (12, 8, 10)),
         all_kept((7,)),
     )
 
@@ -346,7 +346,7 @@ fold_into_weights.wrong(
     {"place": lambda k: [1, *k[:-1], 1] if k else [1]},
     {"place": lambda k: [1] + [1] * len(k[1:]) + k[-1:]},
     {"place": lambda k: [1] + k[:1] + [1] * len(k[1:])},
-    {"place": lambda k: k[:1] + [1] * len(k)},
+    {"place": lambda k: [*k[:1], *[1] * len(k)] if k else [1]},
 )
 
 
@@ -402,6 +402,85 @@ def chances(masks, keep_prob):
     return np.prod(np.where(masks, keep_prob, 1 - keep_prob), axis=1)
 
 
+def both(weigh):
+    """Weights of the masks, as they are and made to add up to 1."""
+    add_up = {"chance": lambda m, p: weigh(m, p) / max(weigh(m, p).sum(), 1e-300)}
+    return {"chance": weigh}, add_up
+
+
+def without(row):
+    """The probabilities, without one mask."""
+    return lambda m, p: np.where(np.arange(len(m)) == row % len(m), 0, chances(m, p))
+
+
+MEANS = [  # what may stand for the mean over masks: other weights, or another combination
+    (
+        "equally",
+        "All masks count the same. They are equally likely for keep_prob=0.5 only: weight each by "
+        "its probability, keep_prob^kept * (1 - keep_prob)^dropped.",
+        {"chance": lambda m, p: np.full(len(m), 1 / len(m))},
+    ),
+    (
+        "drop-for-keep",
+        "The probabilities are those of dropping: did you take keep_prob for the probability to "
+        "drop? A mask of k ones among n has keep_prob^k * (1 - keep_prob)^(n - k).",
+        {"chance": lambda m, p: chances(m, 1 - p)},
+    ),
+    *(
+        (
+            f"mask-that-{which}-all-missing",
+            f"The mask that {which} every unit is missing. There are 2^n masks, that one too.",
+            *both(without(row)),
+        )
+        for row, which in ((0, "drops"), (-1, "keeps"))
+    ),
+    (
+        "no-dropped",
+        "The weights are keep_prob^kept alone, and those do not add up to 1. A unit that is "
+        "dropped has a probability too: times (1 - keep_prob)^dropped.",
+        *both(lambda m, p: p ** m.sum(1)),
+    ),
+    (
+        "no-kept",
+        "The weights are (1 - keep_prob)^dropped alone. A unit that is kept has a probability too: "
+        "times keep_prob^kept.",
+        *both(lambda m, p: (1 - p) ** (1 - m).sum(1)),
+    ),
+    (
+        "binomial",
+        "The weights hold a binomial coefficient: that is the probability of k units in all. Each "
+        "of the masks with k ones is in the list, and counts once.",
+        *both(lambda m, p: comb(m.shape[1], m.sum(1)) * chances(m, p)),
+    ),
+    (
+        "numbers-kept",
+        "The weights are the numbers of units kept, not probabilities.",
+        *both(lambda m, p: m.sum(1)),
+    ),
+    (
+        "chances-added",
+        "The probabilities of the units are added. They are independent: multiply them.",
+        *both(lambda m, p: np.where(m, p, 1 - p).sum(1)),
+    ),
+    (
+        "averaged-once-more",
+        "Weighted by their probabilities the outputs are summed, not averaged once more: the "
+        "probabilities already add up to 1.",
+        {"combine": lambda c, y: c @ y / len(y)},
+    ),
+    (
+        "sum",
+        "This is a sum of outputs. The weights must be the masks' probabilities, and add up to 1.",
+        {"combine": lambda c, y: y.sum(0)},
+    ),
+    (
+        "geometric",
+        "This is a geometric mean. The mean is a sum: probability times output.",
+        {"combine": lambda c, y: np.exp(c @ np.log(np.abs(y)))},
+    ),
+]
+
+
 def mean_cases(data):
     cases = []
     for n, keep_prob in ((4, 0.8), (5, 0.3), (3, 0.5), (1, 0.4), (3, 1.0)):
@@ -428,82 +507,11 @@ def exact_mean(hidden, weights, bias, keep_prob, *, chance=chances, combine=lamb
     return combine(chance(masks, keep_prob), y(masks, hidden * weights, bias, keep_prob))
 
 
-def normalized(weigh):
-    return lambda m, p: weigh(m, p) / max(weigh(m, p).sum(), 1e-300)
-
-
-def without(row):
-    """The probabilities, without one mask."""
-    return lambda m, p: np.where(np.arange(len(m)) == row % len(m), 0, chances(m, p))
-
-
-def both(weigh):
-    """Weights of the masks, as they are and made to add up to 1."""
-    return {"chance": weigh}, {"chance": normalized(weigh)}
-
-
 for name, (sentence, *outputs) in UNIT.items():
     if name != "mask-outside":  # its mean is keep_prob times the whole: see below
         exact_mean.wrong(name, sentence, *({"y": y} for y in outputs))
-exact_mean.wrong(
-    "equally",
-    "All masks count the same. They are equally likely for keep_prob=0.5 only: weight each by its "
-    "probability, keep_prob^kept * (1 - keep_prob)^dropped.",
-    {"chance": lambda m, p: np.full(len(m), 1 / len(m))},
-)
-exact_mean.wrong(
-    "drop-for-keep",
-    "The probabilities are those of dropping: did you take keep_prob for the probability to drop? "
-    "A mask of k ones among n has keep_prob^k * (1 - keep_prob)^(n - k).",
-    {"chance": lambda m, p: chances(m, 1 - p)},
-)
-for row, which in ((0, "drops"), (-1, "keeps")):
-    exact_mean.wrong(
-        f"mask-that-{which}-all-missing",
-        f"The mask that {which} every unit is missing. There are 2^n masks, that one among them.",
-        *both(without(row)),
-    )
-exact_mean.wrong(
-    "no-dropped",
-    "The weights are keep_prob^kept alone, and those do not add up to 1. A unit that is dropped "
-    "has a probability too: times (1 - keep_prob)^dropped.",
-    *both(lambda m, p: p ** m.sum(1)),
-)
-exact_mean.wrong(
-    "no-kept",
-    "The weights are (1 - keep_prob)^dropped alone. A unit that is kept has a probability too: "
-    "times keep_prob^kept.",
-    *both(lambda m, p: (1 - p) ** (1 - m).sum(1)),
-)
-exact_mean.wrong(
-    "binomial",
-    "The weights hold a binomial coefficient: that is the probability of k units in all. Each of "
-    "the masks with k ones is in the list, and counts once.",
-    *both(lambda m, p: comb(m.shape[1], m.sum(1)) * chances(m, p)),
-)
-exact_mean.wrong(
-    "chances-added",
-    "The weights are sums, or numbers of units kept. Units are independent of each other: multiply "
-    "a probability for each, of keeping or of dropping.",
-    *both(lambda m, p: m.sum(1)),
-    *both(lambda m, p: np.where(m, p, 1 - p).sum(1)),
-)
-exact_mean.wrong(
-    "averaged-once-more",
-    "Weighted by their probabilities the outputs are summed, not averaged once more: the "
-    "probabilities already add up to 1.",
-    {"combine": lambda c, y: (c * y).mean()},
-)
-exact_mean.wrong(
-    "sum",
-    "This is a sum of outputs. The weights must be the masks' probabilities, which add up to 1.",
-    {"combine": lambda c, y: y.sum()},
-)
-exact_mean.wrong(
-    "geometric",
-    "This is a geometric mean. The mean is a sum: probability times output.",
-    {"combine": lambda c, y: np.exp(c @ np.log(y))},
-)
+for each in MEANS:
+    exact_mean.wrong(*each)
 exact_mean.wrong(
     "averaged-before-activation",
     BEFORE,
