@@ -128,7 +128,21 @@ bias_variance.wrong(
     "one-mean-of-all",
     "{what} takes one mean of all points. Each point has its own: mean(axis=0).",
     {"bias": lambda p, t: (p.mean() - t) ** 2},
+    {"bias": lambda p, t: (p.mean(0) - t.mean()) ** 2},
     {"variance": lambda p, t: ((p - p.mean()) ** 2).mean(0)},
+)
+bias_variance.wrong(
+    "one-set",
+    "A single set is looked at. The bias is that of the mean prediction, over all sets.",
+    *({"bias": lambda p, t, i=i: (p[i] - t) ** 2} for i in (0, -1)),
+    {"bias": lambda p, t: ((p - t) ** 2).max(0)},
+)
+bias_variance.wrong(
+    "divided-by-points",
+    "{what} is divided by the number of points. At each point average over the sets.",
+    {"bias": lambda p, t: (p.sum(0) / len(t) - t) ** 2},
+    {"bias": lambda p, t: (p.mean(0) - t) ** 2 / len(t)},
+    {"variance": lambda p, t: p.var(0) * len(p) / len(t)},
 )
 bias_variance.wrong(
     "about-truth",
@@ -208,9 +222,12 @@ average_variance.wrong(
     {"shared": lambda c, k, v: c},
 )
 average_variance.wrong(
-    "k-1-missing",
-    "The factor k - 1 is missing: each of the k predictors has a covariance with k - 1 others.",
+    "k-1-others",
+    "A factor k - 1 is needed: each of the k predictors has a covariance with k - 1 others.",
     {"shared": lambda c, k, v: c / k},
+    {"shared": lambda c, k, v: (k + 1) / k * c},
+    {"shared": lambda c, k, v: (k - 2) / k * c},
+    {"shared": lambda c, k, v: (1 - 1 / k**2) * c},
 )
 average_variance.wrong(
     "one-pair",
@@ -258,6 +275,17 @@ average_variance.wrong(
     {"own": lambda v, k: v / k**2},
 )
 average_variance.wrong(
+    "n-1",
+    "Nothing is estimated here: the variances are known, and the mean divides by k, not by k - 1.",
+    *({"own": lambda v, k, least=least: v / max(k - 1, least)} for least in (0, 1)),
+    *({"of": lambda v, k, least=least: v * k / max(k - 1, least)} for least in (0, 1)),
+)
+average_variance.wrong(
+    "root-of-k",
+    "v is divided by the root of k. It is the standard deviation that falls with the root.",
+    {"own": lambda v, k: v / k**0.5},
+)
+average_variance.wrong(
     "v-not-divided",
     "The variances are not divided by k: the mean of k of them is v / k.",
     {"own": lambda v, k: v},
@@ -269,15 +297,18 @@ average_variance.wrong(
 )
 average_variance.wrong(
     "correlation",
-    "c is taken for a correlation. It is the covariance itself: do not multiply it by the variance "
-    "or its root.",
+    "c is taken for a correlation, or squared. It is the covariance itself: do not multiply it by "
+    "the variance, nor by a root or square.",
     {"shared": lambda c, k, v: (k - 1) / k * c * v},
     {"shared": lambda c, k, v: (k - 1) / k * c * v**0.5},
+    {"shared": lambda c, k, v: (k - 1) / k * c**2},
 )
 average_variance.wrong(
     "subtracted",
     "The covariances are subtracted. Predictors that err together: add.",
     {"shared": lambda c, k, v: -(k - 1) / k * c},
+    {"shared": lambda c, k, v: -c / k},
+    {"shared": lambda c, k, v: -c},
 )
 average_variance.wrong(
     "clipped",
@@ -415,6 +446,8 @@ all_outputs.wrong(
     {"g": np.tanh},
     {"g": np.abs},
     {"g": lambda z: np.minimum(z, 0)},
+    {"g": lambda z: np.log1p(np.exp(z))},
+    *({"g": lambda z, a=a: np.maximum(z, a * z)} for a in (0.01, 0.1, 0.2)),
 )
 all_outputs.wrong(
     "bias-added",
@@ -426,10 +459,16 @@ all_outputs.wrong(
     {"z": lambda x, W, b: x @ W.T},
 )  # fmt: skip
 all_outputs.wrong(
+    "bias-after-relu",
+    "The bias is subtracted after the ReLU. It comes before: max(0, Wx - b).",
+    lambda x, W, b, v: sigmoid(all_masks(len(b)) * v @ (np.maximum(x @ W.T, 0) - b).T),
+)
+all_outputs.wrong(
     "output-bias",
     "The bias is subtracted from the sum as well, or only there. It belongs to the hidden units; "
     "the output unit has none.",
-    lambda x, W, b, v: all_outputs.right(x, W, b, v, out=lambda z: sigmoid(z - b.sum())),
+    *(lambda x, W, b, v, a=a: all_outputs.right(
+        x, W, a * b, v, out=lambda z: sigmoid(z - b.sum())) for a in (0, 1)),
 )  # fmt: skip
 all_outputs.wrong(
     "wrong-way-round",
@@ -447,6 +486,8 @@ all_outputs.wrong(
     {"out": lambda z: np.exp(z) / np.exp(z).sum(0)},
     {"out": lambda z: np.exp(z) / np.exp(z).sum(1, keepdims=True)},
     {"out": lambda z: z > 0},
+    {"out": lambda z: np.clip(z, 0, 1)},
+    {"out": lambda z: sigmoid(sigmoid(z))},
 )
 all_outputs.wrong(
     "one-sigmoid-each",
@@ -515,6 +556,18 @@ ensemble_prediction.wrong(
     "This is the output of one sub-network, the whole or the most likely one. Average over all.",
     lambda o, k: o[-1],
     {"combine": lambda c, y: y[c.argmax()]},
+)
+ensemble_prediction.wrong(
+    "one-coin",
+    "Two sub-networks are mixed, the whole and the empty one, as if one draw decided for all "
+    "units. Each unit has its own: there are 2^n masks.",
+    lambda o, k: k * o[-1] + (1 - k) * o[0],
+)
+ensemble_prediction.wrong(
+    "vote",
+    "These are votes: outputs rounded to 0 or 1. Average the outputs themselves.",
+    {"combine": lambda c, y: c @ (y > 0.5)},
+    {"combine": lambda c, y: c @ y > 0.5},
 )
 ensemble_prediction.wrong(
     "before-the-sigmoid",

@@ -311,8 +311,10 @@ fold_into_weights.wrong(
 )
 fold_into_weights.wrong(
     "drop-for-keep",
-    "The factor is 1 - keep_prob: did you take keep_prob for the probability to drop?",
+    "The factor is 1 - keep_prob, or 1 over it: did you take keep_prob for the probability to "
+    "drop?",
     {"of": lambda k: 1 - k},
+    {"of": lambda k: 1 / (1 - k)},
 )
 fold_into_weights.wrong(
     "squared", "The factor is keep_prob squared: is it applied twice?", {"of": lambda k: k**2}
@@ -354,8 +356,10 @@ fold_into_weights.wrong(
 
 UNIT = {  # what may stand for sigmoid(m @ s - b), with masks m and shares s = hidden * weights
     "scaled-masks": (
-        "The masks are scaled by 1/keep_prob. In this exercise they hold zeros and ones.",
+        "The masks are scaled, by 1/keep_prob or by the share kept. In this exercise they hold "
+        "zeros and ones.",
         lambda m, s, b, p: sigmoid(m @ s / p - b),
+        lambda m, s, b, p: sigmoid(m @ s / np.maximum(m.mean(1), 1e-9) - b),
     ),
     "scaled-too": (
         "keep_prob is there twice: as a factor, and in the masks. The masks alone do it.",
@@ -368,8 +372,9 @@ UNIT = {  # what may stand for sigmoid(m @ s - b), with masks m and shares s = h
     ),
     "no-bias": ("The bias is missing: sigmoid(w . (m h) - b).", lambda m, s, b, p: sigmoid(m @ s)),
     "bias-masked": (
-        "The bias is masked, or subtracted for each input. It is subtracted once, whether units "
-        "are dropped or not.",
+        "The bias is masked, outside the sigmoid, or there for each input. It is subtracted once, "
+        "inside, whether units are dropped or not.",
+        lambda m, s, b, p: sigmoid(m @ s) - b,
         lambda m, s, b, p: sigmoid(m @ (s - b)),
         lambda m, s, b, p: sigmoid(m @ s - len(s) * b),
     ),
@@ -383,6 +388,10 @@ UNIT = {  # what may stand for sigmoid(m @ s - b), with masks m and shares s = h
         lambda m, s, b, p: m @ sigmoid(s - b),
         lambda m, s, b, p: m @ sigmoid(s),
         lambda m, s, b, p: sigmoid(m * s - b).sum(1),
+    ),
+    "plus-minus": (
+        "A dropped unit has its sign turned. It says nothing: its entry in the mask is 0.",
+        lambda m, s, b, p: sigmoid((2 * m - 1) @ s - b),
     ),
     "other-activation": (
         "The nonlinearity is another one, or missing: the unit says sigmoid(w . (m h) - b).",
@@ -475,8 +484,11 @@ MEANS = [  # what may stand for the mean over masks: other weights, or another c
     ),
     (
         "geometric",
-        "This is a geometric mean. The mean is a sum: probability times output.",
+        "This is another kind of mean, such as the geometric. The mean is a sum: probability times "
+        "output.",
         {"combine": lambda c, y: np.exp(c @ np.log(np.abs(y)))},
+        {"combine": lambda c, y: (c @ y**2) ** 0.5},
+        {"combine": lambda c, y: 1 / (c @ (1 / y))},
     ),
 ]
 

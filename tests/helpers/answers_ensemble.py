@@ -184,7 +184,7 @@ UNLISTED = {
     ],
     "average_variance": [
         (lambda v, c, k: matrix_average(v, c, k) if k > 1 else 0.4, "otherwise"),
-        (lambda v, c, k: v / k + (k + 1) / k * c, "otherwise"),
+        (lambda v, c, k: v / k + c / 2 / k, "otherwise"),
         (lambda v, c, k: (v + c) / 2, "ignores-k"),
         (lambda v, c, k: v / k + c / (k - 1), "raises|otherwise|ignores-.*"),
         (lambda v, c, k: np.full(k, v / k), "no-number"),

@@ -243,6 +243,11 @@ RIGHT = {
 }  # fmt: skip
 
 
+def opposite(shape, rng):
+    half = rng.random((-(-shape[0] // 2), *shape[1:]))
+    return np.concatenate([half, 1 - half])[: shape[0]]
+
+
 UNLISTED = {
     "inverted_mask": [
         (lambda shape, k, rng: mask(shape, k, rng) * k * k, "times-keep"),
@@ -262,6 +267,10 @@ UNLISTED = {
         (lambda shape, k, rng: mask(shape, k, np.random.default_rng()), "not-from-rng"),
         (lambda shape, k, rng: mask(shape, 0.8, rng), "always-half|share"),
         (lambda shape, k, rng: mask(shape[1], k, rng), "shape"),
+        (lambda s, k, rng: (np.argsort(rng.random(s)) < round(k * s[-1])) / k, "fixed-total-.*"),
+        (lambda s, k, rng: np.repeat(mask((*s[:-1], s[-1] // 2), k, rng), 2, -1), "alike-units"),
+        (lambda s, k, rng: (opposite(s, rng) < k) / k, "opposite-examples"),
+        (lambda s, k, rng: np.where(rng.random(s) < k, 1 / k, -1), "not-zero"),
     ],
     "dropout2": [
         (phases(inverted, inverted), "mask-at-prediction"),
@@ -282,6 +291,12 @@ UNLISTED = {
         (phases(lambda a, m, k: m * a / m.mean(axis=1, keepdims=True)), "by-share"),
         (phases(lambda a, m, k: m * a * 3), "factors-None-1"),
         (phases(lambda a, m, k: np.where(m, a / k, a.mean())), "not-zero"),
+        (phases(lambda a, m, k: np.where(m, a / k, a)), "not-zero"),
+        (phases(lambda a, m, k: a * m * np.linalg.norm(a) / np.linalg.norm(a * m)), "several-.*"),
+        (phases(lambda a, m, k: np.maximum(a * m / k, 0), lambda a, m, k: np.maximum(a, 0)),
+         "other-function"),
+        (phases(inverted, lambda a, m, k: a * m.mean()), "random-at-prediction"),
+        (phases(lambda a, m, k: m * a / 0.8), "factors-.*"),
         (phases(inverted, allowed=("train", "test", "eval")), "other-phase"),
         (lambda a, k, phase, rng: phases(inverted)(a, k, phase.lower(), rng), "other-phase"),
         (lambda a, k, phase, rng: a if phase == "test" else a * mask(a.shape, k, rng), "other-.*"),
@@ -292,14 +307,12 @@ UNLISTED = {
         (lambda layers, k: [w for w, _ in layers], "no-pairs"),
         (lambda layers, k: [(w.T, b) for w, b in layers], "shape"),
         (masked_weights, "otherwise"),
-        (fold(lambda k: [1, *k[1:], *k[:1]], on_bias=lambda f: 1 / f), ".*"),
     ],
     "exact_mean": [
         (over_masks(lambda c, y: c * y), "no-number"),
         (lambda h, w, b, k: over_masks(lambda c, y: c @ y)(h, w, 0 * b, k), "no-bias"),
-        (lambda h, w, b, k: expit((all_masks(len(h))[:9] * h @ w).mean() - b), ".*"),
-        (sampled(lambda y, z, n: y.mean()) and (lambda h, w, b, k: sampled(pair)(
-            h, w, b, k, 50, np.random.default_rng())[0]), "not-repeatable"),
+        (lambda h, w, b, k: sampled(pair)(h, w, b, k, 50, np.random.default_rng())[0],
+         "not-repeatable"),
     ],
     "functional_net": [
         (net(lambda s, h: s.out(F.dropout(h, 1 - s.keep_prob))), "mask-at-prediction"),
@@ -320,6 +333,8 @@ UNLISTED = {
         (net(lambda s, h: s.out(F.dropout(h, 0.2, s.training))), "share"),
         (net(lambda s, h: s.out(dropped(h.detach(), s))), "no-gradient"),
         (net(lambda s, h: s.out(dropped(h, s, inplace=True))), "no-gradient"),
+        (net(lambda s, h: torch.relu(s.out(dropped(h, s)))), "other-network"),
+        (net(lambda s, h: s.out(F.dropout(h, 1 - s.keep_prob, not s.training))), "phases-swapped"),
         (lambda i, n, o, k: nn.Sequential(nn.Linear(i, n), nn.Linear(n, o)), "no-net"),
     ],
     "mc_average": [
@@ -338,12 +353,19 @@ UNLISTED = {
         (sampled(pair, y=np.tanh), "other-activation"),
         (sampled(pair, rows=lambda n: 1000), "ignores-n_samples"),
         (sampled(lambda y, z, n: pair(np.repeat(y, 2)), rows=lambda n: n // 2), ".*samples"),
-        (lambda h, w, b, k, n, rng: sampled(pair, draw=lambda s, k, rng: np.concatenate(
-            [u := rng.random((s[0] // 2, s[1])), 1 - u, rng.random((s[0] % 2, s[1]))]) < k)(
-            h, w, b, k, n, rng), "too-even"),
+        (sampled(pair, draw=lambda s, k, rng: opposite(s, rng) < k), "too-even"),
         (sampled(pair, draw=lambda s, k, rng: rng.random((s[0], 1)) < k + np.zeros(s)),
          "shared-by-units"),
         (twice, "other-samples"),
+        (sampled(lambda y, z, n: pair(y)[::-1]), "swapped"),
+        (sampled(lambda y, z, n: (np.median(y), pair(y)[1])), "median"),
+        (sampled(lambda y, z, n: (y.mean(), z.std(ddof=1) / n**0.5)), "of-other-numbers"),
+        (sampled(lambda y, z, n: (y.mean(), (y.mean() * (1 - y.mean()) / n) ** 0.5)), "bernoulli"),
+        (lambda h, w, b, k, n, rng: (loop_mean(h, w, b, k), sampled(pair)(h, w, b, k, n, rng)[1]),
+         "exact-mean"),
+        (lambda h, w, b, k, n, rng: (expit(k * h @ w - b), sampled(pair)(h, w, b, k, n, rng)[1]),
+         "averaged-before-activation"),
+        (sampled(pair, draw=lambda s, k, rng: rng.normal(k, 0.5, s)), "average-off"),
         (unguarded(lambda: (0.5, math.nan)), "one-sample"),
         (unguarded(lambda: 1 / 0), "one-sample"),
         (unguarded(lambda: None, least=0), "one-sample"),
