@@ -1,6 +1,7 @@
 """Checks of the exercises on normalization."""
 
 import math
+import os
 
 import numpy as np
 from scipy import stats
@@ -103,6 +104,14 @@ def one_factor(outputs, units, keep_prob):
             f"What is kept has several factors, {several}, with keep_prob={keep_prob:g}. It needs "
             "one factor a, which makes the mean right: keep_prob * a = 1.")  # fmt: skip
     yield from found(True, label, sentence)
+
+
+def alternative(share, keep_prob, reach):
+    """What may stand for keep_prob, if this share was kept: its name, and what it means."""
+    ways = [(abs(share - p(keep_prob)), name, text) for name, (p, text) in ALTERNATIVES.items()]
+    off, label, text = min(ways)
+    text = text.format(name="keep_prob")
+    return (label, text) if off < reach else ("share", "that is too far off.")
 
 
 # A mask of mean 1
@@ -677,6 +686,219 @@ def functional_net(n_inputs, n_units, n_outputs, keep_prob):
     return net(n_inputs, n_units, n_outputs, keep_prob)
 
 
+# The slides' network, in Keras
+
+
+def keras_traits(run, data):
+    os.environ.setdefault("KERAS_BACKEND", "torch")  # as in the notebook, before the import
+    yield from first(
+        one_keras_net(run, data, (5, 4, 3), [60, 40], [0.8, 0.3]),
+        one_keras_net(run, data, (4, 6, 1), [50], [0.45]),
+        one_keras_net(run, data, (3, 3, 2), [40, 30, 50], [0.6, 0.9, 0.25]),
+    )
+
+
+def one_keras_net(run, data, shape, n_units, keep_probs):
+    """Compare a network, without dropout, with the right one; then let all units say 1."""
+    import keras
+
+    model = run(shape=shape, n_units=n_units, keep_probs=keep_probs, raw=True)
+    right = keras_net.right(shape, n_units, keep_probs)
+    if not isinstance(model, keras.Model):
+        raise Missed(f"Return a keras.Sequential; yours is {type(model).__name__}.", "no-net")
+    sizes = [[weights.shape for weights in net.get_weights()] for net in (model, right)]
+    yield from found(
+        sizes[0] != sizes[1], "other-layers",
+        f"For shape={shape} and n_units={n_units} the weights should have the shapes {sizes[1]}, "
+        f"yours have {sizes[0]}."[:300],
+    )  # fmt: skip
+    if sizes[0] != sizes[1]:
+        return
+    right.set_weights(model.get_weights())
+    x = data.normal(size=(100, *shape)).astype("float32")
+    y, again, wanted = (keras.ops.convert_to_numpy(net(x)) for net in (model, model, right))
+    model.set_weights([np.full(each.shape, each.ndim == 1) for each in model.get_weights()])
+
+    def leaves(layers):
+        for each in layers:
+            yield from leaves(each.layers) if hasattr(each, "layers") else [each]
+
+    def inputs_of_dense():
+        h, before = x, []
+        for each in leaves(model.layers):
+            if isinstance(each, keras.layers.Dense):
+                before.append(keras.ops.convert_to_numpy(h))
+            if not isinstance(each, keras.layers.InputLayer):
+                h = each(h, training=True)
+        return [*before, keras.ops.convert_to_numpy(h)]
+
+    calls = [np.array(each) for each in zip(*(inputs_of_dense() for _ in range(4)), strict=True)]
+    shares = [(each != 0).mean() for each in calls[1:-1]]
+    turned = max(map(abs, np.subtract(shares, keep_probs[::-1]))) < 0.05
+
+    def behind(outputs, keep_prob):
+        value = outputs.max()
+        yield from first(
+            one_factor(outputs, np.ones(outputs.shape[1:]), keep_prob),
+            coins(outputs != 0, keep_prob, ("call", "example", "unit")),
+            found(not math.isclose(value * keep_prob, 1, rel_tol=1e-3), "another-factor",
+                  f"What is kept has the factor {value:.4g}, with keep_prob={keep_prob:g}. A "
+                  "keras.layers.Dropout divides by keep_prob, and nothing more is needed."),
+        )  # fmt: skip
+
+    yield from first(
+        found(not np.array_equal(y, again), "mask-at-prediction",
+              "Two predictions for the same images differ. Leave it to Keras when to drop: a layer "
+              "that is called with training=True drops at prediction, too."),
+        found(not np.allclose(y, wanted, rtol=1e-3, atol=1e-5), "other-network",
+              "Without dropout your network computes something else. Is a ReLU missing, or the "
+              "softmax at the end?"),
+        found((calls[0] == 0).any(), "inputs-dropped", "What reaches the first dense layer is "
+              "dropped. Dropout belongs behind each hidden dense layer."),
+        found((calls[-1] == 0).any(), "output-dropped", "The output is dropped. That is a wrong "
+              "answer, not noise: no dropout behind the last layer."),
+        found(turned and keep_probs != keep_probs[::-1], "reversed",
+              "The keep_probs are the wrong way round: keep_probs[0] is that of the first dense "
+              "layer."),
+        *(behind(*each) for each in zip(calls[1:-1], keep_probs, strict=True)),
+    )  # fmt: skip
+
+
+@exercise(
+    returns=Number("The output"),
+    traits=keras_traits,
+    done="rate 1 - keep_prob behind each hidden dense layer, none behind the output.",
+)
+def keras_net(shape, n_units, keep_probs, *, rate=lambda p: 1 - p, start=(), end=()):
+    """The slides' network, for images of a shape."""
+    from keras import Input, Sequential
+    from keras.layers import Conv2D, Dense, Dropout, Flatten
+
+    hidden = [layer for n, keep_prob in zip(n_units, keep_probs, strict=True)
+              for layer in (Dense(n, activation="relu"), Dropout(rate(keep_prob)))]  # fmt: skip
+    return Sequential([Input(shape), Conv2D(32, (3, 3), activation="relu"), Flatten(), *start,
+                       *hidden, Dense(10, activation="softmax"), *end])  # fmt: skip
+
+
+# A script to repair
+
+
+def script_traits(run, data):
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield from first(one_script(run, data, 0.8), one_script(run, data, 0.3))
+
+
+def one_script(run, data, keep_prob):
+    """Listen to the linear layers: what each sends, and what reaches the next one."""
+    import torch
+
+    x = torch.from_numpy(data.normal(size=(103, 6))).float()
+    y, log = (x[:, 0] > 0).long() + (x[:, 1] > 0), []
+
+    def listen(module, inputs, output):
+        if isinstance(module, torch.nn.Linear):
+            weights = module.weight.detach().clone()
+            log.append((inputs[0].detach().clone(), torch.relu(output.detach()), weights))
+
+    handle = torch.nn.modules.module.register_module_forward_hook(listen)
+    try:
+        result = run(x_train=x[:80], y_train=y[:80], x_test=x[80:], keep_prob=keep_prob, epochs=4,
+                     raw=True)  # fmt: skip
+    finally:
+        handle.remove()
+    if not isinstance(result, list | tuple) or len(result) != 2:
+        raise Missed("The script must return two things: return net, probabilities.", "how-many")
+    net, chances = result
+    starts = [i for i, (inputs, *_) in enumerate(log) if inputs.shape[-1] == 6]
+    passes = [log[i : i + 3] for i in starts]
+    if not isinstance(net, torch.nn.Module) or not passes or len(log) != 3 * len(passes):
+        raise Missed("The check needs the script's network with its three nn.Linear layers, called "
+                     "on minibatches and on x_test, and returned first.", "no-net")  # fmt: skip
+    predictions = [each for each in passes if torch.equal(each[0][0], x[80:])]
+    steps = [one for one, two in zip(passes, passes[1:], strict=False)
+             if not torch.equal(one[0][2], two[0][2])]  # fmt: skip
+    if not predictions or not steps:
+        raise Missed("Train the network on x_train, then call it on x_test.", "no-training")
+
+    def ratios(some, k):
+        """What reaches a layer after hidden layer k, by what a unit that spoke had said."""
+        units = torch.cat([each[k][1] for each in some])
+        return (torch.cat([each[k + 1][0] for each in some])[units > 0] / units[units > 0]).numpy()
+
+    def trained(k):
+        kept, place = ratios(steps, k), ("first", "second")[k]
+        silent = sum(ratios([each], k).all() for each in steps)
+        where = f"Behind the {place} hidden layer"
+        share, reach = (kept != 0).mean(), SIGMAS * math.sqrt(0.25 / kept.size)
+        label, text = alternative(share, keep_prob, reach)
+        yield from first(
+            found(silent == len(steps), "no-mask", f"{where} nothing was dropped in training. Is "
+                  "eval() called before it, or a dropout layer gone?"),
+            found(silent, "train-lost", f"{where} {silent} of {len(steps)} training steps dropped "
+                  "nothing. After eval() it needs train() again, before the next step."),
+            found(abs(share - keep_prob) > reach, label, f"{where} {share:.1%} of the units were "
+                  f"kept, with keep_prob={keep_prob:g}: {text}"),
+            found(not np.allclose(kept[kept != 0] * keep_prob, 1, rtol=1e-3), "another-factor",
+                  f"{where} what was kept had another factor than 1/keep_prob. torch scales by "
+                  "itself: nothing is to be added."),
+        )  # fmt: skip
+
+    masked = [np.any(np.abs(ratios(predictions[-1:], k) - 1) > 1e-3) for k in (0, 1)]
+    with torch.no_grad():
+        logits, again = net.eval()(x[80:]), net(x[80:])
+        wanted = logits.softmax(-1).numpy()
+    given = np.asarray(chances.detach() if hasattr(chances, "detach") else chances)
+    close = given.shape == wanted.shape and np.allclose(given, wanted, rtol=1e-3, atol=1e-5)
+    yield from first(
+        found(not torch.equal(logits, again), "function-in-eval",
+              "After net.eval() two predictions for the same input differ: some dropout does not "
+              "hear of eval(). F.dropout is a function: it needs training=self.training."),
+        found(any(masked), "no-eval", "Units were dropped while x_test was predicted. Dropout is "
+              "for training: call net.eval() before the prediction."),
+        trained(0),
+        trained(1),
+        found(not close, "other-probabilities", "The probabilities are not those that the network "
+              "gives for x_test in eval mode, a softmax over the classes."),
+    )  # fmt: skip
+
+
+@exercise(
+    returns=Number("The output"),
+    traits=script_traits,
+    done="drops 1 - keep_prob in training, twice, and nothing at prediction.",
+)
+def repaired_script(x_train, y_train, x_test, keep_prob, epochs, *, rate=lambda p: 1 - p,
+                    flag=lambda training: training, mode=False):  # fmt: skip
+    """Train a network, predict in eval mode."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.hidden, self.middle = nn.Linear(x_train.shape[1], 100), nn.Linear(100, 100)
+            self.out, self.drop = nn.Linear(100, 10), nn.Dropout(rate(keep_prob))
+
+        def forward(self, x):
+            h = self.drop(torch.relu(self.hidden(x)))
+            h = functional.dropout(torch.relu(self.middle(h)), 1 - keep_prob, flag(self.training))
+            return self.out(h)
+
+    net = Net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(x_train)).split(20):
+            optimizer.zero_grad()
+            functional.cross_entropy(net(x_train[rows]), y_train[rows]).backward()
+            optimizer.step()
+    with torch.no_grad():
+        return net, net.train(mode)(x_test).softmax(dim=-1)
+
+
 # How many masks are enough?
 
 
@@ -777,11 +999,7 @@ def one_unit(run, data, keep_prob, h, w, n, calls=120):
         )  # fmt: skip
         return
     share, reach = k.mean() / n, SIGMAS * math.sqrt(keep_prob * (1 - keep_prob) / n / calls)
-    label, (p, text) = min(
-        ALTERNATIVES.items(), key=lambda each: abs(share - each[1][0](keep_prob))
-    )
-    if abs(share - p(keep_prob)) > reach:
-        label, text = "share", "that is too far off."
+    label, text = alternative(share, keep_prob, reach)
     ratio = ((k - n * share) ** 2).sum() / max(n * share * (1 - share), 1e-9)
     low, high = stats.chi2.ppf([RARE, 1 - RARE], calls - 1)
     yield from first(
@@ -791,8 +1009,7 @@ def one_unit(run, data, keep_prob, h, w, n, calls=120):
               "This is a median of the outputs. Take their mean."),
         fresh(lambda rng: np.array(run(n_samples=25, keep_prob=0.5, rng=rng, **UNITS))),
         found(abs(share - keep_prob) > reach, label,
-              f"Your masks kept {share:.1%} of the units, with keep_prob={keep_prob:g}: "
-              + text.format(name="keep_prob")),
+              f"Your masks kept {share:.1%} of the units, with keep_prob={keep_prob:g}: {text}"),
         found(ratio < low, "too-even", "Your averages scatter less than those of independent "
               "samples: is the number of units kept fixed, or has each mask its opposite? Then "
               "the standard error is another one."),

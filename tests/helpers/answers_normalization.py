@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import os
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from scipy import stats
 from scipy.special import expit
 from torch import nn
 
+from lib.checks import normalization
 from lib.masks import all_masks, bernoulli_mask, mask_probabilities
 
 
@@ -195,7 +198,98 @@ def twice(h, w, b, k, n, rng):
     return sampled(pair)(h, w, b, k, n, rng)[0], sampled(pair)(h, w, b, k, n, rng)[1]
 
 
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
+
+def keras_net(behind=None, start=(), end=(), activation="relu"):
+    """A keras_net from what stands behind a hidden layer; keras is imported where it is called."""
+
+    def build(shape, n_units, keep_probs):
+        from keras import Input, Sequential, layers
+
+        model = Sequential([Input(shape), layers.Conv2D(32, 3, activation="relu")])
+        model.add(layers.Flatten())
+        for each in start:
+            model.add(each(layers))
+        for n, keep_prob in zip(n_units, keep_probs, strict=True):
+            model.add(layers.Dense(n, activation=activation))
+            for each in behind(layers, keep_prob) if behind else [layers.Dropout(1 - keep_prob)]:
+                model.add(each)
+        model.add(layers.Dense(10, activation="softmax"))
+        for each in end:
+            model.add(each(layers))
+        return model
+
+    return build
+
+
+def functional_keras(shape, n_units, keep_probs):
+    from keras import Input, Model, layers
+
+    inputs = Input(shape)
+    h = layers.Conv2D(32, (3, 3))(inputs)
+    h = layers.Flatten()(layers.ReLU()(h))
+    for n, keep_prob in zip(n_units, keep_probs, strict=True):
+        h = layers.Dropout(rate=1 - keep_prob)(layers.ReLU()(layers.Dense(n)(h)))
+    return Model(inputs, layers.Softmax()(layers.Dense(10)(h)))
+
+
+class ScriptNet(nn.Module):
+    def __init__(self, n_inputs, keep_prob):
+        super().__init__()
+        self.hidden = nn.Sequential(nn.Linear(n_inputs, 100), nn.ReLU(), nn.Dropout(1 - keep_prob))
+        self.middle = nn.Sequential(nn.Linear(100, 100), nn.ReLU(), nn.Dropout(1 - keep_prob))
+        self.out = nn.Linear(100, 10)
+
+    def forward(self, x):
+        return self.out(self.middle(self.hidden(x)))
+
+
+def script(validate=lambda net, x: None, before=lambda net: net.train(), predict=None):
+    """A repaired_script from what it does around its steps of training."""
+
+    def run(x_train, y_train, x_test, keep_prob, epochs):
+        net = ScriptNet(x_train.shape[1], keep_prob)
+        optimizer = torch.optim.Adam(net.parameters())
+        before(net)
+        for _ in range(epochs):
+            for i in range(0, len(x_train), 16):
+                loss = F.cross_entropy(net(x_train[i : i + 16]), y_train[i : i + 16])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            validate(net, x_train)
+        return net, predict(net, x_test) if predict else net.eval()(x_test).softmax(1)
+
+    return run
+
+
+def validated(again):
+    def validate(net, x):
+        net.eval()
+        net(x)
+        net.train(again)
+
+    return validate
+
+
+def wrong_script(**settings):
+    return partial(normalization.repaired_script.right, **settings)
+
+
 RIGHT = {
+    "keras_net": [
+        keras_net(),
+        functional_keras,
+        keras_net(lambda layers, k: [layers.Dropout(1 - k), layers.ReLU()], activation=None),
+        keras_net(lambda of, k: [of.ReLU(), of.Dropout(1 - k, seed=3)], activation=None),
+    ],
+    "repaired_script": [
+        script(),
+        script(validated(again=True)),
+        script(predict=lambda net, x: F.softmax(net.eval()(x), dim=1).detach().numpy()),
+        script(before=lambda net: None, predict=lambda net, x: net.train(False)(x).softmax(-1)),
+    ],
     "inverted_mask": [
         loop_mask,
         by_row,
@@ -249,6 +343,40 @@ def opposite(shape, rng):
 
 
 UNLISTED = {
+    "keras_net": [
+        (keras_net(lambda layers, k: [layers.Dropout(k)]), "drop-for-keep"),
+        (keras_net(lambda layers, k: [layers.Dropout(0.5)]), "always-half"),
+        (keras_net(lambda layers, k: []), "no-mask"),
+        (lambda s, n, k: keras_net()(s, n, k[::-1]), "reversed"),
+        (keras_net(end=[lambda layers: layers.Dropout(0.5)]), "output-dropped"),
+        (keras_net(start=[lambda layers: layers.Dropout(0.5)]), "inputs-dropped"),
+        (keras_net(activation=None), "other-network"),
+        (keras_net(activation="sigmoid"), "other-network"),
+        (keras_net(start=[lambda layers: layers.Dense(20)]), "other-layers"),
+        (keras_net(lambda layers, k: [layers.GaussianDropout(1 - k)]), "not-zero"),
+        (keras_net(lambda layers, k: [layers.Dropout(1 - k), layers.Dropout(1 - k)]), "two-masks"),
+        (keras_net(lambda layers, k: [layers.Dropout(1 - k), layers.Rescaling(k)]),
+         "other-network"),
+        (keras_net(lambda layers, k: [layers.Dropout(1 - k, noise_shape=(1, None))]),
+         "shared-by-examples"),
+        (lambda s, n, k: [keras_net()(s, n, k)], "no-net"),
+        (lambda s, n, k: keras_net()(s, n, [0.8, 0.3, 0.5][: len(k)]), "share"),
+    ],
+    "repaired_script": [
+        (wrong_script(rate=lambda p: p), "drop-for-keep"),
+        (wrong_script(flag=lambda training: True), "function-in-eval"),
+        (wrong_script(mode=True), "no-eval"),
+        (wrong_script(rate=lambda p: p, flag=lambda training: True, mode=True), "function-in-.*"),
+        (wrong_script(flag=lambda training: False), "no-mask"),
+        (wrong_script(rate=lambda p: 0.5), "always-half"),
+        (script(before=lambda net: net.eval()), "no-mask"),
+        (script(validated(again=False)), "train-lost"),
+        (script(predict=lambda net, x: net.eval()(x)), "other-probabilities"),
+        (script(predict=lambda net, x: torch.no_grad()(net)(x).softmax(1)), "no-eval"),
+        (script(predict=lambda net, x: net.eval()(x).softmax(0)), "other-probabilities"),
+        (lambda *given: script()(*given)[0], "how-many"),
+        (lambda *given: script()(*given)[::-1], "no-net"),
+    ],
     "inverted_mask": [
         (lambda shape, k, rng: mask(shape, k, rng) * k * k, "times-keep"),
         (lambda shape, k, rng: mask(shape, k, rng) * k, "no-scale"),
