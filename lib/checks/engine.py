@@ -373,6 +373,9 @@ class Array:
         shape = tuple(self.shape(**{name: case[name] for name in names}))
         if hasattr(result, "detach"):
             result = result.detach().numpy()
+        if isinstance(result, numbers.Real) and shape:
+            sentence = f"{self.what} is a single number; it must have shape {shape}. {self.why}"
+            raise Missed(sentence.rstrip(), "single-number")
         if not isinstance(result, np.ndarray):
             raise Missed(
                 f"{self.what} must be a NumPy array, yours is of type {type(result).__name__}. "

@@ -1,6 +1,7 @@
 """Checks of the exercises on normalization."""
 
 import math
+import os
 
 import numpy as np
 from scipy import stats
@@ -94,7 +95,7 @@ def one_factor(outputs, units, keep_prob):
     some_dropped = [ratios.mean(axis)[(ratios == 0).any(axis)] for axis in axes]
     if kept.size == ratios.size:
         label, sentence = "not-zero", (
-            "Nothing is 0, and yet not all is kept as it is. What is dropped is 0, and what is kept "
+            "Nothing is 0, and yet not all is kept as it is. What is dropped is 0; what is kept "
             f"has one factor for all. Yours have several, between {several}.")  # fmt: skip
     elif any(len(means) and np.isclose(means, 1).mean() > 0.9 for means in some_dropped):
         label, sentence = "by-share", f"What is kept has several factors, {several}. {BY_SHARE}"
@@ -103,6 +104,14 @@ def one_factor(outputs, units, keep_prob):
             f"What is kept has several factors, {several}, with keep_prob={keep_prob:g}. It needs "
             "one factor a, which makes the mean right: keep_prob * a = 1.")  # fmt: skip
     yield from found(True, label, sentence)
+
+
+def alternative(share, keep_prob, reach):
+    """What may stand for keep_prob, if this share was kept: its name, and what it means."""
+    ways = [(abs(share - p(keep_prob)), name, text) for name, (p, text) in ALTERNATIVES.items()]
+    off, label, text = min(ways)
+    text = text.format(name="keep_prob")
+    return (label, text) if off < reach else ("share", "that is too far off.")
 
 
 # A mask of mean 1
@@ -129,11 +138,11 @@ def mask_traits(run, data):
         yield from found(off, "keep-prob-1", "With keep_prob=1 the mask is all 1.")
 
     yield from first(
-        of_size(0.8, (400, 50)),
-        of_size(0.3, (60, 120)),
+        of_size(0.8, (100, 40)),
+        of_size(0.3, (50, 70)),
         fresh(lambda rng: run(shape=(4, 50), keep_prob=0.8, rng=rng)),
-        of_size(0.25, (1000, 4)),
-        of_size(0.6, (30, 8, 25)),
+        of_size(0.25, (400, 4)),
+        of_size(0.6, (12, 8, 10)),
         all_kept((7,)),
     )
 
@@ -311,8 +320,10 @@ fold_into_weights.wrong(
 )
 fold_into_weights.wrong(
     "drop-for-keep",
-    "The factor is 1 - keep_prob: did you take keep_prob for the probability to drop?",
+    "The factor is 1 - keep_prob, or 1 over it: did you take keep_prob for the probability to "
+    "drop?",
     {"of": lambda k: 1 - k},
+    {"of": lambda k: 1 / (1 - k)},
 )
 fold_into_weights.wrong(
     "squared", "The factor is keep_prob squared: is it applied twice?", {"of": lambda k: k**2}
@@ -346,7 +357,7 @@ fold_into_weights.wrong(
     {"place": lambda k: [1, *k[:-1], 1] if k else [1]},
     {"place": lambda k: [1] + [1] * len(k[1:]) + k[-1:]},
     {"place": lambda k: [1] + k[:1] + [1] * len(k[1:])},
-    {"place": lambda k: k[:1] + [1] * len(k)},
+    {"place": lambda k: [*k[:1], *[1] * len(k)] if k else [1]},
 )
 
 
@@ -354,8 +365,10 @@ fold_into_weights.wrong(
 
 UNIT = {  # what may stand for sigmoid(m @ s - b), with masks m and shares s = hidden * weights
     "scaled-masks": (
-        "The masks are scaled by 1/keep_prob. In this exercise they hold zeros and ones.",
+        "The masks are scaled, by 1/keep_prob or by the share kept. In this exercise they hold "
+        "zeros and ones.",
         lambda m, s, b, p: sigmoid(m @ s / p - b),
+        lambda m, s, b, p: sigmoid(m @ s / np.maximum(m.mean(1), 1e-9) - b),
     ),
     "scaled-too": (
         "keep_prob is there twice: as a factor, and in the masks. The masks alone do it.",
@@ -368,8 +381,9 @@ UNIT = {  # what may stand for sigmoid(m @ s - b), with masks m and shares s = h
     ),
     "no-bias": ("The bias is missing: sigmoid(w . (m h) - b).", lambda m, s, b, p: sigmoid(m @ s)),
     "bias-masked": (
-        "The bias is masked, or subtracted for each input. It is subtracted once, whether units "
-        "are dropped or not.",
+        "The bias is masked, outside the sigmoid, or there for each input. It is subtracted once, "
+        "inside, whether units are dropped or not.",
+        lambda m, s, b, p: sigmoid(m @ s) - b,
         lambda m, s, b, p: sigmoid(m @ (s - b)),
         lambda m, s, b, p: sigmoid(m @ s - len(s) * b),
     ),
@@ -383,6 +397,10 @@ UNIT = {  # what may stand for sigmoid(m @ s - b), with masks m and shares s = h
         lambda m, s, b, p: m @ sigmoid(s - b),
         lambda m, s, b, p: m @ sigmoid(s),
         lambda m, s, b, p: sigmoid(m * s - b).sum(1),
+    ),
+    "plus-minus": (
+        "A dropped unit has its sign turned. It says nothing: its entry in the mask is 0.",
+        lambda m, s, b, p: sigmoid((2 * m - 1) @ s - b),
     ),
     "other-activation": (
         "The nonlinearity is another one, or missing: the unit says sigmoid(w . (m h) - b).",
@@ -400,6 +418,88 @@ BEFORE = (
 def chances(masks, keep_prob):
     """The probability of each mask."""
     return np.prod(np.where(masks, keep_prob, 1 - keep_prob), axis=1)
+
+
+def both(weigh):
+    """Weights of the masks, as they are and made to add up to 1."""
+    add_up = {"chance": lambda m, p: weigh(m, p) / max(weigh(m, p).sum(), 1e-300)}
+    return {"chance": weigh}, add_up
+
+
+def without(row):
+    """The probabilities, without one mask."""
+    return lambda m, p: np.where(np.arange(len(m)) == row % len(m), 0, chances(m, p))
+
+
+MEANS = [  # what may stand for the mean over masks: other weights, or another combination
+    (
+        "equally",
+        "All masks count the same. They are equally likely for keep_prob=0.5 only: weight each by "
+        "its probability, keep_prob^kept * (1 - keep_prob)^dropped.",
+        {"chance": lambda m, p: np.full(len(m), 1 / len(m))},
+    ),
+    (
+        "drop-for-keep",
+        "The probabilities are those of dropping: did you take keep_prob for the probability to "
+        "drop? A mask of k ones among n has keep_prob^k * (1 - keep_prob)^(n - k).",
+        {"chance": lambda m, p: chances(m, 1 - p)},
+    ),
+    *(
+        (
+            f"mask-that-{which}-all-missing",
+            f"The mask that {which} every unit is missing. There are 2^n masks, that one too.",
+            *both(without(row)),
+        )
+        for row, which in ((0, "drops"), (-1, "keeps"))
+    ),
+    (
+        "no-dropped",
+        "The weights are keep_prob^kept alone, and those do not add up to 1. A unit that is "
+        "dropped has a probability too: times (1 - keep_prob)^dropped.",
+        *both(lambda m, p: p ** m.sum(1)),
+    ),
+    (
+        "no-kept",
+        "The weights are (1 - keep_prob)^dropped alone. A unit that is kept has a probability too: "
+        "times keep_prob^kept.",
+        *both(lambda m, p: (1 - p) ** (1 - m).sum(1)),
+    ),
+    (
+        "binomial",
+        "The weights hold a binomial coefficient: that is the probability of k units in all. Each "
+        "of the masks with k ones is in the list, and counts once.",
+        *both(lambda m, p: comb(m.shape[1], m.sum(1)) * chances(m, p)),
+    ),
+    (
+        "numbers-kept",
+        "The weights are the numbers of units kept, not probabilities.",
+        *both(lambda m, p: m.sum(1)),
+    ),
+    (
+        "chances-added",
+        "The probabilities of the units are added. They are independent: multiply them.",
+        *both(lambda m, p: np.where(m, p, 1 - p).sum(1)),
+    ),
+    (
+        "averaged-once-more",
+        "Weighted by their probabilities the outputs are summed, not averaged once more: the "
+        "probabilities already add up to 1.",
+        {"combine": lambda c, y: c @ y / len(y)},
+    ),
+    (
+        "sum",
+        "This is a sum of outputs. The weights must be the masks' probabilities, and add up to 1.",
+        {"combine": lambda c, y: y.sum(0)},
+    ),
+    (
+        "geometric",
+        "This is another kind of mean, such as the geometric. The mean is a sum: probability times "
+        "output.",
+        {"combine": lambda c, y: np.exp(c @ np.log(np.abs(y)))},
+        {"combine": lambda c, y: (c @ y**2) ** 0.5},
+        {"combine": lambda c, y: 1 / (c @ (1 / y))},
+    ),
+]
 
 
 def mean_cases(data):
@@ -428,82 +528,11 @@ def exact_mean(hidden, weights, bias, keep_prob, *, chance=chances, combine=lamb
     return combine(chance(masks, keep_prob), y(masks, hidden * weights, bias, keep_prob))
 
 
-def normalized(weigh):
-    return lambda m, p: weigh(m, p) / max(weigh(m, p).sum(), 1e-300)
-
-
-def without(row):
-    """The probabilities, without one mask."""
-    return lambda m, p: np.where(np.arange(len(m)) == row % len(m), 0, chances(m, p))
-
-
-def both(weigh):
-    """Weights of the masks, as they are and made to add up to 1."""
-    return {"chance": weigh}, {"chance": normalized(weigh)}
-
-
 for name, (sentence, *outputs) in UNIT.items():
     if name != "mask-outside":  # its mean is keep_prob times the whole: see below
         exact_mean.wrong(name, sentence, *({"y": y} for y in outputs))
-exact_mean.wrong(
-    "equally",
-    "All masks count the same. They are equally likely for keep_prob=0.5 only: weight each by its "
-    "probability, keep_prob^kept * (1 - keep_prob)^dropped.",
-    {"chance": lambda m, p: np.full(len(m), 1 / len(m))},
-)
-exact_mean.wrong(
-    "drop-for-keep",
-    "The probabilities are those of dropping: did you take keep_prob for the probability to drop? "
-    "A mask of k ones among n has keep_prob^k * (1 - keep_prob)^(n - k).",
-    {"chance": lambda m, p: chances(m, 1 - p)},
-)
-for row, which in ((0, "drops"), (-1, "keeps")):
-    exact_mean.wrong(
-        f"mask-that-{which}-all-missing",
-        f"The mask that {which} every unit is missing. There are 2^n masks, that one among them.",
-        *both(without(row)),
-    )
-exact_mean.wrong(
-    "no-dropped",
-    "The weights are keep_prob^kept alone, and those do not add up to 1. A unit that is dropped "
-    "has a probability too: times (1 - keep_prob)^dropped.",
-    *both(lambda m, p: p ** m.sum(1)),
-)
-exact_mean.wrong(
-    "no-kept",
-    "The weights are (1 - keep_prob)^dropped alone. A unit that is kept has a probability too: "
-    "times keep_prob^kept.",
-    *both(lambda m, p: (1 - p) ** (1 - m).sum(1)),
-)
-exact_mean.wrong(
-    "binomial",
-    "The weights hold a binomial coefficient: that is the probability of k units in all. Each of "
-    "the masks with k ones is in the list, and counts once.",
-    *both(lambda m, p: comb(m.shape[1], m.sum(1)) * chances(m, p)),
-)
-exact_mean.wrong(
-    "chances-added",
-    "The weights are sums, or numbers of units kept. Units are independent of each other: multiply "
-    "a probability for each, of keeping or of dropping.",
-    *both(lambda m, p: m.sum(1)),
-    *both(lambda m, p: np.where(m, p, 1 - p).sum(1)),
-)
-exact_mean.wrong(
-    "averaged-once-more",
-    "Weighted by their probabilities the outputs are summed, not averaged once more: the "
-    "probabilities already add up to 1.",
-    {"combine": lambda c, y: (c * y).mean()},
-)
-exact_mean.wrong(
-    "sum",
-    "This is a sum of outputs. The weights must be the masks' probabilities, which add up to 1.",
-    {"combine": lambda c, y: y.sum()},
-)
-exact_mean.wrong(
-    "geometric",
-    "This is a geometric mean. The mean is a sum: probability times output.",
-    {"combine": lambda c, y: np.exp(c @ np.log(y))},
-)
+for each in MEANS:
+    exact_mean.wrong(*each)
 exact_mean.wrong(
     "averaged-before-activation",
     BEFORE,
@@ -657,6 +686,219 @@ def functional_net(n_inputs, n_units, n_outputs, keep_prob):
     return net(n_inputs, n_units, n_outputs, keep_prob)
 
 
+# The slides' network, in Keras
+
+
+def keras_traits(run, data):
+    os.environ.setdefault("KERAS_BACKEND", "torch")  # as in the notebook, before the import
+    yield from first(
+        one_keras_net(run, data, (5, 4, 3), [60, 40], [0.8, 0.3]),
+        one_keras_net(run, data, (4, 6, 1), [50], [0.45]),
+        one_keras_net(run, data, (3, 3, 2), [40, 30, 50], [0.6, 0.9, 0.25]),
+    )
+
+
+def one_keras_net(run, data, shape, n_units, keep_probs):
+    """Compare a network, without dropout, with the right one; then let all units say 1."""
+    import keras
+
+    model = run(shape=shape, n_units=n_units, keep_probs=keep_probs, raw=True)
+    right = keras_net.right(shape, n_units, keep_probs)
+    if not isinstance(model, keras.Model):
+        raise Missed(f"Return a keras.Sequential; yours is {type(model).__name__}.", "no-net")
+    sizes = [[weights.shape for weights in net.get_weights()] for net in (model, right)]
+    yield from found(
+        sizes[0] != sizes[1], "other-layers",
+        f"For shape={shape} and n_units={n_units} the weights should have the shapes {sizes[1]}, "
+        f"yours have {sizes[0]}."[:300],
+    )  # fmt: skip
+    if sizes[0] != sizes[1]:
+        return
+    right.set_weights(model.get_weights())
+    x = data.normal(size=(100, *shape)).astype("float32")
+    y, again, wanted = (keras.ops.convert_to_numpy(net(x)) for net in (model, model, right))
+    model.set_weights([np.full(each.shape, each.ndim == 1) for each in model.get_weights()])
+
+    def leaves(layers):
+        for each in layers:
+            yield from leaves(each.layers) if hasattr(each, "layers") else [each]
+
+    def inputs_of_dense():
+        h, before = x, []
+        for each in leaves(model.layers):
+            if isinstance(each, keras.layers.Dense):
+                before.append(keras.ops.convert_to_numpy(h))
+            if not isinstance(each, keras.layers.InputLayer):
+                h = each(h, training=True)
+        return [*before, keras.ops.convert_to_numpy(h)]
+
+    calls = [np.array(each) for each in zip(*(inputs_of_dense() for _ in range(4)), strict=True)]
+    shares = [(each != 0).mean() for each in calls[1:-1]]
+    turned = max(map(abs, np.subtract(shares, keep_probs[::-1]))) < 0.05
+
+    def behind(outputs, keep_prob):
+        value = outputs.max()
+        yield from first(
+            one_factor(outputs, np.ones(outputs.shape[1:]), keep_prob),
+            coins(outputs != 0, keep_prob, ("call", "example", "unit")),
+            found(not math.isclose(value * keep_prob, 1, rel_tol=1e-3), "another-factor",
+                  f"What is kept has the factor {value:.4g}, with keep_prob={keep_prob:g}. A "
+                  "keras.layers.Dropout divides by keep_prob, and nothing more is needed."),
+        )  # fmt: skip
+
+    yield from first(
+        found(not np.array_equal(y, again), "mask-at-prediction",
+              "Two predictions for the same images differ. Leave it to Keras when to drop: a layer "
+              "that is called with training=True drops at prediction, too."),
+        found(not np.allclose(y, wanted, rtol=1e-3, atol=1e-5), "other-network",
+              "Without dropout your network computes something else. Is a ReLU missing, or the "
+              "softmax at the end?"),
+        found((calls[0] == 0).any(), "inputs-dropped", "What reaches the first dense layer is "
+              "dropped. Dropout belongs behind each hidden dense layer."),
+        found((calls[-1] == 0).any(), "output-dropped", "The output is dropped. That is a wrong "
+              "answer, not noise: no dropout behind the last layer."),
+        found(turned and keep_probs != keep_probs[::-1], "reversed",
+              "The keep_probs are the wrong way round: keep_probs[0] is that of the first dense "
+              "layer."),
+        *(behind(*each) for each in zip(calls[1:-1], keep_probs, strict=True)),
+    )  # fmt: skip
+
+
+@exercise(
+    returns=Number("The output"),
+    traits=keras_traits,
+    done="rate 1 - keep_prob behind each hidden dense layer, none behind the output.",
+)
+def keras_net(shape, n_units, keep_probs, *, rate=lambda p: 1 - p, start=(), end=()):
+    """The slides' network, for images of a shape."""
+    from keras import Input, Sequential
+    from keras.layers import Conv2D, Dense, Dropout, Flatten
+
+    hidden = [layer for n, keep_prob in zip(n_units, keep_probs, strict=True)
+              for layer in (Dense(n, activation="relu"), Dropout(rate(keep_prob)))]  # fmt: skip
+    return Sequential([Input(shape), Conv2D(32, (3, 3), activation="relu"), Flatten(), *start,
+                       *hidden, Dense(10, activation="softmax"), *end])  # fmt: skip
+
+
+# A script to repair
+
+
+def script_traits(run, data):
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield from first(one_script(run, data, 0.8), one_script(run, data, 0.3))
+
+
+def one_script(run, data, keep_prob):
+    """Listen to the linear layers: what each sends, and what reaches the next one."""
+    import torch
+
+    x = torch.from_numpy(data.normal(size=(103, 6))).float()
+    y, log = (x[:, 0] > 0).long() + (x[:, 1] > 0), []
+
+    def listen(module, inputs, output):
+        if isinstance(module, torch.nn.Linear):
+            weights = module.weight.detach().clone()
+            log.append((inputs[0].detach().clone(), torch.relu(output.detach()), weights))
+
+    handle = torch.nn.modules.module.register_module_forward_hook(listen)
+    try:
+        result = run(x_train=x[:80], y_train=y[:80], x_test=x[80:], keep_prob=keep_prob, epochs=4,
+                     raw=True)  # fmt: skip
+    finally:
+        handle.remove()
+    if not isinstance(result, list | tuple) or len(result) != 2:
+        raise Missed("The script must return two things: return net, probabilities.", "how-many")
+    net, chances = result
+    starts = [i for i, (inputs, *_) in enumerate(log) if inputs.shape[-1] == 6]
+    passes = [log[i : i + 3] for i in starts]
+    if not isinstance(net, torch.nn.Module) or not passes or len(log) != 3 * len(passes):
+        raise Missed("The check needs the script's network with its three nn.Linear layers, called "
+                     "on minibatches and on x_test, and returned first.", "no-net")  # fmt: skip
+    predictions = [each for each in passes if torch.equal(each[0][0], x[80:])]
+    steps = [one for one, two in zip(passes, passes[1:], strict=False)
+             if not torch.equal(one[0][2], two[0][2])]  # fmt: skip
+    if not predictions or not steps:
+        raise Missed("Train the network on x_train, then call it on x_test.", "no-training")
+
+    def ratios(some, k):
+        """What reaches a layer after hidden layer k, by what a unit that spoke had said."""
+        units = torch.cat([each[k][1] for each in some])
+        return (torch.cat([each[k + 1][0] for each in some])[units > 0] / units[units > 0]).numpy()
+
+    def trained(k):
+        kept, place = ratios(steps, k), ("first", "second")[k]
+        silent = sum(ratios([each], k).all() for each in steps)
+        where = f"Behind the {place} hidden layer"
+        share, reach = (kept != 0).mean(), SIGMAS * math.sqrt(0.25 / kept.size)
+        label, text = alternative(share, keep_prob, reach)
+        yield from first(
+            found(silent == len(steps), "no-mask", f"{where} nothing was dropped in training. Is "
+                  "eval() called before it, or a dropout layer gone?"),
+            found(silent, "train-lost", f"{where} {silent} of {len(steps)} training steps dropped "
+                  "nothing. After eval() it needs train() again, before the next step."),
+            found(abs(share - keep_prob) > reach, label, f"{where} {share:.1%} of the units were "
+                  f"kept, with keep_prob={keep_prob:g}: {text}"),
+            found(not np.allclose(kept[kept != 0] * keep_prob, 1, rtol=1e-3), "another-factor",
+                  f"{where} what was kept had another factor than 1/keep_prob. torch scales by "
+                  "itself: nothing is to be added."),
+        )  # fmt: skip
+
+    masked = [np.any(np.abs(ratios(predictions[-1:], k) - 1) > 1e-3) for k in (0, 1)]
+    with torch.no_grad():
+        logits, again = net.eval()(x[80:]), net(x[80:])
+        wanted = logits.softmax(-1).numpy()
+    given = np.asarray(chances.detach() if hasattr(chances, "detach") else chances)
+    close = given.shape == wanted.shape and np.allclose(given, wanted, rtol=1e-3, atol=1e-5)
+    yield from first(
+        found(not torch.equal(logits, again), "function-in-eval",
+              "After net.eval() two predictions for the same input differ: some dropout does not "
+              "hear of eval(). F.dropout is a function: it needs training=self.training."),
+        found(any(masked), "no-eval", "Units were dropped while x_test was predicted. Dropout is "
+              "for training: call net.eval() before the prediction."),
+        trained(0),
+        trained(1),
+        found(not close, "other-probabilities", "The probabilities are not those that the network "
+              "gives for x_test in eval mode, a softmax over the classes."),
+    )  # fmt: skip
+
+
+@exercise(
+    returns=Number("The output"),
+    traits=script_traits,
+    done="drops 1 - keep_prob in training, twice, and nothing at prediction.",
+)
+def repaired_script(x_train, y_train, x_test, keep_prob, epochs, *, rate=lambda p: 1 - p,
+                    flag=lambda training: training, mode=False):  # fmt: skip
+    """Train a network, predict in eval mode."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.hidden, self.middle = nn.Linear(x_train.shape[1], 100), nn.Linear(100, 100)
+            self.out, self.drop = nn.Linear(100, 10), nn.Dropout(rate(keep_prob))
+
+        def forward(self, x):
+            h = self.drop(torch.relu(self.hidden(x)))
+            h = functional.dropout(torch.relu(self.middle(h)), 1 - keep_prob, flag(self.training))
+            return self.out(h)
+
+    net = Net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(x_train)).split(20):
+            optimizer.zero_grad()
+            functional.cross_entropy(net(x_train[rows]), y_train[rows]).backward()
+            optimizer.step()
+    with torch.no_grad():
+        return net, net.train(mode)(x_test).softmax(dim=-1)
+
+
 # How many masks are enough?
 
 
@@ -757,11 +999,7 @@ def one_unit(run, data, keep_prob, h, w, n, calls=120):
         )  # fmt: skip
         return
     share, reach = k.mean() / n, SIGMAS * math.sqrt(keep_prob * (1 - keep_prob) / n / calls)
-    label, (p, text) = min(
-        ALTERNATIVES.items(), key=lambda each: abs(share - each[1][0](keep_prob))
-    )
-    if abs(share - p(keep_prob)) > reach:
-        label, text = "share", "that is too far off."
+    label, text = alternative(share, keep_prob, reach)
     ratio = ((k - n * share) ** 2).sum() / max(n * share * (1 - share), 1e-9)
     low, high = stats.chi2.ppf([RARE, 1 - RARE], calls - 1)
     yield from first(
@@ -771,8 +1009,7 @@ def one_unit(run, data, keep_prob, h, w, n, calls=120):
               "This is a median of the outputs. Take their mean."),
         fresh(lambda rng: np.array(run(n_samples=25, keep_prob=0.5, rng=rng, **UNITS))),
         found(abs(share - keep_prob) > reach, label,
-              f"Your masks kept {share:.1%} of the units, with keep_prob={keep_prob:g}: "
-              + text.format(name="keep_prob")),
+              f"Your masks kept {share:.1%} of the units, with keep_prob={keep_prob:g}: {text}"),
         found(ratio < low, "too-even", "Your averages scatter less than those of independent "
               "samples: is the number of units kept fixed, or has each mask its opposite? Then "
               "the standard error is another one."),

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import os
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from scipy import stats
 from scipy.special import expit
 from torch import nn
 
+from lib.checks import normalization
 from lib.masks import all_masks, bernoulli_mask, mask_probabilities
 
 
@@ -195,7 +198,98 @@ def twice(h, w, b, k, n, rng):
     return sampled(pair)(h, w, b, k, n, rng)[0], sampled(pair)(h, w, b, k, n, rng)[1]
 
 
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
+
+def keras_net(behind=None, start=(), end=(), activation="relu"):
+    """A keras_net from what stands behind a hidden layer; keras is imported where it is called."""
+
+    def build(shape, n_units, keep_probs):
+        from keras import Input, Sequential, layers
+
+        model = Sequential([Input(shape), layers.Conv2D(32, 3, activation="relu")])
+        model.add(layers.Flatten())
+        for each in start:
+            model.add(each(layers))
+        for n, keep_prob in zip(n_units, keep_probs, strict=True):
+            model.add(layers.Dense(n, activation=activation))
+            for each in behind(layers, keep_prob) if behind else [layers.Dropout(1 - keep_prob)]:
+                model.add(each)
+        model.add(layers.Dense(10, activation="softmax"))
+        for each in end:
+            model.add(each(layers))
+        return model
+
+    return build
+
+
+def functional_keras(shape, n_units, keep_probs):
+    from keras import Input, Model, layers
+
+    inputs = Input(shape)
+    h = layers.Conv2D(32, (3, 3))(inputs)
+    h = layers.Flatten()(layers.ReLU()(h))
+    for n, keep_prob in zip(n_units, keep_probs, strict=True):
+        h = layers.Dropout(rate=1 - keep_prob)(layers.ReLU()(layers.Dense(n)(h)))
+    return Model(inputs, layers.Softmax()(layers.Dense(10)(h)))
+
+
+class ScriptNet(nn.Module):
+    def __init__(self, n_inputs, keep_prob):
+        super().__init__()
+        self.hidden = nn.Sequential(nn.Linear(n_inputs, 100), nn.ReLU(), nn.Dropout(1 - keep_prob))
+        self.middle = nn.Sequential(nn.Linear(100, 100), nn.ReLU(), nn.Dropout(1 - keep_prob))
+        self.out = nn.Linear(100, 10)
+
+    def forward(self, x):
+        return self.out(self.middle(self.hidden(x)))
+
+
+def script(validate=lambda net, x: None, before=lambda net: net.train(), predict=None):
+    """A repaired_script from what it does around its steps of training."""
+
+    def run(x_train, y_train, x_test, keep_prob, epochs):
+        net = ScriptNet(x_train.shape[1], keep_prob)
+        optimizer = torch.optim.Adam(net.parameters())
+        before(net)
+        for _ in range(epochs):
+            for i in range(0, len(x_train), 16):
+                loss = F.cross_entropy(net(x_train[i : i + 16]), y_train[i : i + 16])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            validate(net, x_train)
+        return net, predict(net, x_test) if predict else net.eval()(x_test).softmax(1)
+
+    return run
+
+
+def validated(again):
+    def validate(net, x):
+        net.eval()
+        net(x)
+        net.train(again)
+
+    return validate
+
+
+def wrong_script(**settings):
+    return partial(normalization.repaired_script.right, **settings)
+
+
 RIGHT = {
+    "keras_net": [
+        keras_net(),
+        functional_keras,
+        keras_net(lambda layers, k: [layers.Dropout(1 - k), layers.ReLU()], activation=None),
+        keras_net(lambda of, k: [of.ReLU(), of.Dropout(1 - k, seed=3)], activation=None),
+    ],
+    "repaired_script": [
+        script(),
+        script(validated(again=True)),
+        script(predict=lambda net, x: F.softmax(net.eval()(x), dim=1).detach().numpy()),
+        script(before=lambda net: None, predict=lambda net, x: net.train(False)(x).softmax(-1)),
+    ],
     "inverted_mask": [
         loop_mask,
         by_row,
@@ -243,7 +337,46 @@ RIGHT = {
 }  # fmt: skip
 
 
+def opposite(shape, rng):
+    half = rng.random((-(-shape[0] // 2), *shape[1:]))
+    return np.concatenate([half, 1 - half])[: shape[0]]
+
+
 UNLISTED = {
+    "keras_net": [
+        (keras_net(lambda layers, k: [layers.Dropout(k)]), "drop-for-keep"),
+        (keras_net(lambda layers, k: [layers.Dropout(0.5)]), "always-half"),
+        (keras_net(lambda layers, k: []), "no-mask"),
+        (lambda s, n, k: keras_net()(s, n, k[::-1]), "reversed"),
+        (keras_net(end=[lambda layers: layers.Dropout(0.5)]), "output-dropped"),
+        (keras_net(start=[lambda layers: layers.Dropout(0.5)]), "inputs-dropped"),
+        (keras_net(activation=None), "other-network"),
+        (keras_net(activation="sigmoid"), "other-network"),
+        (keras_net(start=[lambda layers: layers.Dense(20)]), "other-layers"),
+        (keras_net(lambda layers, k: [layers.GaussianDropout(1 - k)]), "not-zero"),
+        (keras_net(lambda layers, k: [layers.Dropout(1 - k), layers.Dropout(1 - k)]), "two-masks"),
+        (keras_net(lambda layers, k: [layers.Dropout(1 - k), layers.Rescaling(k)]),
+         "other-network"),
+        (keras_net(lambda layers, k: [layers.Dropout(1 - k, noise_shape=(1, None))]),
+         "shared-by-examples"),
+        (lambda s, n, k: [keras_net()(s, n, k)], "no-net"),
+        (lambda s, n, k: keras_net()(s, n, [0.8, 0.3, 0.5][: len(k)]), "share"),
+    ],
+    "repaired_script": [
+        (wrong_script(rate=lambda p: p), "drop-for-keep"),
+        (wrong_script(flag=lambda training: True), "function-in-eval"),
+        (wrong_script(mode=True), "no-eval"),
+        (wrong_script(rate=lambda p: p, flag=lambda training: True, mode=True), "function-in-.*"),
+        (wrong_script(flag=lambda training: False), "no-mask"),
+        (wrong_script(rate=lambda p: 0.5), "always-half"),
+        (script(before=lambda net: net.eval()), "no-mask"),
+        (script(validated(again=False)), "train-lost"),
+        (script(predict=lambda net, x: net.eval()(x)), "other-probabilities"),
+        (script(predict=lambda net, x: torch.no_grad()(net)(x).softmax(1)), "no-eval"),
+        (script(predict=lambda net, x: net.eval()(x).softmax(0)), "other-probabilities"),
+        (lambda *given: script()(*given)[0], "how-many"),
+        (lambda *given: script()(*given)[::-1], "no-net"),
+    ],
     "inverted_mask": [
         (lambda shape, k, rng: mask(shape, k, rng) * k * k, "times-keep"),
         (lambda shape, k, rng: mask(shape, k, rng) * k, "no-scale"),
@@ -262,6 +395,10 @@ UNLISTED = {
         (lambda shape, k, rng: mask(shape, k, np.random.default_rng()), "not-from-rng"),
         (lambda shape, k, rng: mask(shape, 0.8, rng), "always-half|share"),
         (lambda shape, k, rng: mask(shape[1], k, rng), "shape"),
+        (lambda s, k, rng: (np.argsort(rng.random(s)) < round(k * s[-1])) / k, "fixed-total-.*"),
+        (lambda s, k, rng: np.repeat(mask((*s[:-1], s[-1] // 2), k, rng), 2, -1), "alike-units"),
+        (lambda s, k, rng: (opposite(s, rng) < k) / k, "opposite-examples"),
+        (lambda s, k, rng: np.where(rng.random(s) < k, 1 / k, -1), "not-zero"),
     ],
     "dropout2": [
         (phases(inverted, inverted), "mask-at-prediction"),
@@ -282,6 +419,12 @@ UNLISTED = {
         (phases(lambda a, m, k: m * a / m.mean(axis=1, keepdims=True)), "by-share"),
         (phases(lambda a, m, k: m * a * 3), "factors-None-1"),
         (phases(lambda a, m, k: np.where(m, a / k, a.mean())), "not-zero"),
+        (phases(lambda a, m, k: np.where(m, a / k, a)), "not-zero"),
+        (phases(lambda a, m, k: a * m * np.linalg.norm(a) / np.linalg.norm(a * m)), "several-.*"),
+        (phases(lambda a, m, k: np.maximum(a * m / k, 0), lambda a, m, k: np.maximum(a, 0)),
+         "other-function"),
+        (phases(inverted, lambda a, m, k: a * m.mean()), "random-at-prediction"),
+        (phases(lambda a, m, k: m * a / 0.8), "factors-.*"),
         (phases(inverted, allowed=("train", "test", "eval")), "other-phase"),
         (lambda a, k, phase, rng: phases(inverted)(a, k, phase.lower(), rng), "other-phase"),
         (lambda a, k, phase, rng: a if phase == "test" else a * mask(a.shape, k, rng), "other-.*"),
@@ -292,14 +435,12 @@ UNLISTED = {
         (lambda layers, k: [w for w, _ in layers], "no-pairs"),
         (lambda layers, k: [(w.T, b) for w, b in layers], "shape"),
         (masked_weights, "otherwise"),
-        (fold(lambda k: [1, *k[1:], *k[:1]], on_bias=lambda f: 1 / f), ".*"),
     ],
     "exact_mean": [
         (over_masks(lambda c, y: c * y), "no-number"),
         (lambda h, w, b, k: over_masks(lambda c, y: c @ y)(h, w, 0 * b, k), "no-bias"),
-        (lambda h, w, b, k: expit((all_masks(len(h))[:9] * h @ w).mean() - b), ".*"),
-        (sampled(lambda y, z, n: y.mean()) and (lambda h, w, b, k: sampled(pair)(
-            h, w, b, k, 50, np.random.default_rng())[0]), "not-repeatable"),
+        (lambda h, w, b, k: sampled(pair)(h, w, b, k, 50, np.random.default_rng())[0],
+         "not-repeatable"),
     ],
     "functional_net": [
         (net(lambda s, h: s.out(F.dropout(h, 1 - s.keep_prob))), "mask-at-prediction"),
@@ -320,6 +461,8 @@ UNLISTED = {
         (net(lambda s, h: s.out(F.dropout(h, 0.2, s.training))), "share"),
         (net(lambda s, h: s.out(dropped(h.detach(), s))), "no-gradient"),
         (net(lambda s, h: s.out(dropped(h, s, inplace=True))), "no-gradient"),
+        (net(lambda s, h: torch.relu(s.out(dropped(h, s)))), "other-network"),
+        (net(lambda s, h: s.out(F.dropout(h, 1 - s.keep_prob, not s.training))), "phases-swapped"),
         (lambda i, n, o, k: nn.Sequential(nn.Linear(i, n), nn.Linear(n, o)), "no-net"),
     ],
     "mc_average": [
@@ -338,12 +481,19 @@ UNLISTED = {
         (sampled(pair, y=np.tanh), "other-activation"),
         (sampled(pair, rows=lambda n: 1000), "ignores-n_samples"),
         (sampled(lambda y, z, n: pair(np.repeat(y, 2)), rows=lambda n: n // 2), ".*samples"),
-        (lambda h, w, b, k, n, rng: sampled(pair, draw=lambda s, k, rng: np.concatenate(
-            [u := rng.random((s[0] // 2, s[1])), 1 - u, rng.random((s[0] % 2, s[1]))]) < k)(
-            h, w, b, k, n, rng), "too-even"),
+        (sampled(pair, draw=lambda s, k, rng: opposite(s, rng) < k), "too-even"),
         (sampled(pair, draw=lambda s, k, rng: rng.random((s[0], 1)) < k + np.zeros(s)),
          "shared-by-units"),
         (twice, "other-samples"),
+        (sampled(lambda y, z, n: pair(y)[::-1]), "swapped"),
+        (sampled(lambda y, z, n: (np.median(y), pair(y)[1])), "median"),
+        (sampled(lambda y, z, n: (y.mean(), z.std(ddof=1) / n**0.5)), "of-other-numbers"),
+        (sampled(lambda y, z, n: (y.mean(), (y.mean() * (1 - y.mean()) / n) ** 0.5)), "bernoulli"),
+        (lambda h, w, b, k, n, rng: (loop_mean(h, w, b, k), sampled(pair)(h, w, b, k, n, rng)[1]),
+         "exact-mean"),
+        (lambda h, w, b, k, n, rng: (expit(k * h @ w - b), sampled(pair)(h, w, b, k, n, rng)[1]),
+         "averaged-before-activation"),
+        (sampled(pair, draw=lambda s, k, rng: rng.normal(k, 0.5, s)), "average-off"),
         (unguarded(lambda: (0.5, math.nan)), "one-sample"),
         (unguarded(lambda: 1 / 0), "one-sample"),
         (unguarded(lambda: None, least=0), "one-sample"),
