@@ -24,47 +24,46 @@ from lib.masks import all_masks
 
 summary = summary_of("normalization")
 
-NO_SCALE = (
-    "The mask is right, but nothing is scaled: the mean falls to keep_prob times itself. Divide "
-    "what is kept by keep_prob."
-)
-TIMES_KEEP = (
-    "Kept units are multiplied by keep_prob, which makes small activations smaller still. The mask "
-    "has already lowered the mean to keep_prob times itself: scale by 1/keep_prob to restore it."
-)
-TWICE = (
-    "Kept units are divided by keep_prob squared, so the mean grows to 1/keep_prob times itself: "
-    "did you divide by keep_prob twice?"
-)
-SLIP = (
-    "The factor is 1/(1 - keep_prob). That is the formula of those who write p for the probability "
-    "to drop; with the probability to keep it is 1/keep_prob."
-)
-ROOT = (
-    "Kept units are divided by the root of keep_prob. That keeps the mean SQUARE. It is the mean "
-    "that must stay: with probability keep_prob an entry is a, so keep_prob * a = 1."
-)
-LATE = (
-    "The scale is in the wrong phase: divide by keep_prob in training, where units are missing, "
-    "not at prediction, where all are there."
-)
 # fmt: off
-INVERTED = {
-    ("1", "1"): ("no-scale", NO_SCALE),
-    ("keep_prob", "1"): ("times-keep", TIMES_KEEP),
-    ("keep_prob", "keep_prob"): ("times-keep", TIMES_KEEP),
-    ("1/keep_prob^2", "1"): ("divided-twice", TWICE),
-    ("1/(1 - keep_prob)", "1"): ("factor-of-drop", SLIP),
-    ("sqrt(1/keep_prob)", "1"): ("root", ROOT),
-    ("1", "keep_prob"): ("original-rule", "The scale is in the wrong phase: this is the "
-        "original rule, which keeps the mean by scaling at prediction. The inverted one divides "
-        "by keep_prob in training, so that prediction has nothing to do."),
-    ("1", "1/keep_prob"): ("divided-at-prediction", LATE),
+TIMES_KEEP = ("times-keep", "Kept units are multiplied by keep_prob, which makes small activations "
+    "smaller still. The mask has already lowered the mean to keep_prob times itself: scale by "
+    "1/keep_prob to restore it.")
+INVERTED = {  # from the factors in training and at prediction
+    ("1", "1"): ("no-scale", "The mask is right, but nothing is scaled: the mean falls to "
+        "keep_prob times itself. Divide what is kept by keep_prob."),
+    ("keep_prob", "1"): TIMES_KEEP,
+    ("keep_prob", "keep_prob"): TIMES_KEEP,
+    ("1/keep_prob^2", "1"): ("divided-twice", "Kept units are divided by keep_prob squared, so the "
+        "mean grows to 1/keep_prob times itself: did you divide by keep_prob twice?"),
+    ("1/(1 - keep_prob)", "1"): ("factor-of-drop", "The factor is 1/(1 - keep_prob). That is the "
+        "formula of those who write p for the probability to drop; with the probability to keep it "
+        "is 1/keep_prob."),
+    ("sqrt(1/keep_prob)", "1"): ("root", "Kept units are divided by the root of keep_prob. That "
+        "keeps the mean SQUARE. It is the mean that must stay: with probability keep_prob an entry "
+        "is a, so keep_prob * a = 1."),
+    ("1", "keep_prob"): ("original-rule", "The scale is in the wrong phase: this is the original "
+        "rule, which keeps the mean by scaling at prediction. The inverted one divides by "
+        "keep_prob in training, so that prediction has nothing to do."),
+    ("1", "1/keep_prob"): ("divided-at-prediction", "The scale is in the wrong phase: divide by "
+        "keep_prob in training, where units are missing, not at prediction, where all are there."),
     ("1/keep_prob", "keep_prob"): ("scaled-twice", "The scale is there twice: you divide by "
         "keep_prob in training and multiply by it at prediction. After the first the mean is "
         "right; leave prediction alone."),
     ("1/keep_prob", "1/keep_prob"): ("both-phases", "You divide by keep_prob in both phases. At "
         "prediction no unit is missing, so there is nothing to make up for."),
+}
+IN_TORCH = INVERTED | {
+    ("1/keep_prob", "keep_prob"): ("scaled-twice", "The scale is there twice: torch already "
+        "divides by keep_prob in training, so eval() needs no factor."),
+    ("1/keep_prob^2", "1"): ("divided-twice", "The scale is there twice in training: torch already "
+        "divides by keep_prob."),
+    ("1", "1"): ("no-scale", "The mean is not kept: torch divides by keep_prob in training, and "
+        "something undoes that."),
+    ("1", "keep_prob"): ("original-rule", "This keeps the mean, but in the original way, by a "
+        "factor after eval(). F.dropout divides in training, so that eval() has nothing to do: "
+        "leave both to it."),
+    "mask-at-prediction": "Neither F.dropout nor an nn.Dropout made inside forward hears of "
+        "eval(): pass training=self.training.",
 }
 # fmt: on
 
@@ -270,7 +269,7 @@ fold_into_weights.wrong("both-sides", "The factors are in the weights into the u
     "in those out of them. Each factor is needed once, in the weights that lead out.",
     {"place": lambda k: [a * b for a, b in zip([1, *k], [*k, 1], strict=True)]})
 fold_into_weights.wrong("bias-scaled", "The biases are scaled too. Dropout scaled the "
-    "activations that come in; the bias is added whether units are dropped or not.",
+    "activations that come in; the bias is there whether units are dropped or not.",
     {"on_bias": lambda f: f})
 fold_into_weights.wrong("only-bias", "The factors are on the biases. Dropout scaled the "
     "activations, and it is the weights that multiply them.",
@@ -278,7 +277,7 @@ fold_into_weights.wrong("only-bias", "The factors are on the biases. Dropout sca
     {"on_weights": lambda f: 1, "on_bias": lambda f: 1 / f})
 fold_into_weights.wrong("bias-sign", "The biases changed their sign. They stay as they are.",
     {"on_bias": lambda f: -1})
-fold_into_weights.wrong("bias-divided", "The biases are divided by the factor. They are added "
+fold_into_weights.wrong("bias-divided", "The biases are divided by the factor. They come "
     "after the weights have done their work: leave them as they are.", {"on_bias": lambda f: 1 / f})
 fold_into_weights.wrong("divided", "The weights are divided by keep_prob. In training a share "
     "keep_prob of the units spoke, at prediction all do: multiply.", {"of": lambda k: 1 / k})
@@ -370,14 +369,9 @@ MEANS = [  # what may stand for the mean over masks: other weights, or another c
     ("drop-for-keep", "The probabilities are those of dropping: did you take keep_prob for the "
         "probability to drop? A mask of k ones among n has keep_prob^k * (1 - keep_prob)^(n - k).",
         {"chance": lambda m, p: chances(m, 1 - p)}),
-    *(
-        (
-            f"mask-that-{which}-all-missing",
-            f"The mask that {which} every unit is missing. There are 2^n masks, that one too.",
-            *both(without(row)),
-        )
-        for row, which in ((0, "drops"), (-1, "keeps"))
-    ),
+    *((f"mask-that-{which}-all-missing", f"The mask that {which} every unit is missing. There are "
+        "2^n masks, that one too.", *both(without(row))) for row, which in ((0, "drops"),
+                                                                            (-1, "keeps"))),
     ("no-dropped", "The weights are keep_prob^kept alone, and those do not add up to 1. A unit "
         "that is dropped has a probability too: times (1 - keep_prob)^dropped.",
         *both(lambda m, p: p ** m.sum(1))),
@@ -430,9 +424,7 @@ def exact_mean(hidden, weights, bias, keep_prob, *, chance=chances, combine=lamb
 
 for name, (sentence, *outputs) in UNIT.items():
     if name != "mask-outside":  # its mean is keep_prob times the whole: see below
-        # fmt: off
         exact_mean.wrong(name, sentence, *({"y": y} for y in outputs))
-        # fmt: on
 for each in MEANS:
     exact_mean.wrong(*each)
 # fmt: off
@@ -447,47 +439,6 @@ exact_mean.wrong("one-mask", "This is the output of one mask, with all units or 
 
 
 # Dropout as a function, in torch
-
-
-def net_of(forward, drop=None):
-    """A network of two linear layers, `hidden` and `out`, from what follows the hidden units."""
-    import torch  # here, so that the other checks do without it
-
-    class Net(torch.nn.Module):
-        def __init__(self, n_inputs, n_units, n_outputs, keep_prob):
-            super().__init__()
-            self.keep_prob = keep_prob
-            self.hidden = torch.nn.Linear(n_inputs, n_units)
-            self.out = torch.nn.Linear(n_units, n_outputs)
-
-        def forward(self, x):
-            return forward(self, torch.relu(self.hidden(x)), torch.nn.functional.dropout)
-
-    return Net
-
-
-IN_TORCH = INVERTED | {
-    ("1/keep_prob", "keep_prob"): (
-        "scaled-twice",
-        "The scale is there twice: torch already divides by keep_prob in training, so eval() needs "
-        "no factor.",
-    ),
-    ("1/keep_prob^2", "1"): (
-        "divided-twice",
-        "The scale is there twice in training: torch already divides by keep_prob.",
-    ),
-    ("1", "1"): (
-        "no-scale",
-        "The mean is not kept: torch divides by keep_prob in training, and something undoes that.",
-    ),
-    ("1", "keep_prob"): (
-        "original-rule",
-        "This keeps the mean, but in the original way, by a factor after eval(). F.dropout divides "
-        "in training, so that eval() has nothing to do: leave both to it.",
-    ),
-    "mask-at-prediction": "Neither F.dropout nor an nn.Dropout made inside forward hears of "
-    "eval(): pass training=self.training.",
-}
 
 
 def net_traits(run, data):
@@ -577,8 +528,19 @@ def one_net(run, data, keep_prob, n_units):
 )
 def functional_net(n_inputs, n_units, n_outputs, keep_prob):
     """A network that hands torch the probability to drop, and its mode."""
-    net = net_of(lambda self, h, drop: self.out(drop(h, 1 - self.keep_prob, self.training)))
-    return net(n_inputs, n_units, n_outputs, keep_prob)
+    import torch  # here, so that the other checks do without it
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.hidden, self.out = nn.Linear(n_inputs, n_units), nn.Linear(n_units, n_outputs)
+
+        def forward(self, x):
+            h = torch.relu(self.hidden(x))
+            return self.out(nn.functional.dropout(h, 1 - keep_prob, self.training))
+
+    return Net()
 
 
 # The slides' network, in Keras
@@ -834,15 +796,12 @@ def several_units(run, data, keep_prob, calls=150, n=25):
     reach = SIGMAS * math.sqrt(chance @ (outputs - right) ** 2 / calls / n)
     together = abs(keep_prob * outputs[-1] + (1 - keep_prob) * outputs[0] - average) < reach
     off = abs(average - right) > reach
-    yield from found(
-        off and together, "shared-by-units",
-        "In each sample all units are kept or dropped together. Each unit needs its own draw.",
-    )  # fmt: skip
-    yield from found(
-        off and not together, "mean-off",
-        f"With 4 hidden units and keep_prob={keep_prob:g} your averages have the mean "
-        f"{average:.4f}; over all masks it is {right:.4f}. Each sample needs one mask with a draw "
-        "for each unit, and the output of the whole.",
+    yield from first(
+        found(off and together, "shared-by-units", "In each sample all units are kept or dropped "
+              "together. Each unit needs its own draw."),
+        found(off, "mean-off", f"With 4 hidden units and keep_prob={keep_prob:g} your averages "
+              f"have the mean {average:.4f}; over all masks it is {right:.4f}. Each sample needs one "
+              "mask with a draw for each unit, and the output of the whole."),
     )  # fmt: skip
 
 
