@@ -148,7 +148,8 @@ class Exercise:
             raise Missed(self.chance, "not-repeatable")
         stop = [each for each in missed if each and each.idea not in TOO_HARD]
         if stop or all(missed):
-            self._match(lambda wrong: all(map(same, raw, wrong)), cases, raw=True)
+            if all(each is not None for each in raw):
+                self._match(lambda wrong: all(map(same, raw, wrong)), cases, raw=True)
             raise (stop or missed)[0]
         equal = np.array([[y is not None and close(y[p], r[p], self.rtol) for p in range(len(r))]
                           for y, r in zip(yours, right, strict=True)])  # fmt: skip
@@ -171,7 +172,8 @@ class Exercise:
 
         what = format_["what"] = self._names()[part]
         self._match(matches(range(equal.shape[1])), cases, **format_)
-        self._match(matches([part]), cases, **format_)
+        if len(right[0]) > 1:
+            self._match(matches([part]), cases, **format_)
         if equal[able].all():
             hard = f"{missed[first]} {self.otherwise.format(**format_)}".strip()
             raise Missed(hard[:390], missed[first].idea, missed[first].line)
@@ -208,7 +210,7 @@ class Exercise:
                  for one, two in itertools.combinations(settings, 2)
                  if not one.settings.keys() & two.settings.keys()]  # fmt: skip
         for wrong, answer in [*singles, *pairs]:
-            if matches([self._attempt(answer, case, raw) for case in cases]):
+            if matches(self._attempt(answer, case, raw) for case in cases):
                 raise Missed(wrong.sentence.format_map(Lenient(format_)), wrong.name)
 
     def _outcome(self, student, case):
