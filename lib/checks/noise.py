@@ -57,15 +57,20 @@ def gaussian_traits(masks, keep_prob, axes):
         text = SHARED_NOISE.get(label, f"All {label}s share one draw: each needs its own.")
         yield from found(np.allclose(masks, masks.take([0], axis)), f"shared-by-{label}s", text)
     yield from repeated_values(masks)
+    z = (masks - masks.mean()) / masks.std()
+    yield from independent(z, axes, "noise", mean_removed=True)
     yield from moments(masks, keep_prob)
-    yield from independent((masks - 1) / math.sqrt(variance(keep_prob)), axes, "noise")
+    some = standard(masks, keep_prob)[:20000]
+    distance = math.sqrt(math.log(2 / RARE) / (2 * len(some)))  # by chance once in 10^11
+    off = stats.kstest(some, "norm").statistic > distance
+    yield from found(off, "not-gaussian", NOT_GAUSSIAN)
 
 
 def repeated_values(masks):
     """Values that come again: something is dropped, clipped or rounded."""
     values, counts = np.unique(masks.round(5), return_counts=True)
     most, share = values[counts.argmax()], counts.max() / masks.size
-    often, negative = share > 0.001, (masks < 0).any()
+    often, negative = share > 0.005, (masks < 0).any()
     yield from found(
         len(values) == 2 and 0 in values, "bernoulli",
         "This is a Bernoulli mask: an entry is dropped, or not. A Gaussian mask takes its place, "
@@ -88,8 +93,8 @@ def repeated_values(masks):
     )  # fmt: skip
     yield from found(
         often, "clipped",
-        f"{share:.1%} of the entries are {most:.3g} exactly: is the mask clipped there? A "
-        "Gaussian has no bounds, and clipping changes its variance.",
+        f"{share:.1%} of the entries are {most:.3g} exactly: is the mask clipped there, or is part "
+        "of the activations left as it is? A Gaussian has no bounds, and varies continuously.",
     )  # fmt: skip
     yield from found(
         not negative and masks.size * stats.norm.cdf(0, masks.mean(), masks.std()) > 30,
@@ -101,7 +106,7 @@ def repeated_values(masks):
 
 
 def moments(masks, keep_prob):
-    """Mean, variance, and whether the distribution is Gaussian."""
+    """Mean and variance."""
     mean, var, n = masks.mean(), masks.var(), masks.size
     reach, rough = SIGMAS * math.sqrt(var / n), SIGMAS * math.sqrt(2 / n)
 
@@ -124,9 +129,6 @@ def moments(masks, keep_prob):
         text = (f"The variance of the noise is {var:.3f}; with keep_prob={keep_prob} it must be "
                 f"{right:.3f}, that of the inverted dropout mask.")  # fmt: skip
         yield from found(True, "variance", text)
-    some = standard(masks, keep_prob)[:20000]
-    distance = math.sqrt(math.log(2 / RARE) / (2 * len(some)))  # by chance once in 10^11
-    yield from found(stats.kstest(some, "norm").statistic > distance, "not-gaussian", NOT_GAUSSIAN)
 
 
 def standard(masks, keep_prob):
@@ -187,6 +189,8 @@ def dropout_traits(run, data):
             "multiplies, x * mask: what is 0 stays 0, and large activations get large noise.",
         )  # fmt: skip
         noise = train[:, :, :-2] / x[:, :-2]
+        text = "Negative activations come out positive: multiply x itself, not its absolute value."
+        yield from found(noise[:, x[:, :-2] < 0].mean() < -0.3, "sign-lost", text)
         yield from gaussian_traits(noise, keep_prob, ("call", "example", "unit"))
         yield from fresh(lambda rng, given=given: run(phase="train", rng=rng, **given))
         z.append(standard(noise, keep_prob))
@@ -323,6 +327,10 @@ activity.wrong(
     "zeros-counted", "{what} counts zeros, not units that are 0 for every example.",
     {"dead": lambda h: (h == 0).sum()})
 activity.wrong(
+    "order", "The order is n_dead, share_active, mean_activation.",
+    *(lambda h, i=i: tuple(activity.right(h)[k] for k in i) for i in ((1, 2, 0), (0, 2, 1))),
+    lambda h: (activity.right(h)[1], activity.right(h)[0], activity.right(h)[2]))
+activity.wrong(
     "examples-for-units",
     "{what} looks for examples without activity. A unit is a column: any(axis=0) goes over "
     "examples.",
@@ -377,6 +385,7 @@ mean_correlation.wrong(
     "Pairs with dead units count as uncorrelated. The more units die, the less correlated a layer "
     "would seem. Leave them out of the pairs as well.",
     lambda h: mean_correlation.right(h) * n_pairs(living(h).T) / n_pairs(h.T),
+    lambda h: (np.nansum(np.abs(correlated(h))) - h.shape[1]) / n_pairs(h.T),
     {"live": np.asarray, "matrix": lambda h: np.nan_to_num(correlated(h)), "size": np.asarray})
 mean_correlation.wrong(
     "dead-correlated",
@@ -391,7 +400,7 @@ mean_correlation.wrong(
     "diagonal",
     "The diagonal is counted. There each unit is compared with itself, which gives 1 whatever the "
     "units do: take pairs of different units.",
-    {"mean": np.mean})
+    *setting("mean", np.mean, lambda r: 2 * np.triu(r).sum() / n_pairs(r)))
 mean_correlation.wrong(
     "signs-cancel",
     "Signs cancel: pairs with r = 1 and r = -1 would average to 0, though both repeat each other. "
@@ -471,7 +480,7 @@ def squares(x, w):
     returns=Number("The penalty"),
     cases=penalty_cases,
     otherwise="Averaged over all masks, the summed squared loss is larger by the variances of the "
-    "predictions: the variance of the mask, times a sum of squares.",
+    "predictions: the variance of the mask, times a sum of squares. No mask need be drawn.",
     done="what all masks add to the loss, on average.",
 )
 def dropout_penalty(X, w, keep_prob, *, of=variance, base=squares, scale=lambda x: 1):
@@ -544,9 +553,9 @@ FACTORS = (
     *VARIANCES,
     ("squared-once-more", "((1 - keep_prob) / keep_prob)^2", lambda p: variance(p) ** 2,
      "squared once too often: (1 - keep_prob) / keep_prob is a variance already."),
-    ("square-of-mask", "1 / keep_prob^2", lambda p: p**-2.0,
-     "the square of a kept input's mask. It is the variance that counts, (1 - keep_prob) / "
-     "keep_prob."),
+    ("square-of-mask", "1 / keep_prob^2 - 1", lambda p: p**-2.0 - 1,
+     "but a mask of 1/keep_prob is drawn with probability keep_prob only: its mean square is "
+     "1 / keep_prob, and its variance (1 - keep_prob) / keep_prob."),
     ("keep-prob-alone", "keep_prob", lambda p: p,
      "but with keep_prob=1 there is no noise. The variance of the mask belongs there, "
      "(1 - keep_prob) / keep_prob."),
@@ -637,9 +646,9 @@ dropout_by_ridge.wrong(
     *setting("lengths", lambda x: norms(x - x.mean(axis=0)), lambda x: x.var(axis=0)))
 dropout_by_ridge.wrong(
     "sum-of-squares",
-    "The columns are divided by their sum of squares. The penalty is sum_i (s_i w_i)^2, so s_i is "
-    "the ROOT of that sum.",
-    {"lengths": lambda x: norms(x) ** 2})
+    "The columns are divided by their sum of squares, or its mean. The penalty is sum_i "
+    "(s_i w_i)^2, so s_i is the ROOT of that sum.",
+    *setting("lengths", lambda x: norms(x) ** 2, lambda x: np.square(x).mean(axis=0)))
 dropout_by_ridge.wrong(
     "root-taken-twice",
     "The root is taken twice. Divide by the root of the sum of squares, and by no root of that.",

@@ -77,6 +77,12 @@ def antithetic(shape, rng):
     return np.concatenate([half, -half])[: shape[0]]
 
 
+def common(shape, rng):
+    """Each draw has a half that belongs to its row."""
+    rows = rng.normal(size=(shape[0], *[1] * (len(shape) - 1)))
+    return (rng.normal(size=shape) + rows) * 0.5**0.5
+
+
 def standardised(z, axis=None):
     return (z - z.mean(axis, keepdims=True)) / z.std(axis, keepdims=True)
 
@@ -376,6 +382,7 @@ DRAWN = [  # masks, and what is wrong with them
     (standard(lambda s, rng: np.repeat(rng.normal(size=s), 2, axis=0)[: s[0]]), "alike-.*"),
     (standard(lambda s, rng: standardised(rng.normal(size=s))), "fixed-total-per-call"),
     (standard(lambda s, rng: standardised(rng.normal(size=s), 0)), "fixed-total-per-.*"),
+    (standard(common), "alike-.*"),
     (changed(lambda m, k: m.round(1)), "rounded"),
     (lambda s, k, rng: np.ones(s), "no-noise"),
     (lambda s, k, rng: rng.normal(1, 1, 1) * np.ones(s), "shared-by-examples"),
@@ -407,7 +414,7 @@ UNLISTED = {
         (two_phases(times, lambda x, m, k: np.maximum(x, 0)), "not-the-identity"),
         (two_phases(lambda x, m, k: x * (m - 1)), "noise-to-add"),
         (two_phases(lambda x, m, k: np.maximum(x * m, 0)), "zeros-as-well"),
-        (two_phases(lambda x, m, k: np.abs(x) * m), "mean"),
+        (two_phases(lambda x, m, k: np.abs(x) * m), "sign-lost"),
         (two_phases(lambda x, m, k: x * m * m), "no-negative-entries"),
         (lenient(lambda phase: False), "other-phase"),
         (lenient(lambda phase: phase == "predict"), "other-phase"),
@@ -421,8 +428,8 @@ UNLISTED = {
     "activity": [
         (lambda H: ((H == 0).all(0).sum(), (H > 0).mean()), "how-many"),
         (lambda H: (~H.any(axis=0), live(H) > 0, live(H)), "no-number"),
-        (lambda H: (0, (H > 0).mean(), H.mean()), "ignores-H|dead-counted-in"),
-        (lambda H: ((H == 0).all(0).sum(), H.mean(), (H > 0).mean()), "dead-counted-in|otherwise"),
+        (lambda H: (int(H.sum() == 0), *loop_activity(H)[1:]), "examples-for-units"),
+        (lambda H: tuple(round(float(each), 2) for each in loop_activity(H)), "rounded-to-2"),
     ],
     "mean_correlation": [
         (small_denominators, "dead-uncorrelated"),
