@@ -139,7 +139,8 @@ def nwgm_cases(data):
     many = sigmoid(masks @ data.normal(0, 1, 12) - 1)
     tiny = np.array([1e-300, 3e-250, 0.4, 0.9]), np.array([0.01, 0.02, 0.67, 0.3])
     large = sigmoid(np.linspace(-600, 20, 1000)), np.full(1000, 1e-3)
-    others = (tiny, large, (many, mask_probabilities(masks, 0.3)),
+    apart = np.array([1e-300, 1 - 1e-15]), np.array([0.5, 0.5])
+    others = (tiny, large, apart, (many, mask_probabilities(masks, 0.3)),
               (np.array([0.2, 0.7]), np.array([0.0, 1.0])))  # fmt: skip
     return few + [{"outputs": outputs, "probabilities": p} for outputs, p in others]
 
@@ -147,9 +148,8 @@ def nwgm_cases(data):
 @exercise(
     returns=Number("The normalized mean"),
     cases=nwgm_cases,
-    rtol=1e-4,
-    otherwise="It is G / (G + G'), where G is the product of O_k ** P_k: with logarithms nothing "
-    "underflows.",
+    otherwise="It is G / (G + G'), where G is the product of O_k ** P_k: with logarithms, and in "
+    "double precision, nothing underflows.",
     done="G / (G + G'), for 4096 masks and outputs of 1e-300 too.",
 )
 def nwgm(outputs, probabilities, *, mean=weighted, changed=lambda o: o,
@@ -160,6 +160,8 @@ def nwgm(outputs, probabilities, *, mean=weighted, changed=lambda o: o,
 
 
 # fmt: off
+for idea, sentence, *means in MEANS:
+    nwgm.wrong(idea, sentence, *setting("mean", *means))
 nwgm.wrong(
     "not-normalized",
     "This is G itself: the normalization is forgotten. G and G' add up to less than 1; divide by "
@@ -187,8 +189,6 @@ nwgm.wrong(
     "This is the sigmoid of the mean OUTPUT. It is the mean SUM whose sigmoid is the NWGM, and the "
     "sum is the logit of the output.",
     lambda o, p: sigmoid(p @ o))
-for idea, sentence, *means in MEANS:
-    nwgm.wrong(idea, sentence, *setting("mean", *means))
 nwgm.wrong("arithmetic-mean", MEANS[0][1], lambda o, p: p @ o, lambda o, p: o.mean())
 nwgm.wrong(
     "underflow",
@@ -199,7 +199,9 @@ nwgm.wrong(
     "single-precision",
     "Outputs as small as 1e-300 are 0 in single precision, and their logarithm is lost: compute in "
     "double precision.",
-    {"changed": lambda o: o.astype(np.float32)})
+    {"changed": lambda o: o.astype(np.float32)},
+    *setting("mean", *(lambda v, p, f=f: f(np.float32(v), np.float32(p)) for f in (
+        weighted, lambda v, p: np.prod(v**p)))))
 nwgm.wrong(
     "clipped",
     "The smallest outputs seem to be clipped or left out, or something was added to them. A "
@@ -208,7 +210,8 @@ nwgm.wrong(
         {"changed": lambda o, eps=eps: np.clip(o, eps, 1 - eps)},
         {"changed": lambda o, eps=eps: np.clip(o, eps, None)},
         {"changed": lambda o, eps=eps: np.clip(o + eps, eps, 1 - eps)},
-        {"mean": lambda v, p, eps=eps: weighted(v + eps, p)})))
+        {"mean": lambda v, p, eps=eps: weighted(v + eps, p)})),
+    *setting("of", *(lambda g, h, eps=eps: g / (g + h + eps) for eps in 10.0 ** -np.arange(3, 13))))
 # fmt: on
 
 
@@ -243,8 +246,11 @@ def counterexample_traits(run, data):
     yield from found(len(o) != len(p), "lengths", text)
     text = f"A probability is {p.min():.4g}. Probabilities are not negative."
     yield from found((p < 0).any(), "negative-probability", text)
+    text = "Are the two in the other order? Return the outputs first, then their probabilities."
+    off = abs(p.sum() - 1) > 1e-6
+    yield from found(off and abs(o.sum() - 1) < 1e-6 and (p < 1).all(), "swapped", text)
     text = f"The probabilities add up to {p.sum():.6g}, not to 1: some mask is always drawn."
-    yield from found(abs(p.sum() - 1) > 1e-6, "no-distribution", text)
+    yield from found(off, "no-distribution", text)
     worst = o[np.abs(o - 0.5).argmax()]
     text = (f"An output is {worst:.6g}. A sigmoid stays strictly between 0 and 1; in floating "
             "point 1 - 1e-17 is 1 as well.")  # fmt: skip
@@ -264,7 +270,10 @@ def exceeded(o, p):
     text = ("E is 1/2 and the right side 0: well aimed. But the NWGM is 1/2 too, since outputs "
             "that lie evenly about 1/2 pull it both ways alike. Let them lie unevenly, with E = "
             "1/2.")  # fmt: skip
-    yield from found(distance < 1e-9 and abs(mean - 0.5) < 1e-9, "evenly", text)
+    skew = abs(p @ (o - mean) ** 3) / max(p @ (o - mean) ** 2, 1e-100) ** 1.5
+    yield from found(skew < 1e-4 and abs(mean - 0.5) < 1e-9, "evenly", text)
+    text = f"{numbers}: well aimed, but exceed it by more than 1e-6. Take outputs farther apart."
+    yield from found(max(distance, estimate) < 1e-6, "by-too-little", text)
     text = (f"The estimate holds here: {numbers}, so {estimate - distance:.4g} is to spare. Where "
             "is the right side 0, whatever the outputs do?")  # fmt: skip
     yield from found(distance <= estimate, "holds", text)
@@ -327,6 +336,13 @@ def with_decay(w, x, t, keep_prob):
     return at_mean(w, x, t, keep_prob) + o * (1 - o) * keep_prob * (1 - keep_prob) * x**2 * w
 
 
+def of_mean_output(w, x, t, keep_prob):
+    masks = all_masks(len(w))
+    o, chance = sigmoid(masks @ (w * x)), mask_probabilities(masks, keep_prob)
+    mean = chance @ o
+    return (mean - t) / (mean * (1 - mean)) * ((chance * o * (1 - o)) @ masks * x)
+
+
 def averaged_apart(w, x, t, keep_prob):
     masks = all_masks(len(w))
     return (mask_probabilities(masks, keep_prob) @ sigmoid(masks @ (w * x)) - t) * keep_prob * x
@@ -343,6 +359,11 @@ dropout_gradient.wrong(
     "This is the ensemble's gradient and the weight decay: an approximation. The mean over all "
     "masks is asked for, exactly: list them.",
     with_decay)
+dropout_gradient.wrong(
+    "loss-of-mean-output",
+    "This is the gradient of the loss of the MEAN output. Under dropout each mask has a loss of "
+    "its own: take the gradient of each, then the mean.",
+    of_mean_output)
 dropout_gradient.wrong(
     "no-mask", "There is no mask: this is the gradient without dropout.",
     lambda w, x, t, p: at_mean(w, x, t, 1), lambda w, x, t, p: -at_mean(w, x, t, 1))
