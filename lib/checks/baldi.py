@@ -104,30 +104,22 @@ MEANS = (  # what is taken for a weighted geometric mean
 for idea, sentence, *means in MEANS:
     geometric_means.wrong(idea, sentence, *({"mean": each, "prime": each} for each in means))
 # fmt: off
-geometric_means.wrong(
-    "swapped", "The two are swapped: G is made of the outputs, G' of what they lack to 1.",
-    lambda o, p: geometric_means.right(1 - o, p))
-geometric_means.wrong(
-    "divided-by-sum",
-    "The two are divided by their sum already. Return G and G' as they are; the next exercise "
-    "normalizes them.",
-    lambda o, p: (v := np.array(geometric_means.right(o, p))) / v.sum())
-geometric_means.wrong(
-    "one-minus-g",
-    "G' is taken for 1 - G. It is a geometric mean of its own, the product of (1 - O_k) ** P_k; "
-    "the two add up to less than 1 unless all outputs are equal.",
-    {"prime": lambda v, p: 1 - weighted(1 - v, p)})
-geometric_means.wrong(
-    "g-again", "G' is G once more. It is made of what the outputs lack to 1, of 1 - O_k.",
-    {"prime": lambda v, p: weighted(1 - v, p)})
-geometric_means.wrong(
-    "one-by-g", "G' is not 1 / G. It is made like G, of 1 - O_k.",
-    {"prime": lambda v, p: 1 / weighted(1 - v, p)})
-geometric_means.wrong(
-    "other-exponents",
-    "G' takes 1 less the outputs, and the exponents of G: (1 - O_k) ** P_k. Both have the same "
-    "masks.",
-    {"prime": lambda v, p: weighted(1 - v, 1 - p)}, {"prime": lambda v, p: weighted(v, 1 - p)})
+wrong = geometric_means.wrong
+wrong("swapped", "The two are swapped: G is made of the outputs, G' of what they lack to 1.",
+      lambda o, p: geometric_means.right(1 - o, p))
+wrong("divided-by-sum", "The two are divided by their sum already. Return G and G' as they are; "
+      "the next exercise normalizes them.",
+      lambda o, p: (v := np.array(geometric_means.right(o, p))) / v.sum())
+wrong("one-minus-g", "G' is taken for 1 - G. It is a geometric mean of its own, the product of (1 "
+      "- O_k) ** P_k; the two add up to less than 1 unless all outputs are equal.",
+      {"prime": lambda v, p: 1 - weighted(1 - v, p)})
+wrong("g-again", "G' is G once more. It is made of what the outputs lack to 1, of 1 - O_k.",
+      {"prime": lambda v, p: weighted(1 - v, p)})
+wrong("one-by-g", "G' is not 1 / G. It is made like G, of 1 - O_k.",
+      {"prime": lambda v, p: 1 / weighted(1 - v, p)})
+wrong("other-exponents", "G' takes 1 less the outputs, and the exponents of G: (1 - O_k) ** P_k. "
+      "Both have the same masks.", {"prime": lambda v, p: weighted(1 - v, 1 - p)},
+      {"prime": lambda v, p: weighted(v, 1 - p)})
 # fmt: on
 
 
@@ -162,56 +154,39 @@ def nwgm(outputs, probabilities, *, mean=weighted, changed=lambda o: o,
 # fmt: off
 for idea, sentence, *means in MEANS:
     nwgm.wrong(idea, sentence, *setting("mean", *means))
-nwgm.wrong(
-    "not-normalized",
-    "This is G itself: the normalization is forgotten. G and G' add up to less than 1; divide by "
-    "their sum, G / (G + G').",
-    {"of": lambda g, prime: g})
-nwgm.wrong(
-    "prime-on-top", "This is G' / (G + G'): G belongs on top.",
-    {"of": lambda g, prime: prime / (g + prime)}, {"of": lambda g, prime: prime})
-nwgm.wrong(
-    "odds", "This is G / G'. Divide by G + G', so that the two shares add up to 1.",
-    {"of": lambda g, prime: g / prime}, {"of": lambda g, prime: prime / g})
-nwgm.wrong(
-    "one-for-prime", "This is G / (1 + G): G' is not 1.", {"of": lambda g, prime: g / (1 + g)})
-nwgm.wrong(
-    "arithmetic-prime",
-    "G is divided by G plus the arithmetic mean: G' is the product of (1 - O_k) ** P_k.",
-    lambda o, p: weighted(o, p) / (weighted(o, p) + p @ o),
-    lambda o, p: weighted(o, p) / (weighted(o, p) + p @ (1 - o)))
-nwgm.wrong(
-    "mean-logit",
-    "This is the mean of the logits, log(G / G'). The sigmoid of it is the normalized mean.",
-    {"of": lambda g, prime: np.log(g / prime)}, lambda o, p: p @ logit(o))
-nwgm.wrong(
-    "sigmoid-of-output",
-    "This is the sigmoid of the mean OUTPUT. It is the mean SUM whose sigmoid is the NWGM, and the "
-    "sum is the logit of the output.",
-    lambda o, p: sigmoid(p @ o))
-nwgm.wrong("arithmetic-mean", MEANS[0][1], lambda o, p: p @ o, lambda o, p: o.mean())
-nwgm.wrong(
-    "underflow",
-    "With many masks it is NaN, or off. Products of many small numbers underflow to 0, and 0/0 is "
-    "NaN. Raise each output to its P_k before you multiply, or add logarithms.",
-    {"mean": lambda v, p: np.prod(v ** (len(v) * p)) ** (1 / len(v))})
-nwgm.wrong(
-    "single-precision",
-    "Outputs as small as 1e-300 are 0 in single precision, and their logarithm is lost: compute in "
-    "double precision.",
-    {"changed": lambda o: o.astype(np.float32)},
-    *setting("mean", *(lambda v, p, f=f: f(np.float32(v), np.float32(p)) for f in (
-        weighted, lambda v, p: np.prod(v**p)))))
-nwgm.wrong(
-    "clipped",
-    "The smallest outputs seem to be clipped or left out, or something was added to them. A "
-    "geometric mean needs them as they are: the logarithm of 1e-300 is a fine number, -691.",
-    *(wrong for eps in 10.0 ** -np.arange(2, 17) for wrong in (
-        {"changed": lambda o, eps=eps: np.clip(o, eps, 1 - eps)},
-        {"changed": lambda o, eps=eps: np.clip(o, eps, None)},
-        {"changed": lambda o, eps=eps: np.clip(o + eps, eps, 1 - eps)},
-        {"mean": lambda v, p, eps=eps: weighted(v + eps, p)})),
-    *setting("of", *(lambda g, h, eps=eps: g / (g + h + eps) for eps in 10.0 ** -np.arange(3, 13))))
+wrong = nwgm.wrong
+wrong("not-normalized", "This is G itself: the normalization is forgotten. G and G' add up to less "
+      "than 1; divide by their sum, G / (G + G').", {"of": lambda g, prime: g})
+wrong("prime-on-top", "This is G' / (G + G'): G belongs on top.",
+      {"of": lambda g, prime: prime / (g + prime)}, {"of": lambda g, prime: prime})
+wrong("odds", "This is G / G'. Divide by G + G', so that the two shares add up to 1.",
+      {"of": lambda g, prime: g / prime}, {"of": lambda g, prime: prime / g})
+wrong("one-for-prime", "This is G / (1 + G): G' is not 1.", {"of": lambda g, prime: g / (1 + g)})
+wrong("arithmetic-prime", "G is divided by G plus the arithmetic mean: G' is the product of (1 - "
+      "O_k) ** P_k.", lambda o, p: weighted(o, p) / (weighted(o, p) + p @ o),
+      lambda o, p: weighted(o, p) / (weighted(o, p) + p @ (1 - o)))
+wrong("mean-logit", "This is the mean of the logits, log(G / G'). The sigmoid of it is the "
+      "normalized mean.", {"of": lambda g, prime: np.log(g / prime)}, lambda o, p: p @ logit(o))
+wrong("sigmoid-of-output", "This is the sigmoid of the mean OUTPUT. It is the mean SUM whose "
+      "sigmoid is the NWGM, and the sum is the logit of the output.", lambda o, p: sigmoid(p @ o))
+wrong("arithmetic-mean", MEANS[0][1], lambda o, p: p @ o, lambda o, p: o.mean())
+wrong("underflow", "With many masks it is NaN, or off. Products of many small numbers underflow to "
+      "0, and 0/0 is NaN. Raise each output to its P_k before you multiply, or add logarithms.",
+      {"mean": lambda v, p: np.prod(v ** (len(v) * p)) ** (1 / len(v))})
+wrong("single-precision", "Outputs as small as 1e-300 are 0 in single precision, and their "
+      "logarithm is lost: compute in double precision.",
+      {"changed": lambda o: o.astype(np.float32)},
+      *setting("mean", *(lambda v, p, f=f: f(np.float32(v), np.float32(p)) for f in (
+         weighted, lambda v, p: np.prod(v**p)))))
+wrong("clipped", "The smallest outputs seem to be clipped or left out, or something was added to "
+      "them. A geometric mean needs them as they are: the logarithm of 1e-300 is a fine number, "
+      "-691.",
+      *(wrong for eps in 10.0 ** -np.arange(2, 17) for wrong in (
+         {"changed": lambda o, eps=eps: np.clip(o, eps, 1 - eps)},
+         {"changed": lambda o, eps=eps: np.clip(o, eps, None)},
+         {"changed": lambda o, eps=eps: np.clip(o + eps, eps, 1 - eps)},
+         {"mean": lambda v, p, eps=eps: weighted(v + eps, p)})),
+      *setting("of", *(lambda g, h, n=n: g / (g + h + 10.0**-n) for n in range(3, 13))))
 # fmt: on
 
 
@@ -349,100 +324,63 @@ def averaged_apart(w, x, t, keep_prob):
 
 
 # fmt: off
-dropout_gradient.wrong(
-    "at-the-mean",
-    "This is the gradient of the ensemble, at the mean sum: one mask that holds keep_prob. The "
-    "sigmoid bends, so take the gradient for each mask first, then its mean.",
-    at_mean, lambda w, x, t, p: -at_mean(w, x, t, p), lambda w, x, t, p: at_mean(w, x, t, p) / p)
-dropout_gradient.wrong(
-    "with-decay",
-    "This is the ensemble's gradient and the weight decay: an approximation. The mean over all "
-    "masks is asked for, exactly: list them.",
-    with_decay)
-dropout_gradient.wrong(
-    "loss-of-mean-output",
-    "This is the gradient of the loss of the MEAN output. Under dropout each mask has a loss of "
-    "its own: take the gradient of each, then the mean.",
-    of_mean_output)
-dropout_gradient.wrong(
-    "no-mask", "There is no mask: this is the gradient without dropout.",
-    lambda w, x, t, p: at_mean(w, x, t, 1), lambda w, x, t, p: -at_mean(w, x, t, 1))
-dropout_gradient.wrong(
-    "unmasked-derivative",
-    "The mask is forgotten in the derivative. The sum is S = sum_i m_i w_i x_i, so dS/dw_i is "
-    "m_i x_i: a weight whose input is dropped gets no gradient.",
-    {"passed": lambda m, x, w: np.ones_like(m) * x})
-dropout_gradient.wrong(
-    "unmasked-sum",
-    "The mask is forgotten in the sum: output - t belongs to the masked sum, sum_i m_i w_i x_i.",
-    {"summed": lambda m, p: np.ones_like(m)})
-dropout_gradient.wrong(
-    "averaged-apart",
-    "output - t and the mask are averaged apart, then multiplied. They go together: with input i "
-    "kept the output is another than with it dropped. Multiply for each mask, then take the mean.",
-    averaged_apart, lambda w, x, t, p: -averaged_apart(w, x, t, p))
-dropout_gradient.wrong(
-    "equal-weights",
-    "All masks count the same. Unless keep_prob is 1/2 they are not equally likely: weight each by "
-    "its probability, keep_prob^kept * (1 - keep_prob)^dropped.",
-    {"weigh": lambda m, p: np.full(len(m), 1 / len(m))})
-dropout_gradient.wrong(
-    "no-probabilities",
-    "The gradients of all masks are summed without their probabilities.",
-    {"weigh": lambda m, p: np.ones(len(m))})
-dropout_gradient.wrong(
-    "drop-for-keep",
-    "The probabilities are those of dropping: did you take keep_prob for the probability to drop?",
-    {"weigh": lambda m, p: p ** (1 - m).sum(axis=1) * (1 - p) ** m.sum(axis=1)})
-dropout_gradient.wrong(
-    "no-distribution",
-    "The probabilities of the masks do not add up to 1: it is keep_prob^kept * "
-    "(1 - keep_prob)^dropped.",
-    *setting("weigh", lambda m, p: p ** m.sum(axis=1), lambda m, p: (1 - p) ** (1 - m).sum(axis=1)),
-    *setting("weigh", lambda m, p: m.mean(axis=1), lambda m, p: np.full(len(m), p)))
-dropout_gradient.wrong(
-    "averaged-again", "Weighted by their probabilities the gradients are summed, not averaged once "
-    "more.",
-    {"scale": lambda p, n: 1 / n})
-dropout_gradient.wrong(
-    "squared-error",
-    "There is a factor sigma'(S) = O (1 - O), as with the squared error. With cross-entropy it "
-    "cancels, and the derivative by the sum is O - t.",
-    *({"delta": lambda o, t, n=n: n * (o - t) * o * (1 - o)} for n in (1, 2)))
-dropout_gradient.wrong(
-    "half-of-the-loss",
-    "Half of the loss is missing: -t log O gives t (O - 1), and -(1 - t) log(1 - O) gives "
-    "(1 - t) O. Together they are O - t.",
-    {"delta": lambda o, t: t * (o - 1)}, {"delta": lambda o, t: (1 - t) * o})
-dropout_gradient.wrong(
-    "by-the-output",
-    "This is the derivative by the output O: the sigmoid's, O (1 - O), is missing. With it, all "
-    "that is left is O - t.",
-    {"delta": lambda o, t: (o - t) / (o * (1 - o))}, {"delta": lambda o, t: -t / o},
-    {"delta": lambda o, t: -t / o + (1 - t) / (1 - o)})
-dropout_gradient.wrong(
-    "no-target", "The target is missing: the derivative of the loss by the sum is O - t.",
-    {"delta": lambda o, t: o})
-dropout_gradient.wrong(
-    "target-flipped", "This is the gradient for the target 1 - t.",
-    {"delta": lambda o, t: o - (1 - t)})
-dropout_gradient.wrong(
-    "thresholded", "The output is made 0 or 1 before the target is taken off: O is the sigmoid.",
-    {"delta": lambda o, t: (o > 0.5) - t}, {"delta": lambda o, t: np.sign(o - t)})
-dropout_gradient.wrong(
-    "no-inputs", "The inputs are missing: the derivative of the sum by w_i is m_i x_i.",
-    {"passed": lambda m, x, w: m})
-dropout_gradient.wrong(
-    "weight-for-input", "The derivative of the sum by w_i is m_i x_i, not m_i w_i.",
-    {"passed": lambda m, x, w: m * w}, {"passed": lambda m, x, w: m * w * x})
-dropout_gradient.wrong(
-    "inverted",
-    "The masks are scaled by 1/keep_prob. In this exercise they hold zeros and ones.",
-    {"summed": lambda m, p: m / p, "scale": lambda p, n: 1 / p}, {"summed": lambda m, p: m / p},
-    {"scale": lambda p, n: 1 / p})
-dropout_gradient.wrong(
-    "sign", "The sign is turned round: with cross-entropy the derivative by the sum is O - t.",
-    {"sign": -1})
+wrong = dropout_gradient.wrong
+wrong("at-the-mean", "This is the gradient of the ensemble, at the mean sum: one mask that holds "
+      "keep_prob. The sigmoid bends, so take the gradient for each mask first, then its mean.",
+      at_mean, lambda w, x, t, p: -at_mean(w, x, t, p), lambda w, x, t, p: at_mean(w, x, t, p) / p)
+wrong("with-decay", "This is the ensemble's gradient and the weight decay: an approximation. The "
+      "mean over all masks is asked for, exactly: list them.", with_decay)
+wrong("loss-of-mean-output", "This is the gradient of the loss of the MEAN output. Under dropout "
+      "each mask has a loss of its own: take the gradient of each, then the mean.", of_mean_output)
+wrong("no-mask", "There is no mask: this is the gradient without dropout.",
+      lambda w, x, t, p: at_mean(w, x, t, 1), lambda w, x, t, p: -at_mean(w, x, t, 1))
+wrong("unmasked-derivative", "The mask is forgotten in the derivative. The sum is S = sum_i m_i "
+      "w_i x_i, so dS/dw_i is m_i x_i: a weight whose input is dropped gets no gradient.",
+      {"passed": lambda m, x, w: np.ones_like(m) * x})
+wrong("unmasked-sum", "The mask is forgotten in the sum: output - t belongs to the masked sum, "
+      "sum_i m_i w_i x_i.", {"summed": lambda m, p: np.ones_like(m)})
+wrong("averaged-apart", "output - t and the mask are averaged apart, then multiplied. They go "
+      "together: with input i kept the output is another than with it dropped. Multiply for each "
+      "mask, then take the mean.", averaged_apart, lambda w, x, t, p: -averaged_apart(w, x, t, p))
+wrong("equal-weights", "All masks count the same. Unless keep_prob is 1/2 they are not equally "
+      "likely: weight each by its probability, keep_prob^kept * (1 - keep_prob)^dropped.",
+      {"weigh": lambda m, p: np.full(len(m), 1 / len(m))})
+wrong("no-probabilities", "The gradients of all masks are summed without their probabilities.",
+      {"weigh": lambda m, p: np.ones(len(m))})
+wrong("drop-for-keep", "The probabilities are those of dropping: did you take keep_prob for the "
+      "probability to drop?",
+      {"weigh": lambda m, p: p ** (1 - m).sum(axis=1) * (1 - p) ** m.sum(axis=1)})
+wrong("no-distribution", "The probabilities of the masks do not add up to 1: it is keep_prob^kept "
+      "* (1 - keep_prob)^dropped.",
+      *setting("weigh", lambda m, p: p ** m.sum(1), lambda m, p: (1 - p) ** (1 - m).sum(1)),
+      *setting("weigh", lambda m, p: m.mean(axis=1), lambda m, p: np.full(len(m), p)))
+wrong("averaged-again", "Weighted by their probabilities the gradients are summed, not averaged "
+      "once more.", {"scale": lambda p, n: 1 / n})
+wrong("squared-error", "There is a factor sigma'(S) = O (1 - O), as with the squared error. With "
+      "cross-entropy it cancels, and the derivative by the sum is O - t.",
+      *({"delta": lambda o, t, n=n: n * (o - t) * o * (1 - o)} for n in (1, 2)))
+wrong("half-of-the-loss", "Half of the loss is missing: -t log O gives t (O - 1), and -(1 - t) "
+      "log(1 - O) gives (1 - t) O. Together they are O - t.", {"delta": lambda o, t: t * (o - 1)},
+      {"delta": lambda o, t: (1 - t) * o})
+wrong("by-the-output", "This is the derivative by the output O: the sigmoid's, O (1 - O), is "
+      "missing. With it, all that is left is O - t.",
+      {"delta": lambda o, t: (o - t) / (o * (1 - o))}, {"delta": lambda o, t: -t / o},
+      {"delta": lambda o, t: -t / o + (1 - t) / (1 - o)})
+wrong("no-target", "The target is missing: the derivative of the loss by the sum is O - t.",
+      {"delta": lambda o, t: o})
+wrong("target-flipped", "This is the gradient for the target 1 - t.",
+      {"delta": lambda o, t: o - (1 - t)})
+wrong("thresholded", "The output is made 0 or 1 before the target is taken off: O is the sigmoid.",
+      {"delta": lambda o, t: (o > 0.5) - t}, {"delta": lambda o, t: np.sign(o - t)})
+wrong("no-inputs", "The inputs are missing: the derivative of the sum by w_i is m_i x_i.",
+      {"passed": lambda m, x, w: m})
+wrong("weight-for-input", "The derivative of the sum by w_i is m_i x_i, not m_i w_i.",
+      {"passed": lambda m, x, w: m * w}, {"passed": lambda m, x, w: m * w * x})
+wrong("inverted", "The masks are scaled by 1/keep_prob. In this exercise they hold zeros and ones.",
+      {"summed": lambda m, p: m / p, "scale": lambda p, n: 1 / p}, {"summed": lambda m, p: m / p},
+      {"scale": lambda p, n: 1 / p})
+wrong("sign", "The sign is turned round: with cross-entropy the derivative by the sum is O - t.",
+      {"sign": -1})
 # fmt: on
 
 

@@ -71,38 +71,32 @@ def repeated_values(masks):
     values, counts = np.unique(masks.round(5), return_counts=True)
     most, share = values[counts.argmax()], counts.max() / masks.size
     often, negative = share > 0.005, (masks < 0).any()
-    yield from found(
-        len(values) == 2 and 0 in values, "bernoulli",
-        "This is a Bernoulli mask: an entry is dropped, or not. A Gaussian mask takes its place, "
-        "with the same mean and variance, but it varies continuously and drops nothing.",
-    )  # fmt: skip
-    yield from found(
-        len(values) < 0.03 * masks.size, "rounded",
-        f"Among {masks.size} entries there are only {len(values)} different values. A Gaussian "
-        "varies continuously: is something rounded?",
-    )  # fmt: skip
-    yield from found(
-        often and most == 0 and not negative, "clipped-at-0",
-        "Negative entries were set to 0. They belong to a Gaussian mask: without them its mean is "
-        "above 1 and its variance too small. A unit may come out with its sign turned.",
-    )  # fmt: skip
-    yield from found(
-        often and most == 0, "zeros-as-well",
-        f"{share:.0%} of the entries are 0. A Gaussian mask drops nothing, it takes the place of "
-        "the Bernoulli mask. Are there zeros and ones as well, or is the product clipped?",
-    )  # fmt: skip
-    yield from found(
-        often, "clipped",
-        f"{share:.1%} of the entries are {most:.3g} exactly: is the mask clipped there, or is part "
-        "of the activations left as it is? A Gaussian has no bounds, and varies continuously.",
-    )  # fmt: skip
-    yield from found(
-        not negative and masks.size * stats.norm.cdf(0, masks.mean(), masks.std()) > 30,
-        "no-negative-entries",
-        "The mask has no negative entries. A Gaussian has them, and they belong: without them the "
-        "mean or the variance is off. Take what rng.normal gives: no absolute values, no drawing "
-        "again.",
+    several = masks.size * stats.norm.cdf(0, masks.mean(), masks.std()) > 30  # should be below 0
+    # fmt: off
+    kinds = (
+        ("bernoulli", len(values) == 2 and 0 in values,
+         "This is a Bernoulli mask: an entry is dropped, or not. A Gaussian mask takes its place, "
+         "with the same mean and variance, but it varies continuously and drops nothing."),
+        ("rounded", len(values) < 0.03 * masks.size,
+         f"Among {masks.size} entries there are only {len(values)} different values. A Gaussian "
+         "varies continuously: is something rounded?"),
+        ("clipped-at-0", often and most == 0 and not negative,
+         "Negative entries were set to 0. They belong to a Gaussian mask: without them its mean is "
+         "above 1 and its variance too small. A unit may come out with its sign turned."),
+        ("zeros-as-well", often and most == 0,
+         f"{share:.0%} of the entries are 0. A Gaussian mask drops nothing, it takes the place of "
+         "the Bernoulli mask. Are there zeros and ones as well, or is the product clipped?"),
+        ("clipped", often,
+         f"{share:.1%} of the entries are {most:.3g} exactly: is the mask clipped there, or part "
+         "of the activations left as it is? A Gaussian has no bounds, and varies continuously."),
+        ("no-negative-entries", several and not negative,
+         "The mask has no negative entries. A Gaussian has them, and they belong: without them the "
+         "mean or the variance is off. Take what rng.normal gives: no absolute values, no drawing "
+         "again."),
     )
+    # fmt: on
+    for name, off, text in kinds:
+        yield from found(off, name, text)
 
 
 def moments(masks, keep_prob):
@@ -268,73 +262,52 @@ def activity(H, *, dead=lambda h: (~h.any(axis=0)).sum(), live=living,
 
 
 # fmt: off
-activity.wrong(
-    "dead-counted-in",
-    "{what} is taken over all units, the dead ones included. Then more deaths would look like a "
-    "sparser code: leave the dead out.",
-    {"live": lambda h: h})
-activity.wrong(
-    "mean-of-active",
-    "{what} is taken over the active entries only. The zeros of a live unit count as well: one "
-    "that is silent more often has a lower mean.",
-    {"mean": lambda h: h[h > 0].mean()})
-activity.wrong(
-    "every-live-unit",
-    "{what} counts zeros as active, or a unit that is so for any example: of live units that is "
-    "all. Count each example and unit: the share of entries above 0.",
-    {"share": lambda h: (h >= 0).mean()})
-activity.wrong(
-    "share-of-live",
-    "{what} is the share of units that are alive. Count each example and unit: the share of "
-    "entries above 0.",
-    {"share": lambda h: (h > 0).any(axis=0).mean(), "live": lambda h: h})
-activity.wrong(
-    "silent-share", "{what} is the share of zeros. Active means above 0.",
-    {"share": lambda h: (h == 0).mean()})
-activity.wrong(
-    "threshold", "{what} has a threshold of its own. However small, any activation above 0 counts.",
-    *setting("share", *(lambda h, t=t: (h > t).mean() for t in (0.01, 0.05, 0.1, 0.5, 1))),
-    *setting("share", lambda h: (h > h.mean()).mean(), lambda h: (h > np.median(h)).mean()))
-activity.wrong(
-    "count-for-share", "{what} is a count. Divide by how many entries the live units have.",
-    *setting("share", lambda h: (h > 0).sum(), lambda h: (h > 0).sum(axis=1).mean()),
-    *setting("share", lambda h: (h > 0).sum(axis=0).mean()))
-activity.wrong(
-    "percent", "{what} is in percent: return a share from 0 to 1.",
-    {"share": lambda h: 100 * (h > 0).mean()})
-activity.wrong(
-    "other-average",
-    "{what} is another number: a sum, a median, a maximum, a standard deviation. Take the mean of "
-    "all entries of live units.",
-    *setting("mean", np.sum, np.median, np.max, np.std, np.var, lambda h: h.sum(axis=1).mean()),
-    *setting("mean", lambda h: h.sum(axis=0).mean(), lambda h: h.max(axis=0).mean()))
-activity.wrong(
-    "live-for-dead", "{what} counts the units that are alive.",
-    {"dead": lambda h: h.any(axis=0).sum()})
-activity.wrong(
-    "share-of-dead", "{what} is a share: count the units.", {"dead": lambda h: (~h.any(0)).mean()})
-activity.wrong(
-    "dead-for-one-example",
-    "{what} takes a unit for dead if it is 0 for some example. Dead units are 0 for EVERY example.",
-    {"dead": lambda h: (h == 0).any(axis=0).sum()}, {"live": lambda h: h[:, (h > 0).all(axis=0)]})
-activity.wrong(
-    "nearly-dead",
-    "{what} takes units for dead that are nearly always, or nearly, 0. One example that wakes a "
-    "unit is enough for it to be alive.",
-    *setting("dead", *(lambda h, t=t: (h.mean(axis=0) < t).sum() for t in (1e-3, 1e-2, 0.1))),
-    *setting("live", *(lambda h, t=t: h[:, h.mean(axis=0) >= t] for t in (1e-3, 1e-2, 0.1))))
-activity.wrong(
-    "zeros-counted", "{what} counts zeros, not units that are 0 for every example.",
-    {"dead": lambda h: (h == 0).sum()})
-activity.wrong(
-    "order", "The order is n_dead, share_active, mean_activation.",
-    *(lambda h, i=i: tuple(activity.right(h)[k] for k in i) for i in ((1, 2, 0), (0, 2, 1))),
-    lambda h: (activity.right(h)[1], activity.right(h)[0], activity.right(h)[2]))
-activity.wrong(
-    "examples-for-units",
-    "{what} looks for examples without activity. A unit is a column: any(axis=0) goes over "
-    "examples.",
-    *setting("dead", lambda h: (~h.any(axis=1)).sum(), lambda h: (h == 0).any(axis=1).sum()))
+wrong = activity.wrong
+wrong("dead-counted-in", "{what} is taken over all units, the dead ones included. Then more deaths "
+      "would look like a sparser code: leave the dead out.", {"live": lambda h: h})
+wrong("mean-of-active", "{what} is taken over the active entries only. The zeros of a live unit "
+      "count as well: one that is silent more often has a lower mean.",
+      {"mean": lambda h: h[h > 0].mean()})
+wrong("every-live-unit", "{what} counts zeros as active, or a unit that is so for any example: of "
+      "live units that is all. Count each example and unit: the share of entries above 0.",
+      {"share": lambda h: (h >= 0).mean()})
+wrong("share-of-live", "{what} is the share of units that are alive. Count each example and unit: "
+      "the share of entries above 0.",
+      {"share": lambda h: (h > 0).any(axis=0).mean(), "live": lambda h: h})
+wrong("silent-share", "{what} is the share of zeros. Active means above 0.",
+      {"share": lambda h: (h == 0).mean()})
+wrong("threshold", "{what} has a threshold of its own. However small, any activation above 0 "
+      "counts.",
+      *setting("share", *(lambda h, t=t: (h > t).mean() for t in (0.01, 0.05, 0.1, 0.5, 1))),
+      *setting("share", lambda h: (h > h.mean()).mean(), lambda h: (h > np.median(h)).mean()))
+wrong("count-for-share", "{what} is a count. Divide by how many entries the live units have.",
+      *setting("share", lambda h: (h > 0).sum(), lambda h: (h > 0).sum(axis=1).mean()),
+      *setting("share", lambda h: (h > 0).sum(axis=0).mean()))
+wrong("percent", "{what} is in percent: return a share from 0 to 1.",
+      {"share": lambda h: 100 * (h > 0).mean()})
+wrong("other-average", "{what} is another number: a sum, a median, a maximum, a standard "
+      "deviation. Take the mean of all entries of live units.",
+      *setting("mean", np.sum, np.median, np.max, np.std, np.var, lambda h: h.sum(axis=1).mean()),
+      *setting("mean", lambda h: h.sum(axis=0).mean(), lambda h: h.max(axis=0).mean()))
+wrong("live-for-dead", "{what} counts the units that are alive.",
+      {"dead": lambda h: h.any(axis=0).sum()})
+wrong("share-of-dead", "{what} is a share: count the units.",
+      {"dead": lambda h: (~h.any(0)).mean()})
+wrong("dead-for-one-example", "{what} takes a unit for dead if it is 0 for some example. Dead "
+      "units are 0 for EVERY example.", {"dead": lambda h: (h == 0).any(axis=0).sum()},
+      {"live": lambda h: h[:, (h > 0).all(axis=0)]})
+wrong("nearly-dead", "{what} takes units for dead that are nearly always, or nearly, 0. One "
+      "example that wakes a unit is enough for it to be alive.",
+      *setting("dead", *(lambda h, t=t: (h.mean(axis=0) < t).sum() for t in (1e-3, 1e-2, 0.1))),
+      *setting("live", *(lambda h, t=t: h[:, h.mean(axis=0) >= t] for t in (1e-3, 1e-2, 0.1))))
+wrong("zeros-counted", "{what} counts zeros, not units that are 0 for every example.",
+      {"dead": lambda h: (h == 0).sum()})
+wrong("order", "The order is n_dead, share_active, mean_activation.",
+      *(lambda h, i=i: tuple(activity.right(h)[k] for k in i) for i in ((1, 2, 0), (0, 2, 1))),
+      lambda h: (activity.right(h)[1], activity.right(h)[0], activity.right(h)[2]))
+wrong("examples-for-units", "{what} looks for examples without activity. A unit is a column: "
+      "any(axis=0) goes over examples.",
+      *setting("dead", lambda h: (~h.any(axis=1)).sum(), lambda h: (h == 0).any(axis=1).sum()))
 # fmt: on
 
 
@@ -375,85 +348,58 @@ def all_ways(*matrices):
 
 
 # fmt: off
-mean_correlation.wrong(
-    "dead-give-nan",
-    "With dead units, whose standard deviation is 0 and whose correlation is 0/0, the mean is NaN. "
-    "Leave these units out before you correlate the others.",
-    {"live": np.asarray})
-mean_correlation.wrong(
-    "dead-uncorrelated",
-    "Pairs with dead units count as uncorrelated. The more units die, the less correlated a layer "
-    "would seem. Leave them out of the pairs as well.",
-    lambda h: mean_correlation.right(h) * n_pairs(living(h).T) / n_pairs(h.T),
-    lambda h: (np.nansum(np.abs(correlated(h))) - h.shape[1]) / n_pairs(h.T),
-    {"live": np.asarray, "matrix": lambda h: np.nan_to_num(correlated(h)), "size": np.asarray})
-mean_correlation.wrong(
-    "dead-correlated",
-    "Pairs with dead units count as correlated. A dead unit has no correlation: leave it out.",
-    {"live": np.asarray, "matrix": lambda h: np.nan_to_num(correlated(h), nan=1)})
-mean_correlation.wrong(
-    "rarely-active-left-out",
-    "Units that are silent for many examples are left out. Dead units are 0 for EVERY example.",
-    *setting("live", lambda h: h[:, (h > 0).all(axis=0)], lambda h: h[:, h.mean(axis=0) > 0.01]),
-    *setting("live", lambda h: h[:, (h > 0).mean(axis=0) > 0.2]))
-mean_correlation.wrong(
-    "diagonal",
-    "The diagonal is counted. There each unit is compared with itself, which gives 1 whatever the "
-    "units do: take pairs of different units.",
-    *setting("mean", np.mean, lambda r: 2 * np.triu(r).sum() / n_pairs(r)))
-mean_correlation.wrong(
-    "signs-cancel",
-    "Signs cancel: pairs with r = 1 and r = -1 would average to 0, though both repeat each other. "
-    "Take the absolute value of each r, then the mean.",
-    *setting("size", np.asarray, lambda r: np.maximum(r, 0)),
-    {"size": np.asarray, "mean": lambda r: abs(off_diagonal(r).mean())})
-mean_correlation.wrong(
-    "examples-for-units",
-    "Examples are correlated with one another. Here a unit is a column: np.corrcoef(H, "
-    "rowvar=False), or of H.T.",
-    *all_ways(np.corrcoef))
-mean_correlation.wrong(
-    "covariances",
-    "These are covariances: they grow with the size of the activations. Divide by both standard "
-    "deviations, as np.corrcoef does.",
-    *all_ways(*(lambda h, ddof=ddof: np.cov(h, rowvar=False, ddof=ddof) for ddof in (0, 1))))
-mean_correlation.wrong(
-    "cosines",
-    "These are cosines between columns, without the mean taken off. Activations after a ReLU are "
-    "never negative, so all would seem alike: subtract each unit's mean.",
-    *all_ways(lambda h: h.T @ h / np.outer(*[np.linalg.norm(h, axis=0)] * 2)))
-mean_correlation.wrong(
-    "ranks",
-    "These are correlations of ranks. Take those of the activations themselves.",
-    {"matrix": lambda h: correlated(stats.rankdata(h, axis=0))})
-mean_correlation.wrong(
-    "squared", "The correlations are squared. Take their absolute values, and no root.",
-    {"size": np.square}, {"mean": lambda r: np.sqrt(np.square(off_diagonal(r)).mean())})
-mean_correlation.wrong(
-    "diagonal-in-count",
-    "The diagonal is left out of the sum but counted in the number of pairs: of k * k entries only "
-    "k * (k - 1) are off it.",
-    {"mean": lambda r: off_diagonal(r).sum() / r.size})
-mean_correlation.wrong(
-    "half-the-pairs",
-    "Each pair stands twice in the matrix, and once above its diagonal: sum and count either all "
-    "of k * (k - 1) entries, or half of them.",
-    *setting("mean", lambda r: off_diagonal(r).mean() / 2, lambda r: off_diagonal(r).mean() * 2),
-    *setting("mean", lambda r: np.triu(r, 1).mean(), lambda r: np.triu(r).mean()))
-mean_correlation.wrong(
-    "sum", "This is a sum. Divide by the number of pairs.",
-    *setting("mean", *(lambda r, of=of: off_diagonal(r).sum() / of(r) for of in (
-        lambda r: 1, lambda r: 2, len, lambda r: len(r) - 1))))
-mean_correlation.wrong(
-    "twins-left-out",
-    "Pairs with a correlation of 1 are left out, as if they were on the diagonal. Two units that "
-    "repeat each other are what this is to find: leave out i = j, not r = 1.",
-    {"mean": lambda r: r[r < 1 - 1e-9].mean()})
-mean_correlation.wrong(
-    "another-summary",
-    "This is the strongest correlation, the median, or that of some pairs. Take the mean of all.",
-    *setting("mean", lambda r: off_diagonal(r).max(), lambda r: np.median(off_diagonal(r))),
-    *setting("mean", lambda r: np.diag(r, 1).mean(), lambda r: r[0, 1:].mean()))
+wrong = mean_correlation.wrong
+wrong("dead-give-nan", "With dead units, whose standard deviation is 0 and whose correlation is "
+      "0/0, the mean is NaN. Leave these units out before you correlate the others.",
+      {"live": np.asarray})
+wrong("dead-uncorrelated", "Pairs with dead units count as uncorrelated. The more units die, the "
+      "less correlated a layer would seem. Leave them out of the pairs as well.",
+      lambda h: mean_correlation.right(h) * n_pairs(living(h).T) / n_pairs(h.T),
+      lambda h: (np.nansum(np.abs(correlated(h))) - h.shape[1]) / n_pairs(h.T),
+      {"live": np.asarray, "matrix": lambda h: np.nan_to_num(correlated(h)), "size": np.asarray})
+wrong("dead-correlated", "Pairs with dead units count as correlated. A dead unit has no "
+      "correlation: leave it out.",
+      {"live": np.asarray, "matrix": lambda h: np.nan_to_num(correlated(h), nan=1)})
+wrong("rarely-active-left-out", "Units that are silent for many examples are left out. Dead units "
+      "are 0 for EVERY example.",
+      *setting("live", lambda h: h[:, (h > 0).all(axis=0)], lambda h: h[:, h.mean(axis=0) > 0.01]),
+      *setting("live", lambda h: h[:, (h > 0).mean(axis=0) > 0.2]))
+wrong("diagonal", "The diagonal is counted. There each unit is compared with itself, which gives 1 "
+      "whatever the units do: take pairs of different units.",
+      *setting("mean", np.mean, lambda r: 2 * np.triu(r).sum() / n_pairs(r)))
+wrong("signs-cancel", "Signs cancel: pairs with r = 1 and r = -1 would average to 0, though both "
+      "repeat each other. Take the absolute value of each r, then the mean.",
+      *setting("size", np.asarray, lambda r: np.maximum(r, 0)),
+      {"size": np.asarray, "mean": lambda r: abs(off_diagonal(r).mean())})
+wrong("examples-for-units", "Examples are correlated with one another. Here a unit is a column: "
+      "np.corrcoef(H, rowvar=False), or of H.T.", *all_ways(np.corrcoef))
+wrong("covariances", "These are covariances: they grow with the size of the activations. Divide by "
+      "both standard deviations, as np.corrcoef does.",
+      *all_ways(*(lambda h, ddof=ddof: np.cov(h, rowvar=False, ddof=ddof) for ddof in (0, 1))))
+wrong("cosines", "These are cosines between columns, without the mean taken off. Activations after "
+      "a ReLU are never negative, so all would seem alike: subtract each unit's mean.",
+      *all_ways(lambda h: h.T @ h / np.outer(*[np.linalg.norm(h, axis=0)] * 2)))
+wrong("ranks", "These are correlations of ranks. Take those of the activations themselves.",
+      {"matrix": lambda h: correlated(stats.rankdata(h, axis=0))})
+wrong("squared", "The correlations are squared. Take their absolute values, and no root.",
+      {"size": np.square}, {"mean": lambda r: np.sqrt(np.square(off_diagonal(r)).mean())})
+wrong("diagonal-in-count", "The diagonal is left out of the sum but counted in the number of "
+      "pairs: of k * k entries only k * (k - 1) are off it.",
+      {"mean": lambda r: off_diagonal(r).sum() / r.size})
+wrong("half-the-pairs", "Each pair stands twice in the matrix, and once above its diagonal: sum "
+      "and count either all of k * (k - 1) entries, or half of them.",
+      *setting("mean", lambda r: off_diagonal(r).mean() / 2, lambda r: off_diagonal(r).mean() * 2),
+      *setting("mean", lambda r: np.triu(r, 1).mean(), lambda r: np.triu(r).mean()))
+wrong("sum", "This is a sum. Divide by the number of pairs.",
+      *setting("mean", *(lambda r, of=of: off_diagonal(r).sum() / of(r) for of in (
+         lambda r: 1, lambda r: 2, len, lambda r: len(r) - 1))))
+wrong("twins-left-out", "Pairs with a correlation of 1 are left out, as if they were on the "
+      "diagonal. Two units that repeat each other are what this is to find: leave out i = j, not r "
+      "= 1.", {"mean": lambda r: r[r < 1 - 1e-9].mean()})
+wrong("another-summary", "This is the strongest correlation, the median, or that of some pairs. "
+      "Take the mean of all.",
+      *setting("mean", lambda r: off_diagonal(r).max(), lambda r: np.median(off_diagonal(r))),
+      *setting("mean", lambda r: np.diag(r, 1).mean(), lambda r: r[0, 1:].mean()))
 # fmt: on
 
 
@@ -489,66 +435,47 @@ def dropout_penalty(X, w, keep_prob, *, of=variance, base=squares, scale=lambda 
 
 
 # fmt: off
-dropout_penalty.wrong(
-    "no-data",
-    "The inputs do not appear: this is a penalty on |w|^2, as noise that is ADDED to the inputs "
-    "gives. A mask multiplies: each w_i^2 counts sum_n x_ni^2 times.",
-    *setting("base", lambda x, w: w @ w, lambda x, w: np.abs(w).sum(), lambda x, w: w.sum()))
-dropout_penalty.wrong(
-    "no-weights",
-    "The weights do not appear. Noise on an input matters as much as its weight is large: each "
-    "sum_n x_ni^2 counts w_i^2 times.",
-    *setting("base", lambda x, w: np.square(x).sum(), lambda x, w: np.abs(x).sum()))
-dropout_penalty.wrong(
-    "weights-not-squared",
-    "The weights are not squared. The penalty is a variance: it takes the squares of weights and "
-    "inputs.",
-    *setting("base", *(lambda x, w, f=f: f(w) @ (x**2).sum(axis=0) for f in (abs, np.asarray))))
-dropout_penalty.wrong(
-    "inputs-not-squared",
-    "The inputs are not squared. The penalty is a variance: it takes the squares of weights and "
-    "inputs.",
-    *setting("base", *(lambda x, w, f=f: w**2 @ f(x).sum(axis=0) for f in (abs, np.asarray))))
-dropout_penalty.wrong(
-    "nothing-squared",
-    "Weights and inputs are not squared. The penalty is a variance: it takes their squares.",
-    *setting("base", lambda x, w: np.abs(x * w).sum(), lambda x, w: (x * w).sum()),
-    *setting("base", lambda x, w: np.abs(x @ w).sum()))
-dropout_penalty.wrong(
-    "summed-then-squared",
-    "The inputs are summed, then squared. Each example has masks of its own, so their variances "
-    "add up: square first, then sum.",
-    {"base": lambda x, w: w**2 @ x.sum(axis=0) ** 2})
-dropout_penalty.wrong(
-    "second-moment",
-    "This is the mean square of the masked output, X w included. The penalty is its variance "
-    "alone: without the square of the mean, and so without cross terms.",
-    lambda x, w, keep_prob: np.square(x @ w).sum() + dropout_penalty.right(x, w, keep_prob))
-dropout_penalty.wrong(
-    "cross-terms",
-    "There are cross terms: you square the whole sum over i. The masks of two inputs are "
-    "independent, so their variances add up without cross terms: square each w_i x_ni, then sum.",
-    *setting("base", lambda x, w: np.square(x @ w).sum(), lambda x, w: np.square((x @ w).sum())))
-dropout_penalty.wrong(
-    "summed-apart",
-    "The squared weights and the squared inputs are summed apart, then multiplied. Each w_i^2 "
-    "belongs to its own input: multiply first, then sum over i.",
-    *setting("base", lambda x, w: (w @ w) * np.square(x).sum()))
-dropout_penalty.wrong(
-    "centred",
-    "The inputs are centred. A mask multiplies the input as it is: take sum_n x_ni^2, not squares "
-    "about the mean.",
-    *setting("base", lambda x, w: squares(x - x.mean(axis=0), w), lambda x, w: (x @ w).var()),
-    *setting("base", lambda x, w: w**2 @ x.var(axis=0, ddof=1)))
-dropout_penalty.wrong(
-    "root", "A root is taken of the sums of squares; none belongs there.",
-    *setting("base", lambda x, w: w**2 @ np.linalg.norm(x, axis=0)),
-    *setting("base", lambda x, w: np.sqrt(squares(x, w))))
-dropout_penalty.wrong(
-    "fourth-powers", "Something is squared twice. Take the squares of weights and inputs, once.",
-    *setting("base", lambda x, w: squares(x, w**2), lambda x, w: squares(x**2, w)),
-    *setting("base", lambda x, w: w**2 @ np.square(x).sum(axis=0) ** 2),
-    *setting("base", lambda x, w: squares(x**2, w**2), lambda x, w: squares(x, w) ** 2))
+wrong = dropout_penalty.wrong
+wrong("no-data", "The inputs do not appear: this is a penalty on |w|^2, as noise that is ADDED to "
+      "the inputs gives. A mask multiplies: each w_i^2 counts sum_n x_ni^2 times.",
+      *setting("base", lambda x, w: w @ w, lambda x, w: np.abs(w).sum(), lambda x, w: w.sum()))
+wrong("no-weights", "The weights do not appear. Noise on an input matters as much as its weight is "
+      "large: each sum_n x_ni^2 counts w_i^2 times.",
+      *setting("base", lambda x, w: np.square(x).sum(), lambda x, w: np.abs(x).sum()))
+wrong("weights-not-squared", "The weights are not squared. The penalty is a variance: it takes the "
+      "squares of weights and inputs.",
+      *setting("base", *(lambda x, w, f=f: f(w) @ (x**2).sum(axis=0) for f in (abs, np.asarray))))
+wrong("inputs-not-squared", "The inputs are not squared. The penalty is a variance: it takes the "
+      "squares of weights and inputs.",
+      *setting("base", *(lambda x, w, f=f: w**2 @ f(x).sum(axis=0) for f in (abs, np.asarray))))
+wrong("nothing-squared", "Weights and inputs are not squared. The penalty is a variance: it takes "
+      "their squares.",
+      *setting("base", lambda x, w: np.abs(x * w).sum(), lambda x, w: (x * w).sum()),
+      *setting("base", lambda x, w: np.abs(x @ w).sum()))
+wrong("summed-then-squared", "The inputs are summed, then squared. Each example has masks of its "
+      "own, so their variances add up: square first, then sum.",
+      {"base": lambda x, w: w**2 @ x.sum(axis=0) ** 2})
+wrong("second-moment", "This is the mean square of the masked output, X w included. The penalty is "
+      "its variance alone: without the square of the mean, and so without cross terms.",
+      lambda x, w, keep_prob: np.square(x @ w).sum() + dropout_penalty.right(x, w, keep_prob))
+wrong("cross-terms", "There are cross terms: you square the whole sum over i. The masks of two "
+      "inputs are independent, so their variances add up without cross terms: square each w_i "
+      "x_ni, then sum.",
+      *setting("base", lambda x, w: np.square(x @ w).sum(), lambda x, w: np.square((x @ w).sum())))
+wrong("summed-apart", "The squared weights and the squared inputs are summed apart, then "
+      "multiplied. Each w_i^2 belongs to its own input: multiply first, then sum over i.",
+      *setting("base", lambda x, w: (w @ w) * np.square(x).sum()))
+wrong("centred", "The inputs are centred. A mask multiplies the input as it is: take sum_n x_ni^2, "
+      "not squares about the mean.",
+      *setting("base", lambda x, w: squares(x - x.mean(axis=0), w), lambda x, w: (x @ w).var()),
+      *setting("base", lambda x, w: w**2 @ x.var(axis=0, ddof=1)))
+wrong("root", "A root is taken of the sums of squares; none belongs there.",
+      *setting("base", lambda x, w: w**2 @ np.linalg.norm(x, axis=0)),
+      *setting("base", lambda x, w: np.sqrt(squares(x, w))))
+wrong("fourth-powers", "Something is squared twice. Take the squares of weights and inputs, once.",
+      *setting("base", lambda x, w: squares(x, w**2), lambda x, w: squares(x**2, w)),
+      *setting("base", lambda x, w: w**2 @ np.square(x).sum(axis=0) ** 2),
+      *setting("base", lambda x, w: squares(x**2, w**2), lambda x, w: squares(x, w) ** 2))
 FACTORS = (
     *VARIANCES,
     ("squared-once-more", "((1 - keep_prob) / keep_prob)^2", lambda p: variance(p) ** 2,
@@ -564,27 +491,19 @@ for idea, formula, factor_of, why in FACTORS:
     dropout_penalty.wrong(
         idea, f"The factor is {formula}, {why}",
         *setting("of", factor_of, lambda p, of=factor_of: of(p) if p < 1 else 0.0))
-dropout_penalty.wrong(
-    "mean-over-examples",
-    "The loss is a sum over the examples, not a mean: so is the penalty. Yours is divided by the "
-    "number of examples, or of all entries.",
-    *setting("scale", lambda x: 1 / len(x), lambda x: 1 / x.size, lambda x: len(x) ** -2))
-dropout_penalty.wrong(
-    "mean-over-inputs", "Sum over the inputs; yours is a mean over them.",
-    {"scale": lambda x: 1 / x.shape[1]})
-dropout_penalty.wrong(
-    "sum-taken-twice",
-    "Yours is as many times too large as there are examples: the sum over n is in it twice.",
-    {"scale": len})
-dropout_penalty.wrong(
-    "halved", "Yours is half of it. The loss of this exercise has no factor 1/2.",
-    {"scale": lambda x: 1 / 2})
-dropout_penalty.wrong(
-    "doubled", "Yours is twice as large. The masks' variance comes without a factor 2.",
-    {"scale": lambda x: 2})
-dropout_penalty.wrong(
-    "sign", "The sign is turned: noise on the inputs makes the loss larger.",
-    {"scale": lambda x: -1})
+wrong("mean-over-examples", "The loss is a sum over the examples, not a mean: so is the penalty. "
+      "Yours is divided by the number of examples, or of all entries.",
+      *setting("scale", lambda x: 1 / len(x), lambda x: 1 / x.size, lambda x: len(x) ** -2))
+wrong("mean-over-inputs", "Sum over the inputs; yours is a mean over them.",
+      {"scale": lambda x: 1 / x.shape[1]})
+wrong("sum-taken-twice", "Yours is as many times too large as there are examples: the sum over n "
+      "is in it twice.", {"scale": len})
+wrong("halved", "Yours is half of it. The loss of this exercise has no factor 1/2.",
+      {"scale": lambda x: 1 / 2})
+wrong("doubled", "Yours is twice as large. The masks' variance comes without a factor 2.",
+      {"scale": lambda x: 2})
+wrong("sign", "The sign is turned: noise on the inputs makes the loss larger.",
+      {"scale": lambda x: -1})
 # fmt: on
 
 
@@ -633,93 +552,59 @@ def dropout_by_ridge(X, y, keep_prob, *, lengths=norms, of=variance, times=lambd
 
 
 # fmt: off
-dropout_by_ridge.wrong(
-    "columns-as-they-are",
-    "This is ridge regression on the columns as they are: each weight pays the same. Under dropout "
-    "w_i^2 costs sum_n x_ni^2: scale the columns so that all of these are 1.",
-    {"lengths": lambda x: np.ones(x.shape[1])})
-dropout_by_ridge.wrong(
-    "standard-deviation",
-    "The columns are divided by their standard deviation, which takes squares about the mean. A "
-    "mask multiplies the input as it is, mean included: divide by the root of the sum of squares.",
-    *setting("lengths", lambda x: x.std(axis=0), lambda x: x.std(axis=0, ddof=1)),
-    *setting("lengths", lambda x: norms(x - x.mean(axis=0)), lambda x: x.var(axis=0)))
-dropout_by_ridge.wrong(
-    "sum-of-squares",
-    "The columns are divided by their sum of squares, or its mean. The penalty is sum_i "
-    "(s_i w_i)^2, so s_i is the ROOT of that sum.",
-    *setting("lengths", lambda x: norms(x) ** 2, lambda x: np.square(x).mean(axis=0)))
-dropout_by_ridge.wrong(
-    "root-taken-twice",
-    "The root is taken twice. Divide by the root of the sum of squares, and by no root of that.",
-    {"lengths": lambda x: np.sqrt(norms(x))})
-dropout_by_ridge.wrong(
-    "multiplied",
-    "The columns are multiplied by their norms. Divide: a large column must come out with norm 1, "
-    "for its weight to cost what the others cost.",
-    {"lengths": lambda x: 1 / np.where(norms(x) > 0, norms(x), 1)})
-dropout_by_ridge.wrong(
-    "other-lengths",
-    "The columns are divided by sums of absolute values, largest entries, or means. The penalty is "
-    "a sum of squares: divide by the root of that sum.",
-    *setting("lengths", lambda x: np.abs(x).sum(axis=0), lambda x: np.abs(x).max(axis=0)),
-    *setting("lengths", lambda x: np.abs(x).mean(axis=0), lambda x: np.ptp(x, axis=0)),
-    *setting("lengths", lambda x: np.abs(x.mean(axis=0)), lambda x: x.max(axis=0)))
-dropout_by_ridge.wrong(
-    "one-norm-for-all",
-    "All columns are divided by one number, the norm of the whole of X, so they keep their "
-    "different lengths. Each column has a norm of its own: sum over axis=0.",
-    {"lengths": lambda x: np.full(x.shape[1], np.linalg.norm(x))})
-dropout_by_ridge.wrong(
-    "rows",
-    "The rows are divided by their norms: each example comes out with length 1. It is the columns, "
-    "the inputs, that must: sum over axis=0.",
-    lambda x, y, p: ridge(x / np.linalg.norm(x, axis=1, keepdims=True), y, variance(p)))
+wrong = dropout_by_ridge.wrong
+wrong("columns-as-they-are", "This is ridge regression on the columns as they are: each weight "
+      "pays the same. Under dropout w_i^2 costs sum_n x_ni^2: scale the columns so that all of "
+      "these are 1.", {"lengths": lambda x: np.ones(x.shape[1])})
+wrong("standard-deviation", "The columns are divided by their standard deviation, which takes "
+      "squares about the mean. A mask multiplies the input as it is, mean included: divide by the "
+      "root of the sum of squares.",
+      *setting("lengths", lambda x: x.std(axis=0), lambda x: x.std(axis=0, ddof=1)),
+      *setting("lengths", lambda x: norms(x - x.mean(axis=0)), lambda x: x.var(axis=0)))
+wrong("sum-of-squares", "The columns are divided by their sum of squares, or its mean. The penalty "
+      "is sum_i (s_i w_i)^2, so s_i is the ROOT of that sum.",
+      *setting("lengths", lambda x: norms(x) ** 2, lambda x: np.square(x).mean(axis=0)))
+wrong("root-taken-twice", "The root is taken twice. Divide by the root of the sum of squares, and "
+      "by no root of that.", {"lengths": lambda x: np.sqrt(norms(x))})
+wrong("multiplied", "The columns are multiplied by their norms. Divide: a large column must come "
+      "out with norm 1, for its weight to cost what the others cost.",
+      {"lengths": lambda x: 1 / np.where(norms(x) > 0, norms(x), 1)})
+wrong("other-lengths", "The columns are divided by sums of absolute values, largest entries, or "
+      "means. The penalty is a sum of squares: divide by the root of that sum.",
+      *setting("lengths", lambda x: np.abs(x).sum(axis=0), lambda x: np.abs(x).max(axis=0)),
+      *setting("lengths", lambda x: np.abs(x).mean(axis=0), lambda x: np.ptp(x, axis=0)),
+      *setting("lengths", lambda x: np.abs(x.mean(axis=0)), lambda x: x.max(axis=0)))
+wrong("one-norm-for-all", "All columns are divided by one number, the norm of the whole of X, so "
+      "they keep their different lengths. Each column has a norm of its own: sum over axis=0.",
+      {"lengths": lambda x: np.full(x.shape[1], np.linalg.norm(x))})
+wrong("rows", "The rows are divided by their norms: each example comes out with length 1. It is "
+      "the columns, the inputs, that must: sum over axis=0.",
+      lambda x, y, p: ridge(x / np.linalg.norm(x, axis=1, keepdims=True), y, variance(p)))
 for idea, formula, factor_of, why in FACTORS:
     dropout_by_ridge.wrong(idea, f"alpha is {formula}, {why}", {"of": factor_of})
-dropout_by_ridge.wrong(
-    "too-small",
-    "The penalty is as many times too small as there are examples. Ridge adds alpha |u|^2 to the "
-    "SUM of squares: alpha needs no factor 1/n, and s_i is the root of the sum of squares of a "
-    "column, not of their mean.",
-    {"times": lambda n: 1 / n}, {"lengths": lambda x: norms(x) / math.sqrt(len(x))})
-dropout_by_ridge.wrong(
-    "too-large",
-    "The penalty is as many times too large as there are examples. Ridge adds alpha |u|^2 to the "
-    "SUM of squares: alpha needs no factor n.",
-    {"times": lambda n: n})
-dropout_by_ridge.wrong(
-    "half-or-twice",
-    "alpha is half of what it must be, or twice. Neither the loss nor Ridge has a factor 1/2.",
-    *setting("times", lambda n: 0.5, lambda n: 2))
-dropout_by_ridge.wrong(
-    "no-penalty", "There is no penalty: these are the weights of ordinary least squares.",
-    {"of": lambda p: 0.0})
-dropout_by_ridge.wrong(
-    "not-undone",
-    "These are the weights of the scaled columns. If column i was divided by s_i, its weight came "
-    "out s_i times too large for X itself: undo the scaling.",
-    {"undo": lambda u, s, p: u})
-dropout_by_ridge.wrong(
-    "undone-the-wrong-way",
-    "The scaling is undone the wrong way: X w and (X / s) u agree for w = u / s.",
-    *setting("undo", lambda u, s, p: u * s, lambda u, s, p: u / s**2))
-dropout_by_ridge.wrong(
-    "weights-scaled",
-    "The weights are divided by keep_prob, or multiplied by it, as for masks of 0 and 1. These "
-    "masks are 0 and 1/keep_prob already.",
-    *setting("undo", lambda u, s, p: u / s / p, lambda u, s, p: u / s * p))
-dropout_by_ridge.wrong(
-    "intercept",
-    "An intercept was fitted, with the data centred. Pass fit_intercept=False: the model is X w.",
-    {"intercept": True})
-dropout_by_ridge.wrong(
-    "column-of-zeros",
-    "Where a column of X is all 0, its norm is 0 and yours divides by it. Divide that column by 1 "
-    "instead, and its weight comes out 0.",
-    {"guard": 0})
-dropout_by_ridge.wrong(
-    "weight-of-zeros",
-    "Where a column of X is all 0, its weight must be 0: any other costs nothing and does nothing.",
-    lambda x, y, p: np.where(norms(x) > 0, dropout_by_ridge.right(x, y, p), 1.0))
+wrong("too-small", "The penalty is as many times too small as there are examples. Ridge adds alpha "
+      "|u|^2 to the SUM of squares: alpha needs no factor 1/n, and s_i is the root of the sum of "
+      "squares of a column, not of their mean.", {"times": lambda n: 1 / n},
+      {"lengths": lambda x: norms(x) / math.sqrt(len(x))})
+wrong("too-large", "The penalty is as many times too large as there are examples. Ridge adds alpha "
+      "|u|^2 to the SUM of squares: alpha needs no factor n.", {"times": lambda n: n})
+wrong("half-or-twice", "alpha is half of what it must be, or twice. Neither the loss nor Ridge has "
+      "a factor 1/2.", *setting("times", lambda n: 0.5, lambda n: 2))
+wrong("no-penalty", "There is no penalty: these are the weights of ordinary least squares.",
+      {"of": lambda p: 0.0})
+wrong("not-undone", "These are the weights of the scaled columns. If column i was divided by s_i, "
+      "its weight came out s_i times too large for X itself: undo the scaling.",
+      {"undo": lambda u, s, p: u})
+wrong("undone-the-wrong-way", "The scaling is undone the wrong way: X w and (X / s) u agree for w "
+      "= u / s.", *setting("undo", lambda u, s, p: u * s, lambda u, s, p: u / s**2))
+wrong("weights-scaled", "The weights are divided by keep_prob, or multiplied by it, as for masks "
+      "of 0 and 1. These masks are 0 and 1/keep_prob already.",
+      *setting("undo", lambda u, s, p: u / s / p, lambda u, s, p: u / s * p))
+wrong("intercept", "An intercept was fitted, with the data centred. Pass fit_intercept=False: the "
+      "model is X w.", {"intercept": True})
+wrong("column-of-zeros", "Where a column of X is all 0, its norm is 0 and yours divides by it. "
+      "Divide that column by 1 instead, and its weight comes out 0.", {"guard": 0})
+wrong("weight-of-zeros", "Where a column of X is all 0, its weight must be 0: any other costs "
+      "nothing and does nothing.",
+      lambda x, y, p: np.where(norms(x) > 0, dropout_by_ridge.right(x, y, p), 1.0))
 # fmt: on
