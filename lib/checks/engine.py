@@ -5,7 +5,8 @@ An `exercise` is its right answer, written as a function, with
 - `returns`: what an answer is, `Array`, `Number`, or a tuple of such;
 - `cases`: ``cases(data)`` lists the arguments with which it is tried, drawn from the generator
   `data`: there are as many sets of them as seeds;
-- or, if it draws random numbers itself, `traits`: ``traits(run, data)`` yields what is off;
+- or, if it draws random numbers itself, `traits`: ``traits(run, data)`` yields what is off (with
+  both, traits are looked at once all cases are right);
 - a table of `wrong` answers, with the sentence meant for each.
 
 Without traits a student's outputs are compared with the right ones. If they differ, the wrong
@@ -129,9 +130,9 @@ class Exercise:
 
     def look(self, student, seed):
         """Raise `Missed` if the function is not right; names without the exercise."""
-        if self.traits is None:
+        if self.cases is not None:
             self._compare(student, seed)
-        else:
+        if self.traits is not None:
             self._describe(student, seed)
         if self.phases is not None:
             self._other_phases(student, self.phases(np.random.default_rng(seed)))
@@ -147,7 +148,7 @@ class Exercise:
         try:
             yours = [self._read(each, case) for each, case in zip(raw, cases, strict=True)]
         except Missed:
-            self._match(lambda wrong: all(map(same, raw, wrong)), cases, raw=True)
+            self._match(lambda wrong: all(map(alike, raw, wrong)), cases, raw=True)
             raise
         equal = np.array([[close(*pair, self.rtol) for pair in zip(y, r, strict=True)]
                           for y, r in zip(yours, right, strict=True)])  # fmt: skip
@@ -160,13 +161,14 @@ class Exercise:
         def matches(parts):
             def as_(wrong):
                 return all(close(y[p], w[p], self.rtol)
-                           for y, w in zip(yours, wrong, strict=True) for p in parts)  # fmt: skip
+                           for y, w in zip(yours, wrong, strict=False) for p in parts)  # fmt: skip
 
             return as_
 
         what = format_["what"] = self._names()[part]
         self._match(matches(range(equal.shape[1])), cases, **format_)
-        self._match(matches([part]), cases, **format_)
+        if len(self._slots) > 1:
+            self._match(matches([part]), cases, **format_)
         ignored = self._ignored(
             cases, [each[part] for each in yours], [each[part] for each in right]
         )
@@ -185,24 +187,39 @@ class Exercise:
                 f"{what} is right to a few digits only: compute in double precision.",
                 "single-precision",
             )
+        if all(close(y[part], r[part], 0.05) for y, r in zip(yours, right, strict=True)):
+            raise Missed(
+                f"{what} is near the right one everywhere, and nowhere exact: is it an average of "
+                f"samples, an approximation, or rounded? {self.otherwise}".rstrip().format(
+                    **format_
+                ),
+                "nearly",
+            )
         asked = ", ".join(f"{name}={format_[name]}" for name in cases[first])
         detail = difference(yours[first][part], right[first][part])
         sentence = f"{what} is off, for {asked}: {detail} {self.otherwise.format(**format_)}"
         raise Missed(sentence.strip(), "otherwise")
 
     def _match(self, matches, cases, raw=False, **format_):
-        """Raise the sentence of the first wrong answer, or pair of such, that `matches`."""
+        """Raise the sentence of the first wrong answer, or pair of such, that `matches`.
+
+        It is asked of the outputs for the first cases, then for more.
+        """
         singles = [(each, each.answer) for each in self.table]
         settings = [each for each in self.table if each.settings]
         pairs = [(one, partial(self.right, **one.settings, **two.settings))
                  for one, two in itertools.combinations(settings, 2)
                  if not one.settings.keys() & two.settings.keys()]  # fmt: skip
         for wrong, answer in [*singles, *pairs]:
-            try:
-                outputs = [self._run(answer, case, raw) for case in cases]
-            except Exception:  # it can't do these cases, so the student's did something else
-                continue
-            if matches(outputs):
+            outputs = []
+            for case in cases:
+                try:
+                    outputs.append(self._run(answer, case, raw))
+                except Exception:  # it can't do this case, so the student's did something else
+                    break
+                if not matches(outputs):
+                    break
+            else:
                 raise Missed(wrong.sentence.format_map(Lenient(format_)), wrong.name)
 
     def _ignored(self, cases, yours, right):
@@ -487,6 +504,16 @@ def same(a, b):
         return bool(np.array_equal(a, b))
     except Exception:
         return a is b
+
+
+def alike(a, b):
+    """Whether two results are of one type, and the same or nearly so."""
+    if type(a) is not type(b):
+        return False
+    try:
+        return close(a, b, RTOL)
+    except Exception:
+        return same(a, b)
 
 
 def close(a, b, rtol):
