@@ -108,6 +108,17 @@ def coins(kept, keep_prob, axes, what="units", shared=(), name="keep_prob", sent
             + text.format(name=name),
         )  # fmt: skip
     labels = [axes[axis] for axis in free]
+    for axis, label in enumerate(labels):
+        n, each = lone.shape[axis], np.moveaxis(lone, axis, 0).reshape(lone.shape[axis], -1)
+        always, never = each.all(axis=1), ~each.any(axis=1)
+        if (always.any() or never.any()) and n * max(share, 1 - share) ** each.shape[1] < RARE:
+            which = int(np.argmax(always | never))
+            word = "always" if always[which] else "never"
+            text = (
+                f"{label.capitalize()} {which} is {word} kept. None is preferred: each is a coin."
+            )
+            yield from off(True, f"{word}-kept-{label}", text)
+            return
     spread = math.sqrt(max(share * (1 - share), 1e-12))
     yield from independent((lone - share) / spread, labels, what, say, mean_removed=True)
 
