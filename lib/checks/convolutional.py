@@ -1,5 +1,6 @@
 """Checks of the exercises on convolutional networks: what is dropped, and where."""
 
+import copy
 import functools
 import math
 
@@ -38,8 +39,8 @@ FIXED = "fixed-total-per-example"
 SAY_MAPS = {
     "shared-by-maps": "In each example all channels are kept or dropped together: whole examples "
     f"are lost, and an empty image has no answer to learn. Each channel needs its own draw: {MAPS}.",
-    FIXED: "Every example kept nearly the same number of maps. They are "
-    "dropped independently of each other, so the number varies from example to example.",
+    FIXED: "All examples of a batch kept the same number of maps, or nearly so. They are dropped "
+    "independently of each other, so the number varies from example to example.",
 }
 SCALES = {  # of what is kept, and of nothing that is wrong about it: (name, sentence)
     "1": ("not-scaled", "{what} kept are not scaled. With probability {p} they are there at all, "
@@ -70,7 +71,7 @@ def scale(values, keep_prob, what, p="keep_prob"):
 def whole_maps(ratio, x, kept, keep_prob):
     """Whether maps are kept and dropped as wholes, and not pixels, rows or columns."""
     by_row, by_column = (kept == kept[..., :1]).all(), (kept == kept[..., :1, :]).all()
-    y, plain = ratio * x, np.isclose(ratio, 1 / keep_prob, rtol=1e-4).mean()
+    y, plain = ratio * x, np.isclose(ratio[..., None], (1, 1 / keep_prob)).any(axis=-1).mean()
     off = first(
         (is_(y, y.round()) and kept.any(), "whole-numbers",
          "The output holds whole numbers only, and x does not: is it rounded, or cast to int?"),
@@ -78,7 +79,7 @@ def whole_maps(ratio, x, kept, keep_prob):
          "The output is the mask alone, without x: multiply x by it."),
         (kept.any() and not kept[:, x < 0].any(), "activation", "All negative numbers became 0, as "
          "behind a ReLU. Dropout has no activation: return x times the mask, by keep_prob."),
-        (kept.all() and 0.05 < plain < 0.99, "dropped-not-zero",
+        (kept.all() and 0.2 < plain < 0.99, "dropped-not-zero",
          "Maps that are dropped are not 0: something else stands in their place. A dropped map "
          "says nothing: multiply it by 0."),
         (kept.all() and np.ptp(ratio) > 1e-3, "noise-for-mask",
@@ -105,12 +106,13 @@ def whole_maps(ratio, x, kept, keep_prob):
 
 def map_coins(maps, keep_prob):
     """Whether maps, (calls, examples, channels), are kept by independent coins."""
-    total = maps.sum(axis=2)
-    off = first(
-        (0 < maps.mean() < 1 and total.size > 1 and not np.ptp(total), FIXED, SAY_MAPS[FIXED])
+    total, share = maps.sum(axis=2), maps.mean()
+    few = total.var() < 0.5 * maps.shape[2] * share * (1 - share)
+    apart = (maps != maps[:, :1]).any() and (maps != maps[:, :, :1]).any()
+    fixed = apart and (few or not np.ptp(total, axis=1).any())
+    off = first((fixed, FIXED, SAY_MAPS[FIXED])) or list(
+        coins(maps, keep_prob, ("call", "example", "map"), "maps", sentences=SAY_MAPS)
     )
-    off = off or list(coins(maps, keep_prob, ("call", "example", "map"), "maps",
-                            sentences=SAY_MAPS))  # fmt: skip
     return off or first(
         (keep_prob < 0.5 and total.all(), "never-empty",
          "An example that lost all of its maps gets one back. Maps are independent of each other: "
@@ -224,130 +226,87 @@ def shared_ranks(a, p, beaten=np.greater):
     return (a * p * (1 - p) ** larger).sum(axis=1)
 
 
-pooled_mean.wrong(
-    "not-sorted",
+pooled_mean.wrong("not-sorted",
     "The weights were given by PLACE in the window. It is the rank that counts: the largest that "
     "is kept comes out, wherever it stands. Sort each window first: np.sort(a, axis=1).",
-    {"order": lambda a: a},
-    {"order": lambda a: a[:, ::-1]},
+    {"order": lambda a: a}, {"order": lambda a: a[:, ::-1]},
     {"order": lambda a: np.sort(a, axis=0)},
-    {"order": lambda a: np.sort(a, axis=None).reshape(a.shape)},
-)
-pooled_mean.wrong(
-    "argsort-for-rank",
+    {"order": lambda a: np.sort(a, axis=None).reshape(a.shape)})  # fmt: skip
+pooled_mean.wrong("argsort-for-rank",
     "np.argsort gives the places in order of size, not the rank of each place. Use np.sort on the "
     "window and leave the weights in order, or argsort twice.",
-    by_rank_of_place,
-    {"order": lambda a: np.argsort(a, axis=1)},
-    {"order": lambda a: np.argsort(np.argsort(a, axis=1), axis=1)},
-)
-pooled_mean.wrong(
-    "turned-round",
+    by_rank_of_place, {"order": lambda a: np.argsort(a, axis=1)},
+    {"order": lambda a: np.argsort(np.argsort(a, axis=1), axis=1)})  # fmt: skip
+pooled_mean.wrong("turned-round",
     "The order is turned round: the smallest got the weight of the largest. The largest comes out "
     "whenever it is kept, so its weight is p; the smallest needs all others dropped, p q^(n-1).",
-    {"turned": True},
-)
-pooled_mean.wrong(
-    "kept-for-coming-out",
+    {"turned": True})  # fmt: skip
+pooled_mean.wrong("kept-for-coming-out",
     "This is the sum of the window, times one factor. That a number is kept, or dropped, is not "
-    "enough. What is needed is its probability to COME OUT: kept, and all larger ones dropped, "
-    "p q^(n-i).",
-    {"weight": lambda p, larger, n: p},
-    {"weight": lambda p, larger, n: 1 - p},
-    {"weight": lambda p, larger, n: 1},
-)
-pooled_mean.wrong(
-    "average-pooling",
+    "enough. What is needed is its probability to COME OUT: kept, and all larger ones dropped, p "
+    "q^(n-i).",
+    {"weight": lambda p, larger, n: p}, {"weight": lambda p, larger, n: 1 - p},
+    {"weight": lambda p, larger, n: 1})  # fmt: skip
+pooled_mean.wrong("average-pooling",
     "This is average pooling: all weights equal. The larger an activation, the fewer others must "
     "be dropped for it to come out: its weight is p q^(n-i).",
-    {"weight": lambda p, larger, n: 1 / n},
-    {"weight": lambda p, larger, n: p / n},
-)
-pooled_mean.wrong(
-    "weight-scaling",
+    {"weight": lambda p, larger, n: 1 / n}, {"weight": lambda p, larger, n: p / n})  # fmt: skip
+pooled_mean.wrong("weight-scaling",
     "This is p times the maximum. It is too low: where the largest is dropped, the second largest "
     "takes its place. Add the others, each with its probability to come out.",
-    {"weight": lambda p, larger, n: p * (larger == 0)},
-)
-pooled_mean.wrong(
-    "plain-maximum",
+    {"weight": lambda p, larger, n: p * (larger == 0)})  # fmt: skip
+pooled_mean.wrong("plain-maximum",
     "This is the maximum of the whole window. It comes out only if the largest is kept, with "
     "probability p; otherwise a smaller one does.",
     {"weight": lambda p, larger, n: larger == 0},
-    {"weight": lambda p, larger, n: (larger == 0) / p},
-)
-pooled_mean.wrong(
-    "maximum-or-nothing",
+    {"weight": lambda p, larger, n: (larger == 0) / p})  # fmt: skip
+pooled_mean.wrong("maximum-or-nothing",
     "This is the maximum times the probability that anything is kept. What is kept need not be "
-    "the largest.",
-    {"weight": lambda p, larger, n: (larger == 0) * (1 - (1 - p) ** n)},
-)
-pooled_mean.wrong(
-    "two-largest-only",
+    "the largest.", {"weight": lambda p, larger, n: (larger == 0) * (1 - (1 - p) ** n)})  # fmt: skip
+pooled_mean.wrong("two-largest-only",
     "Only the two largest are counted. If both are dropped, the third may come out, and so on: "
     "every activation has its weight, p q^(n-i).",
     {"weight": lambda p, larger, n: p * (1 - p) ** larger * (larger < 2)},
-    {"weight": lambda p, larger, n: np.where(larger == 0, p, (1 - p) * (larger == 1))},
-)
-pooled_mean.wrong(
-    "drop-for-keep",
+    {"weight": lambda p, larger, n: np.where(larger == 0, p, (1 - p) * (larger == 1))})  # fmt: skip
+pooled_mean.wrong("drop-for-keep",
     "p and q = 1 - p are swapped: keep_prob is the probability to KEEP. Activation i is kept, p, "
     "and n - i larger ones are dropped, q^(n-i).",
-    {"kept": lambda p: 1 - p},
-    {"kept": lambda p: 1 - p, "turned": True},
-)
-pooled_mean.wrong(
-    "normalised",
+    {"kept": lambda p: 1 - p}, {"kept": lambda p: 1 - p, "turned": True})  # fmt: skip
+pooled_mean.wrong("normalised",
     "The weights are normalised to a sum of 1. They sum to 1 - q^n, and the rest belongs to the "
     "mask that drops everything: then 0 comes out.",
-    {"after": lambda y, p, n: y / (1 - (1 - p) ** n)},
-)
-pooled_mean.wrong(
-    "remainder-given-away",
+    {"after": lambda y, p, n: y / (1 - (1 - p) ** n)})  # fmt: skip
+pooled_mean.wrong("remainder-given-away",
     "The weight that is left, q^n, was given to an activation. It belongs to the mask that drops "
     "everything: then 0 comes out, whatever the window holds.",
     {"weight": lambda p, larger, n: (1 - p) ** larger * np.where(larger == n - 1, 1, p)},
     {"weight": lambda p, larger, n: p * (1 - p) ** larger + (larger == 0) * (1 - p) ** n},
-)
-pooled_mean.wrong(
-    "exponent-too-large",
+    lambda a, p: pooled_mean.right(a, p) + (1 - p) ** a.shape[1] * a.mean(axis=1))  # fmt: skip
+pooled_mean.wrong("exponent-too-large",
     "The exponent is one too large: q^(n-i+1). Of n activations n - i are larger than the i-th, "
     "and for the largest itself none must be dropped: q^0.",
-    {"weight": lambda p, larger, n: p * (1 - p) ** (larger + 1)},
-)
-pooled_mean.wrong(
-    "exponent-too-small",
+    {"weight": lambda p, larger, n: p * (1 - p) ** (larger + 1)})  # fmt: skip
+pooled_mean.wrong("exponent-too-small",
     "The exponent is one too small: q^(n-i-1). For the largest, i = n, none must be dropped: its "
     "weight is p q^0.",
     {"weight": lambda p, larger, n: p * (1 - p) ** (larger - 1.0) if p < 1 else larger == 0},
-    {"weight": lambda p, larger, n: p * (1 - p) ** (larger - 1.0) if p < 1 else 0 * larger},
-)
-pooled_mean.wrong(
-    "no-factor-p",
+    {"weight": lambda p, larger, n: p * (1 - p) ** (larger - 1.0) if p < 1 else 0 * larger})  # fmt: skip
+pooled_mean.wrong("no-factor-p",
     "The factor p is missing, or taken out again. An activation comes out only if it is itself "
-    "kept. And nothing is scaled by 1/p here.",
-    {"weight": lambda p, larger, n: (1 - p) ** larger},
-)
-pooled_mean.wrong(
-    "factor-p-twice",
-    "This is p times too small: is the factor p in it twice?",
-    {"after": lambda y, p, n: y * p},
-)
-pooled_mean.wrong(
-    "smaller-ones-kept",
+    "kept. And nothing is scaled by 1/p here.", {"weight": lambda p, larger, n: (1 - p) ** larger})  # fmt: skip
+pooled_mean.wrong("factor-p-twice",
+    "This is p times too small: is the factor p in it twice?", {"after": lambda y, p, n: y * p})  # fmt: skip
+pooled_mean.wrong("smaller-ones-kept",
     "The smaller activations need not be kept, nor dropped: what happens to them does not matter. "
     "Only the activation itself and the larger ones have a factor: p q^(n-i).",
     {"weight": lambda p, larger, n: p ** (n - larger) * (1 - p) ** larger},
-    {"weight": lambda p, larger, n: p * (1 - p) ** (n - 1)},
-)
-pooled_mean.wrong(
-    "larger-ones-kept",
+    {"weight": lambda p, larger, n: p * (1 - p) ** (n - 1)})  # fmt: skip
+pooled_mean.wrong("larger-ones-kept",
     "The larger ones must be dropped for the i-th to come out, each with probability q: q^(n-i), "
     "and p once for itself.",
     {"weight": lambda p, larger, n: p ** (larger + 1)},
-    {"weight": lambda p, larger, n: p * p**larger * (larger > 0) + p * (larger == 0) ** 1},
-    {"weight": lambda p, larger, n: p * (1 - p) * larger + p * (larger == 0)},
-)
+    {"weight": lambda p, larger, n: p * p ** larger * (larger > 0) + p * (larger == 0) ** 1},
+    {"weight": lambda p, larger, n: p * (1 - p) * larger + p * (larger == 0)})  # fmt: skip
 pooled_mean.wrong(
     "binomial",
     "These are binomial probabilities: of HOW MANY are kept. What counts is which is the largest "
@@ -357,54 +316,38 @@ pooled_mean.wrong(
         for shift in (0, 1)
     ),
 )
-pooled_mean.wrong(
-    "cumulative",
+pooled_mean.wrong("cumulative",
     "These are probabilities that at least one of several is kept, 1 - q^m. Of the i-th you need "
     "that exactly it comes out: the difference of two of these, p q^(n-i).",
     {"weight": lambda p, larger, n: 1 - (1 - p) ** (n - larger)},
-    {"weight": lambda p, larger, n: 1 - (1 - p) ** (larger + 1)},
-)
-pooled_mean.wrong(
-    "by-rank-alone",
+    {"weight": lambda p, larger, n: 1 - (1 - p) ** (larger + 1)})  # fmt: skip
+pooled_mean.wrong("by-rank-alone",
     "The weights depend on the rank alone, and not on keep_prob. Activation i comes out if it is "
     "kept, p, and the n - i larger ones are dropped, q^(n-i).",
     {"weight": lambda p, larger, n: (n - larger) / n},
     {"weight": lambda p, larger, n: 0.5 ** (larger + 1)},
-    {"weight": lambda p, larger, n: (n - larger) / (n * (n + 1) / 2)},
-)
-pooled_mean.wrong(
-    "ties",
+    {"weight": lambda p, larger, n: (n - larger) / (n * (n + 1) / 2)})  # fmt: skip
+pooled_mean.wrong("ties",
     "Equal activations went wrong. They take their places in any order, and each has a weight of "
     "its own: none may be left out, and none share a rank.",
     lambda a, p: np.array([pooled_mean.right(np.unique(row)[None], p)[0] for row in a]),
-    shared_ranks,
-    lambda a, p: shared_ranks(a, p, lambda x, y: x >= y) / (1 - p if p < 1 else 1),
-)
-pooled_mean.wrong(
-    "one-activation",
+    shared_ranks, lambda a, p: shared_ranks(a, p, lambda x, y: x >= y) / (1 - p if p < 1 else 1))  # fmt: skip
+pooled_mean.wrong("one-activation",
     "A window of one activation a has the mean p a: it is kept, or nothing is.",
     lambda a, p: pooled_mean.right(a, p) if a.shape[1] > 1 else a[:, 0],
-    lambda a, p: pooled_mean.right(a, p) if a.shape[1] > 1 else 0 * a[:, 0],
-)
-pooled_mean.wrong(
-    "keep-prob-1",
+    lambda a, p: pooled_mean.right(a, p) if a.shape[1] > 1 else 0 * a[:, 0])  # fmt: skip
+pooled_mean.wrong("keep-prob-1",
     "With keep_prob=1 nothing is dropped, and the largest comes out. Yours differs: 0^0 is 1, and "
     "a division by 1 - p is not needed.",
-    lambda a, p: pooled_mean.right(a, p) if p < 1 else 0 * a[:, 0],
-)
-pooled_mean.wrong(
-    "one-number",
+    lambda a, p: pooled_mean.right(a, p) if p < 1 else 0 * a[:, 0])  # fmt: skip
+pooled_mean.wrong("one-number",
     "One number came out for all windows. Each window, a row of a, has a mean of its own.",
-    lambda a, p: pooled_mean.right(a, p).mean(),
-    lambda a, p: pooled_mean.right(a, p).sum(),
+    lambda a, p: pooled_mean.right(a, p).mean(), lambda a, p: pooled_mean.right(a, p).sum(),
     lambda a, p: pooled_mean.right(a.reshape(1, -1), p),
-    lambda a, p: pooled_mean.right(a.reshape(1, -1), p)[0],
-)
-pooled_mean.wrong(
-    "windows-in-columns",
+    lambda a, p: pooled_mean.right(a.reshape(1, -1), p)[0])  # fmt: skip
+pooled_mean.wrong("windows-in-columns",
     "There is one number for each column. A window is a ROW of a: sort and add along axis 1.",
-    lambda a, p: pooled_mean.right(a.T, p),
-)
+    lambda a, p: pooled_mean.right(a.T, p))  # fmt: skip
 
 
 # Stochastic depth
@@ -429,155 +372,98 @@ def survival_probabilities(
     return after(rule(depth(np.arange(1, n_blocks + 1), n_blocks), last))
 
 
-survival_probabilities.wrong(
-    "with-the-input",
+survival_probabilities.wrong("with-the-input",
     "There is one probability too many. l = 0 is the input, and not a block: begin with l = 1.",
     lambda L, last: np.linspace(1, last, L + 1),
     lambda L, last: np.linspace(1, last, L + 1).tolist(),
-    {"depth": lambda b, L: np.arange(L + 2) / L},
-)
-survival_probabilities.wrong(
-    "drop-for-survive",
-    "These are the probabilities to DROP a block. Asked for is that it survives: "
-    "p_l = 1 - l/L (1 - last).",
-    {"after": lambda p: 1 - p},
-    lambda L, last: 1 - survival_probabilities.right(L, last)[::-1],
-)
+    {"depth": lambda b, L: np.arange(L + 2) / L})  # fmt: skip
+survival_probabilities.wrong("drop-for-survive",
+    "These are the probabilities to DROP a block. Asked for is that it survives: p_l = 1 - l/L (1 "
+    "- last).",
+    {"after": lambda p: 1 - p}, lambda L, last: 1 - survival_probabilities.right(L, last)[::-1])  # fmt: skip
 INVERSE = {"depth": lambda b, L: 1 / b}
-survival_probabilities.wrong(
-    "inverse",
-    "This is inversely proportional to depth, as the slides have it. The paper's rule is LINEAR in "
-    "the depth, and deeper blocks survive LESS: p_l = 1 - l/L (1 - last).",
-    INVERSE,
-    {"depth": lambda b, L: L / b},
+survival_probabilities.wrong("inverse",
+    "This is inversely proportional to depth, as the slides have it. The paper's rule is LINEAR "
+    "in the depth, and deeper blocks survive LESS: p_l = 1 - l/L (1 - last).",
+    INVERSE, {"depth": lambda b, L: L / b},
     {"depth": lambda b, L: L / b, "after": lambda p: np.clip(p, 0, 1)},
-    lambda L, last: 1 / np.arange(1, L + 1),
-    lambda L, last: last / np.arange(1, L + 1),
+    lambda L, last: 1 / np.arange(1, L + 1), lambda L, last: last / np.arange(1, L + 1),
     lambda L, last: last * L / np.arange(1, L + 1),
     lambda L, last: np.minimum(1, last * L / np.arange(1, L + 1)),
     lambda L, last: 1 - last / np.arange(1, L + 1),
-    {"rule": lambda depth, last: last + (1 - last) / depth, "depth": lambda b, L: b},
-)
-survival_probabilities.wrong(
-    "begins-at-0",
-    "l begins at 0: the first block survives for sure, and the last one with more than `last`. The "
-    "input is l = 0; the blocks are l = 1 to L.",
-    {"depth": lambda b, L: (b - 1) / L},
-)
-survival_probabilities.wrong(
-    "first-for-sure",
-    "The first block survives for sure: l begins at 0, and ends at `last` all the same. l/L is 1/L "
-    "for the first block: p_l = 1 - l/L (1 - last).",
-    lambda L, last: np.linspace(1, last, L),
-    {"depth": lambda b, L: (b - 1) / max(L - 1, 1)},
-)
-survival_probabilities.wrong(
-    "ends-too-early",
+    {"rule": lambda depth, last: last + (1 - last) / depth, "depth": lambda b, L: b})  # fmt: skip
+survival_probabilities.wrong("begins-at-0",
+    "l begins at 0: the first block survives for sure, and the last one with more than `last`. "
+    "The input is l = 0; the blocks are l = 1 to L.", {"depth": lambda b, L: (b - 1) / L})  # fmt: skip
+survival_probabilities.wrong("first-for-sure",
+    "The first block survives for sure: l begins at 0, and ends at `last` all the same. l/L is "
+    "1/L for the first block: p_l = 1 - l/L (1 - last).",
+    lambda L, last: np.linspace(1, last, L), {"depth": lambda b, L: (b - 1) / max(L - 1, 1)})  # fmt: skip
+survival_probabilities.wrong("ends-too-early",
     "The last block survives with more than `last`: is l divided by L + 1? For the last block l/L "
-    "is 1.",
-    {"depth": lambda b, L: b / (L + 1)},
-)
-survival_probabilities.wrong(
-    "ends-too-late",
+    "is 1.", {"depth": lambda b, L: b / (L + 1)})  # fmt: skip
+survival_probabilities.wrong("ends-too-late",
     "l/L is larger than 1 for the last block: l goes from 1 to L, and is divided by L.",
-    {"depth": lambda b, L: b / max(L - 1, 1)},
-    {"depth": lambda b, L: (b + 1) / L},
-    {"depth": lambda b, L: b},
-)
-survival_probabilities.wrong(
-    "geometric",
+    {"depth": lambda b, L: b / max(L - 1, 1)}, {"depth": lambda b, L: (b + 1) / L},
+    {"depth": lambda b, L: b})  # fmt: skip
+survival_probabilities.wrong("geometric",
     "This decay is geometric: each block has the same ratio to the one before. Here it is linear: "
     "each is LESS by the same amount, (1 - last)/L.",
-    {"rule": lambda depth, last: last**depth},
+    {"rule": lambda depth, last: last ** depth},
     lambda L, last: np.geomspace(1, last, L) if last > 0 else np.array([1.0, *[0] * (L - 1)]),
     {"rule": lambda depth, last: np.exp(-depth * (1 - last))},
-    {"rule": lambda depth, last: np.exp(depth * np.log(last))},
-)
-survival_probabilities.wrong(
-    "blocks-in-a-row",
-    "This is last^l, the chance of l blocks in a row. Blocks are dropped independently, and p_l is "
-    "that of block l alone: p_l = 1 - l/L (1 - last).",
-    lambda L, last: last ** np.arange(1, L + 1),
-)
-survival_probabilities.wrong(
-    "multiplied-up",
+    {"rule": lambda depth, last: np.exp(depth * np.log(last))})  # fmt: skip
+survival_probabilities.wrong("blocks-in-a-row",
+    "This is last^l, the chance of l blocks in a row. Blocks are dropped independently, and p_l "
+    "is that of block l alone: p_l = 1 - l/L (1 - last).",
+    lambda L, last: last ** np.arange(1, L + 1))  # fmt: skip
+survival_probabilities.wrong("multiplied-up",
     "These are multiplied up, or added up. The blocks are dropped independently: p_l is that of "
-    "block l alone.",
-    {"after": np.cumprod},
-    {"after": np.cumsum},
-)
-survival_probabilities.wrong(
-    "constant",
+    "block l alone.", {"after": np.cumprod}, {"after": np.cumsum})  # fmt: skip
+survival_probabilities.wrong("constant",
     "All blocks have the same probability. It falls linearly with depth: p_l = 1 - l/L (1 - last).",
-    lambda L, last: np.full(L, last),
-    lambda L, last: np.full(L, (1 + last) / 2),
-    lambda L, last: np.full(L, 1 - (1 - last) / L),
-    {"depth": lambda b, L: 1 + 0 * b},
-    {"depth": lambda b, L: 0 * b},
-)
-survival_probabilities.wrong(
-    "last-is-dropped",
+    lambda L, last: np.full(L, last), lambda L, last: np.full(L, (1 + last) / 2),
+    lambda L, last: np.full(L, 1 - (1 - last) / L), {"depth": lambda b, L: 1 + 0 * b},
+    {"depth": lambda b, L: 0 * b})  # fmt: skip
+survival_probabilities.wrong("last-is-dropped",
     "`last` is the survival probability of the last block, and not its probability to be dropped: "
-    "p_l = 1 - l/L (1 - last).",
-    {"rule": lambda depth, last: 1 - depth * last},
-)
-survival_probabilities.wrong(
-    "to-zero",
+    "p_l = 1 - l/L (1 - last).", {"rule": lambda depth, last: 1 - depth * last})  # fmt: skip
+survival_probabilities.wrong("to-zero",
     "These fall to 0 at the last block, whatever `last` is. The last block survives with `last`: "
     "p_l = 1 - l/L (1 - last).",
-    {"rule": lambda depth, last: 1 - depth},
-    {"rule": lambda depth, last: last * (1 - depth)},
-)
-survival_probabilities.wrong(
-    "always-half",
-    "Is 0.5 built in, the paper's value of `last`? It must follow the argument: "
-    "p_l = 1 - l/L (1 - last).",
-    {"rule": lambda depth, last: 1 - depth * 0.5},
-)
-survival_probabilities.wrong(
-    "not-linear",
-    "Both ends are right, but the way between is not a straight line: each block must survive with "
-    "(1 - last)/L less than the one before.",
+    {"rule": lambda depth, last: 1 - depth}, {"rule": lambda depth, last: last * (1 - depth)})  # fmt: skip
+survival_probabilities.wrong("always-half",
+    "Is 0.5 built in, the paper's value of `last`? It must follow the argument: p_l = 1 - l/L (1 "
+    "- last).", {"rule": lambda depth, last: 1 - depth * 0.5})  # fmt: skip
+survival_probabilities.wrong("not-linear",
+    "Both ends are right, but the way between is not a straight line: each block must survive "
+    "with (1 - last)/L less than the one before.",
     *({"depth": lambda b, L, power=power: (b / L) ** power} for power in (2, 0.5, 3)),
     {"depth": lambda b, L: (1 - np.cos(np.pi * b / L)) / 2},
-    {"depth": lambda b, L: b * (b + 1) / (L * (L + 1))},
-)
-survival_probabilities.wrong(
-    "rounded",
+    {"depth": lambda b, L: b * (b + 1) / (L * (L + 1))})  # fmt: skip
+survival_probabilities.wrong("rounded",
     "The probabilities are rounded, or whole numbers. Is there a // or a dtype=int?",
-    {"depth": lambda b, L: b // L},
-    {"after": lambda p: p.round(1)},
-    {"after": lambda p: p.round(2)},
-    {"after": lambda p: p.astype(int)},
-)
-survival_probabilities.wrong(
-    "steps-of-last",
-    "These fall by a fixed step that does not lead to `last` at block L. The steps are "
-    "(1 - last)/L each: p_l = 1 - l/L (1 - last).",
+    {"depth": lambda b, L: b // L}, {"after": lambda p: p.round(1)},
+    {"after": lambda p: p.round(2)}, {"after": lambda p: p.astype(int)})  # fmt: skip
+survival_probabilities.wrong("steps-of-last",
+    "These fall by a fixed step that does not lead to `last` at block L. The steps are (1 - "
+    "last)/L each: p_l = 1 - l/L (1 - last).",
     {"rule": lambda depth, last: 1 - (1 - last) * depth, "depth": lambda b, L: b / 10},
-    {"depth": lambda b, L: b / (2 * L)},
-    {"depth": lambda b, L: b / 54},
-    lambda L, last: 1 - np.arange(1, L + 1) / L * (1 - last) / L,
-)
-survival_probabilities.wrong(
-    "parentheses",
-    "Parentheses are missing or in the wrong place: 1 - last belongs together, and multiplies l/L. "
-    "p_l = 1 - (l / L) * (1 - last).",
+    {"depth": lambda b, L: b / (2 * L)}, {"depth": lambda b, L: b / 54},
+    lambda L, last: 1 - np.arange(1, L + 1) / L * (1 - last) / L)  # fmt: skip
+survival_probabilities.wrong("parentheses",
+    "Parentheses are missing or in the wrong place: 1 - last belongs together, and multiplies "
+    "l/L. p_l = 1 - (l / L) * (1 - last).",
     {"rule": lambda depth, last: 1 - depth - last},
     {"rule": lambda depth, last: 1 - depth * 1 - last},
     {"rule": lambda depth, last: 1 - depth / (1 - last) if last < 1 else 1 + 0 * depth},
-    {"rule": lambda depth, last: (1 - depth) * (1 - last)},
-)
-survival_probabilities.wrong(
-    "rises-with-depth",
+    {"rule": lambda depth, last: (1 - depth) * (1 - last)})  # fmt: skip
+survival_probabilities.wrong("rises-with-depth",
     "The survival probability rises with depth. It is the other way round: the first blocks make "
     "what all others build on, and survive nearly always; the last one survives with `last`.",
-    {"after": lambda p: p[::-1]},
-    {"depth": lambda b, L: (L - b) / L},
+    {"after": lambda p: p[::-1]}, {"depth": lambda b, L: (L - b) / L},
     {"rule": lambda depth, last: last + depth * (1 - last)},
-    lambda L, last: np.linspace(last, 1, L),
-    {"rule": lambda depth, last: depth},
-)
+    lambda L, last: np.linspace(last, 1, L), {"rule": lambda depth, last: depth})  # fmt: skip
 
 
 # A residual block
@@ -608,6 +494,8 @@ def gates(outputs, x, f, p, test):
     others = [g(x + b * f) for g in OTHERS for b in (1, 1 / p, p, 0)]
     of_branch = [g(f) for g in OTHERS]
     return first(
+        (is_(outputs, outputs.round()), "whole-numbers",
+         "The output holds whole numbers only, and x does not: is it rounded, or cast to int?"),
         (all(is_(y, *others) for y in outputs[:9]) and is_(test, *others), "activation-after",
          "An activation follows the sum. It is another layer: return x + f(x) itself."),
         (is_(test, *(x + b for b in of_branch)), "activation-on-branch",
@@ -1007,11 +895,6 @@ def leaves(block):
     return [each for some in inner for each in some if not isinstance(each, nn.Identity)]
 
 
-def drops(layer):
-    """Its probability to drop; lib's layers have one to keep."""
-    return 1 - layer.keep_prob if hasattr(layer, "keep_prob") else layer.p
-
-
 def layers_asked(layers):
     kinds = [kind(layer) for layer in layers]
     other = [type(each).__name__ for each, name in zip(layers, kinds, strict=True) if not name]
@@ -1105,15 +988,17 @@ def remembered(block, layers, in_maps):
 
 
 def rate(layer, keep_prob):
-    """Whether a dropout layer drops with the right probability, and maps."""
-    mixed_up = hasattr(layer, "p") and math.isclose(layer.p, keep_prob)
+    """Whether a dropout layer drops with the right probability."""
+    drops = 1 - layer.keep_prob if hasattr(layer, "keep_prob") else layer.p
+    if math.isclose(drops, 1 - keep_prob, abs_tol=1e-6):
+        return []
     return first(
-        (math.isclose(drops(layer), 1 - keep_prob, abs_tol=1e-6), "", ""),
-        (mixed_up, "keep-for-drop", "torch's layers take the probability to DROP, so "
-         f"keep_prob={keep_prob:g} is nn.Dropout2d({1 - keep_prob:g}). Yours drops with "
-         f"{keep_prob:g}: pass 1 - keep_prob."),
+        (hasattr(layer, "p") and math.isclose(layer.p, keep_prob), "keep-for-drop",
+         "torch's layers take the probability to DROP, so keep_prob={0:g} is "
+         "nn.Dropout2d({1:g}). Yours drops with {0:g}: pass 1 - keep_prob."
+         .format(keep_prob, 1 - keep_prob)),
         (True, "other-rate", f"With keep_prob={keep_prob:g} dropout must drop with probability "
-         f"{1 - keep_prob:g}; yours drops with {drops(layer):g}."),
+         f"{1 - keep_prob:g}; yours drops with {drops:g}."),
     )  # fmt: skip
 
 
@@ -1136,7 +1021,7 @@ def block_traits(run, data):
                  "Two calls returned the same block or layers. Each needs weights of its own: make "
                  "new layers inside the function."),
             )  # fmt: skip
-            off = off or [each for each in rate(layers[0], sizes[2]) if each.name]
+            off = off or rate(layers[0], sizes[2])
             yield from off
             if off:
                 return
@@ -1154,3 +1039,282 @@ def make_block(in_maps, out_maps, keep_prob):
         nn.Dropout2d(1 - keep_prob), nn.Conv2d(in_maps, out_maps, 3, padding=1),
         nn.BatchNorm2d(out_maps), nn.ReLU(),
     )  # fmt: skip
+
+
+# What batch normalization remembers
+
+
+@functools.cache
+def front_type():
+    """A module that masks in training, always in the same places."""
+    import torch
+    from torch import nn
+
+    class Front(nn.Module):
+        def __init__(self, weights, factors):
+            super().__init__()
+            self.weights = nn.Parameter(torch.tensor(weights))
+            self.factors = torch.tensor(factors)[:, None, None]
+
+        def forward(self, x):
+            y = torch.einsum("mc,nchw->nmhw", self.weights, x)
+            mask = torch.arange(y[0].numel()).reshape(y[0].shape) * 7 % 5 < 3
+            return self.factors * mask * y if self.training else y
+
+        def __eq__(self, other):
+            return isinstance(other, Front) and torch.equal(self.weights, other.weights)
+
+        __hash__ = nn.Module.__hash__
+
+    return Front
+
+
+def shift_cases(data):
+    import torch
+
+    cases = []
+    for n_batches, shape, n_maps in (
+        (1, (6, 2, 4, 5), 3),
+        (3, (5, 3, 2, 4), 6),
+        (4, (7, 1, 3, 2), 2),
+    ):
+        front = front_type()(data.normal(size=(n_maps, shape[1])), data.uniform(1.2, 3, n_maps))
+        batches = [torch.tensor(data.normal(i, 1 + i, shape)) for i in range(n_batches)]
+        cases.append({"front": front.eval(), "batches": batches})
+        front = front_type()(front.weights.detach().numpy(), data.uniform(1.2, 3, n_maps))
+        cases.append({"front": front, "batches": batches})
+    return cases
+
+
+@exercise(
+    returns=Array("The result", lambda front: (len(front.weights),), "One number for each map."),
+    cases=shift_cases,
+    otherwise="In each mode take the variance of every map in each batch, over examples and "
+    "places, then the mean over the batches; divide the one at prediction by the one in training.",
+    done="variance at prediction by the one in training, map by map.",
+)
+def shift_ratios(
+    front, batches, *, modes=(False, True), ratio=lambda test, train: test / train,
+    variance=lambda y: y.var(dim=(0, 2, 3)), over=lambda y, var: sum(map(var, y)) / len(y),
+):  # fmt: skip
+    """Variance at prediction by that in training, for each map that leaves `front`."""
+    means = []
+    for mode in modes:
+        front.train(front.training if mode is None else mode)
+        means.append(over([front(batch).detach() for batch in batches], variance))
+    return ratio(*means).numpy()
+
+
+def remembered_by(momentum):
+    def answer(front, batches):
+        from torch import nn
+
+        norm = nn.BatchNorm2d(len(front.weights), momentum=momentum).double()
+        for batch in batches:
+            norm(front.train()(batch))
+        test = sum(front.eval()(batch).var(dim=(0, 2, 3)) for batch in batches) / len(batches)
+        return (test / norm.running_var).detach().numpy()
+
+    return answer
+
+
+def mean_ratio(test, train):
+    return sum(a / b for a, b in zip(test, train, strict=True)) / len(test)
+
+
+def joined(outputs, variance):
+    import torch
+
+    return variance(torch.cat(outputs))
+
+
+def joined_at_prediction(front, batches):
+    test = shift_ratios.right(front, batches, over=joined, ratio=lambda test, train: test)
+    return test / shift_ratios.right(front, batches, ratio=lambda test, train: train)
+
+
+shift_ratios.wrong(
+    "same-mode",
+    "The two variances are of one mode. Call front.train() before you measure the one in training, "
+    "and front.eval() before the one at prediction: you can't rely on the mode that front is in.",
+    {"modes": (True, True)},
+    {"modes": (False, False)},
+    {"modes": (None, None)},
+    {"modes": (False, None)},
+    lambda front, batches: shift_ratios.right(
+        front, batches, modes=(None, False), ratio=lambda train, test: test / train
+    ),
+)
+shift_ratios.wrong("turned-round",
+    "The ratio is turned round: it is the variance at prediction DIVIDED BY the one in training, "
+    "below 1 where dropout adds noise.", {"ratio": lambda test, train: train / test})  # fmt: skip
+shift_ratios.wrong("not-squared",
+    "This is the ratio of standard deviations. Batch normalization stores variances.",
+    {"ratio": lambda test, train: (test / train) ** 0.5},
+    {"variance": lambda y: y.std(dim=(0, 2, 3))})  # fmt: skip
+shift_ratios.wrong("other-axes",
+    "The variance of a map is taken over examples and places TOGETHER, as batch normalization "
+    "does it: y.var(dim=(0, 2, 3)). Yours is taken over a part of them.",
+    {"variance": lambda y: y.var(dim=(2, 3)).mean(0)},
+    {"variance": lambda y: y.var(dim=0).mean((1, 2))},
+    {"variance": lambda y: y.mean((2, 3)).var(dim=0)},
+    {"variance": lambda y: y.mean(0).var(dim=(1, 2))})  # fmt: skip
+shift_ratios.wrong("one-number",
+    "One ratio came out for all maps. Batch normalization stores a variance for each map, axis 1.",
+    {"variance": lambda y: y.var()},
+    lambda front, batches: shift_ratios.right(front, batches).mean())  # fmt: skip
+shift_ratios.wrong("mean-square",
+    "This is the mean square, the mean included. The variance is taken around the mean of the map.",
+    {"variance": lambda y: (y ** 2).mean((0, 2, 3))})  # fmt: skip
+shift_ratios.wrong("mean-of-ratios",
+    "This is a mean of ratios, one for each batch. Average the variances over the batches first, "
+    "as batch normalization does, and divide then.",
+    {"over": lambda y, var: [*map(var, y)], "ratio": mean_ratio})  # fmt: skip
+shift_ratios.wrong("batches-joined",
+    "The batches are joined, so the variance between them counts, too. Batch normalization sees "
+    "one batch at a time: a variance for each batch, then their mean.",
+    {"over": joined}, joined_at_prediction)  # fmt: skip
+shift_ratios.wrong("one-batch",
+    "Only one of the batches counts. Take the mean over all of them.",
+    {"over": lambda y, var: var(y[0])}, {"over": lambda y, var: var(y[-1])})  # fmt: skip
+shift_ratios.wrong("momentum",
+    "This is running_var with its momentum, which begins at 1 and weighs the last batches most. "
+    "momentum=None gives the plain mean over the batches.", *map(remembered_by, (0.1, 0.5, 0.01)))  # fmt: skip
+shift_ratios.wrong("difference",
+    "This is a difference of the variances, or the change by it. Asked for is the ratio, 1 where "
+    "nothing shifts.",
+    {"ratio": lambda test, train: test - train}, {"ratio": lambda test, train: train - test},
+    {"ratio": lambda test, train: 1 - test / train},
+    {"ratio": lambda test, train: train / test - 1})  # fmt: skip
+shift_ratios.wrong("one-variance",
+    "This is one of the two variances. Asked for is their ratio, prediction by training.",
+    {"ratio": lambda test, train: test}, {"ratio": lambda test, train: train})  # fmt: skip
+
+
+# A script with mistakes
+
+SCRIPT = ["Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d", "Conv2d", "BatchNorm2d", "ReLU", "Flatten",
+          "Linear"]  # fmt: skip
+
+
+GOOD_DROPOUTS = ("Dropout", "Dropout2d", "SpatialDropout")
+
+
+class NetAndPredict:
+    """A slot for an nn.Sequential and a function."""
+
+    what = short = "The result"
+
+    def read(self, result, case):
+        if not isinstance(result, tuple | list) or len(result) != 2 or not callable(result[1]):
+            raise Missed("The function must return two things: return net, predict.", "how-many")
+        return Block().read(result[0], case), result[1]
+
+
+def repaired_layers(net, images, keep_prob):
+    """Whether both dropout layers are there, in a right place and with a right argument."""
+    layers, dims = leaves(net), {}
+    dropouts = [each for each in layers if "ropout" in type(each).__name__]
+    others = [type(each).__name__ for each in layers if each not in dropouts]
+    for each in dropouts:
+        each.register_forward_hook(lambda layer, given, y: dims.update({layer: given[0].shape}))
+    try:
+        net(images)
+    except Exception as error:
+        text = f"{type(error).__name__}: {str(error).splitlines()[0][:150]}"
+        return first((True, "does-not-run", f"The repaired net does not run on images: {text}"))
+    following = [next((n for n in map(kind, layers[layers.index(each) + 1 :])
+                       if n in ("convolution", "batch normalization")), None)
+                 for each in dropouts]  # fmt: skip
+    of_maps = [each for each in dropouts if type(each).__name__ not in ("Dropout", "AlphaDropout")]
+    return first(
+        (len(dropouts) < 2, "dropout-removed", "A dropout layer is gone. That does away with the "
+         "mistake, and with its use: repair its place, its kind or its argument."),
+        (len(dropouts) > 2 or others != SCRIPT, "other-layers", "Besides the two dropout layers "
+         "the script's layers must stay as they are, in their order: " + ", ".join(SCRIPT) + "."),
+        ("batch normalization" in following, "before-batch-norm", "Dropout leads straight into "
+         "batch normalization, which remembers the variance with masks. At prediction there are "
+         "none. Put it immediately before the convolution."),
+        (layers[-1] in dropouts, "on-the-scores", "Dropout behind the last layer drops scores of "
+         "classes, and not what the next layer reads. It belongs before nn.Linear."),
+        (any(len(dims[each]) != 4 for each in of_maps), "maps-of-flat", "Behind nn.Flatten there "
+         "are no maps: a layer for maps, such as nn.Dropout2d, wants 4 dimensions, and warns that "
+         "2 will be an error. Single numbers are dropped by nn.Dropout."),
+        (any(dims[each][1] == 1 for each in of_maps), "image-dropped", "The images have one map. To "
+         "drop it is to drop the whole image: put that layer before the second convolution."),
+        (any(type(each).__name__ not in GOOD_DROPOUTS for each in dropouts), "other-dropout",
+         "A dropout layer is of another kind: nn.Dropout2d drops maps, nn.Dropout single numbers."),
+        (not net.training, "eval-mode", "The net comes in evaluation mode, so its dropout would be "
+         "off in training: call eval() inside predict."),
+    ) or [off for each in dropouts for off in rate(each, keep_prob)]  # fmt: skip
+
+
+def repaired_predict(net, predict, images):
+    """Whether predictions are made without masks, and training goes on."""
+    import torch
+
+    def run():
+        try:
+            return torch.as_tensor(predict(images)).detach().clone(), net.training
+        except Exception as error:
+            text = f"{type(error).__name__}: {str(error).splitlines()[0][:150]}"
+            raise Missed(f"predict(images) raised {text}", "predict-raises") from error
+
+    for _ in range(3):
+        net.train()(images)
+    stored = copy.deepcopy(net.state_dict())
+    (first_, training), (again, _) = run(), (net.train() and run())
+    changed = [key for key, value in net.state_dict().items() if not value.equal(stored[key])]
+    right = net.eval()(images).detach()
+    net.train()
+    return first(
+        (not first_.equal(again), "mask-at-prediction", "Two predictions for the same images "
+         "differ: the masks are still on. Call net.eval() in predict, before net(images)."),
+        (changed, "learns-at-prediction", "predict changes what batch normalization remembers: it "
+         "is still in training mode. Call net.eval() in predict, which switches the whole net."),
+        (first_.shape == right.shape and np.allclose(first_, right, atol=1e-5), "no-softmax",
+         "predict gives the net's scores. The script turns them into probabilities: "
+         "softmax(dim=1)."),
+        (first_.shape != right.shape or not np.allclose(first_, right.softmax(dim=1), atol=1e-5),
+         "other-prediction", "predict must give softmax(dim=1) of the net's output in evaluation "
+         "mode, for all images. Yours differs."),
+        (not training, "stays-in-eval", "predict leaves the net in evaluation mode. From the next "
+         "epoch on it would train without dropout: call net.train() again before you return."),
+    )  # fmt: skip
+
+
+def repaired_traits(run, data):
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(data.integers(1000)))
+        images = torch.rand(50, 1, 8, 8)
+        for keep_prob in (0.8, 0.3):
+            net, predict = run(keep_prob=keep_prob)
+            off = repaired_layers(net, images, keep_prob) or repaired_predict(net, predict, images)
+            yield from off
+            if off:
+                return
+
+
+@exercise(
+    returns=NetAndPredict(), traits=repaired_traits,
+    done="four mistakes repaired: keep for drop, two places, no eval().",
+)  # fmt: skip
+def repaired(keep_prob):
+    """The script's net and its predictions, without its mistakes."""
+    from torch import nn
+
+    net = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Dropout2d(1 - keep_prob), nn.Conv2d(8, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
+        nn.Flatten(), nn.Dropout(1 - keep_prob), nn.Linear(256, 10),
+    )  # fmt: skip
+
+    def predict(images):
+        net.eval()
+        probabilities = net(images).softmax(dim=1)
+        net.train()
+        return probabilities
+
+    return net, predict

@@ -610,13 +610,151 @@ WRONG_MAKE = [
 ]  # fmt: skip
 
 
+# What batch normalization remembers
+
+
+def of_maps_together(y):
+    return y.var(dim=(0, 2, 3))
+
+
+def with_stacks(front, batches):
+    with torch.no_grad():
+        train = torch.stack([of_maps_together(front.train()(b)) for b in batches]).mean(dim=0)
+        test = torch.stack([of_maps_together(front.eval()(b)) for b in batches]).mean(dim=0)
+    return test / train
+
+
+def in_numpy(front, batches):
+    means = []
+    for mode in ("eval", "train"):
+        getattr(front, mode)()
+        outputs = [front(batch).detach().numpy() for batch in batches]
+        means.append(np.mean([y.var(axis=(0, 2, 3)) for y in outputs], axis=0))
+    return (means[0] / means[1]).astype(np.float32)
+
+
+def by_batch_norm(front, batches):
+    stored = []
+    for mode in (False, True):
+        front.train(mode)
+        norm = nn.LazyBatchNorm2d(momentum=None, affine=False, dtype=torch.float64)
+        for batch in batches:
+            norm(front(batch))
+        stored.append(norm.running_var)
+    return stored[0] / stored[1]
+
+
+def map_by_map(front, batches):
+    totals = []
+    for mode in (False, True):
+        total = 0
+        for batch in batches:
+            y = front.train(mode)(batch).detach()
+            total = total + np.array([y[:, m].flatten().var().item() for m in range(y.shape[1])])
+        totals.append(total)
+    return totals[0] / totals[1]
+
+
+def on_changed_weights(front, batches):
+    front.weights.data *= 2
+    return with_stacks(front, batches)
+
+
+RIGHT_SHIFT = [with_stacks, in_numpy, by_batch_norm, map_by_map]
+WRONG_SHIFT = [
+    (lambda f, batches: with_stacks(f, batches).tolist(), "no-array"),
+    (lambda f, batches: with_stacks(f, batches).mean(), "shape"),
+    (lambda f, batches: 1 / in_numpy(f, batches), "turned-round"),
+    (lambda f, batches: in_numpy(f, batches) ** 0.5, "not-squared"),
+    (lambda f, batches: np.mean([in_numpy(f, [b]) for b in batches], axis=0), "mean-of-ratios"),
+    (lambda f, batches: in_numpy(f, [torch.cat(batches)]), "batches-joined"),
+    (lambda f, batches: np.ones(len(f.weights)), "same-mode"),
+    (lambda f, batches: np.full(len(f.weights), 0.5), "otherwise"),
+    (lambda f, batches: np.array(of_maps_together(f(batches[0]))), "raises"),
+    (on_changed_weights, "changes-argument"),
+]
+
+
+# A script with mistakes
+
+
+def net_of(keep_prob, place=4, drop=nn.Dropout2d, last=nn.Dropout, p=lambda keep: 1 - keep, at=9):
+    layers = [
+        nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(8, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(),
+        nn.Linear(256, 10),
+    ]  # fmt: skip
+    layers.insert(place, drop(p(keep_prob)))
+    layers.insert(at, last(p(keep_prob)))
+    return nn.Sequential(*layers)
+
+
+def in_eval(net, images, after=lambda y: y.softmax(dim=1)):
+    was = net.training
+    net.eval()
+    y = after(net(images))
+    net.train(was)
+    return y
+
+
+def script(predict=in_eval, change=lambda net: net, **options):
+    """A right repair but for one thing."""
+
+    def repaired(keep_prob):
+        net = change(net_of(keep_prob, **options))
+        return net, partial(predict, net)
+
+    return repaired
+
+
+def without(name):
+    return lambda net: nn.Sequential(*[each for each in net if type(each).__name__ != name])
+
+
+def without_masks_only(net, images):
+    for layer in net:
+        layer.train("Dropout" not in type(layer).__name__)
+    y = net(images).softmax(dim=1)
+    net.train()
+    return y
+
+
+RIGHT_REPAIRED = [
+    script(), script(torch.no_grad()(in_eval)), script(place=3, last=nn.Dropout2d, at=8),
+    script(lambda net, images: in_eval(net, images).detach().numpy()), script(drop=nn.Dropout),
+    script(last=Dropout, drop=SpatialDropout, p=lambda keep: keep),
+]  # fmt: skip
+WRONG_REPAIRED = [
+    (script(p=lambda keep: keep), "keep-for-drop"), (script(p=lambda keep: 0.2), "other-rate"),
+    (script(place=5), "before-batch-norm"), (script(place=1), "before-batch-norm"),
+    (script(place=0), "image-dropped"), (script(at=10), "on-the-scores"),
+    (script(last=nn.Dropout2d), "maps-of-flat"), (script(last=nn.Dropout1d), "maps-of-flat"),
+    (script(last=nn.AlphaDropout), "other-dropout"),
+    (script(change=without("Dropout")), "dropout-removed"),
+    (script(change=without("Dropout2d")), "dropout-removed"),
+    (script(change=without("BatchNorm2d")), "other-layers"),
+    (script(change=without("Flatten")), "does-not-run"),
+    (script(change=lambda net: net.eval()), "eval-mode"),
+    (script(lambda net, images: net(images).softmax(dim=1)), "mask-at-prediction"),
+    (script(torch.no_grad()(lambda net, images: net(images).softmax(dim=1))), "mask-at-prediction"),
+    (script(without_masks_only), "learns-at-prediction"),
+    (script(lambda net, images: net.eval()(images).softmax(dim=1)), "stays-in-eval"),
+    (script(partial(in_eval, after=lambda y: y)), "no-softmax"),
+    (script(partial(in_eval, after=lambda y: y.softmax(dim=0))), "other-prediction"),
+    (script(partial(in_eval, after=lambda y: y.argmax(dim=1))), "other-prediction"),
+    (script(lambda net, images: 1 / 0), "predict-raises"),
+    (lambda keep_prob: net_of(keep_prob), "how-many"),
+    (lambda keep_prob: (nn.Linear(64, 10), in_eval), "what"),
+]  # fmt: skip
+
+
 RIGHT = {
     "spatial_dropout": RIGHT_SPATIAL, "pooled_mean": RIGHT_POOLED,
     "survival_probabilities": RIGHT_SURVIVAL, "residual_block": RIGHT_BLOCK, "join": RIGHT_JOIN,
-    "make_block": RIGHT_MAKE,
+    "make_block": RIGHT_MAKE, "shift_ratios": RIGHT_SHIFT, "repaired": RIGHT_REPAIRED,
 }  # fmt: skip
 UNLISTED = {
     "spatial_dropout": WRONG_SPATIAL, "pooled_mean": WRONG_POOLED,
     "survival_probabilities": WRONG_SURVIVAL, "residual_block": WRONG_BLOCK, "join": WRONG_JOIN,
-    "make_block": WRONG_MAKE,
+    "make_block": WRONG_MAKE, "shift_ratios": WRONG_SHIFT, "repaired": WRONG_REPAIRED,
 }  # fmt: skip
