@@ -178,178 +178,6 @@ spatial_dropout.wrong(
 )
 
 
-# Max-pooling dropout
-
-
-def pooled_cases(data):
-    cases = []
-    for shape, keep_prob in (((6, 4), 0.7), ((3, 5), 0.4), ((5, 7), 0.85)):
-        cases.append({"a": data.uniform(0.2, 3, shape), "keep_prob": keep_prob})
-    tied = np.array([[2.0, 5, 0, 5, 1], [3, 3, 3, 3, 3], [0, 0, 4, 0, 4]])
-    cases += [{"a": tied, "keep_prob": keep_prob} for keep_prob in (0.6, 0.25, 1.0)]
-    cases += [{"a": np.array([[4.0], [0.0]]), "keep_prob": p} for p in (0.3, 1.0)]
-    return [*cases, {"a": cases[0]["a"], "keep_prob": 0.35}]
-
-
-def pooled_traits(run, data):
-    run(a=data.random((1, 4)), keep_prob=0.5)
-    yield from costly(lambda: run(a=data.random((1, 16)), keep_prob=0.5))
-
-
-@exercise(
-    returns=Array("The result", lambda a: (len(a),), "One number for each window."),
-    cases=pooled_cases,
-    traits=pooled_traits,
-    otherwise="The i-th smallest of n comes out if it is kept and the n - i larger ones are "
-    "dropped; if nothing is kept, 0 does.",
-    chance="Two calls gave different results: masks are drawn. The mean over all of them has a "
-    "closed form, and needs no random numbers.",
-    done="sorted, p q^(n-i) for rank i, the rest is nothing kept.",
-)
-def pooled_mean(
-    a, keep_prob, *, order=lambda a: np.sort(a, axis=1), turned=False, kept=lambda p: p,
-    weight=lambda p, larger, n: p * (1 - p) ** larger, after=lambda y, p, n: y,
-):  # fmt: skip
-    """Mean over all masks of the largest activation that is kept."""
-    n, p = a.shape[1], kept(keep_prob)
-    larger = np.arange(n) if turned else np.arange(n)[::-1]
-    return after(order(a) @ (weight(p, larger, n) * np.ones(n)), p, n)
-
-
-def by_rank_of_place(a, p):
-    w = p * (1 - p) ** np.arange(a.shape[1])[::-1]
-    return (a * w[np.argsort(a, axis=1)]).sum(axis=1)
-
-
-def shared_ranks(a, p, beaten=np.greater):
-    larger = beaten(a[:, None], a[:, :, None]).sum(axis=2)
-    return (a * p * (1 - p) ** larger).sum(axis=1)
-
-
-pooled_mean.wrong("not-sorted",
-    "The weights were given by PLACE in the window. It is the rank that counts: the largest that "
-    "is kept comes out, wherever it stands. Sort each window first: np.sort(a, axis=1).",
-    {"order": lambda a: a}, {"order": lambda a: a[:, ::-1]},
-    {"order": lambda a: np.sort(a, axis=0)},
-    {"order": lambda a: np.sort(a, axis=None).reshape(a.shape)})  # fmt: skip
-pooled_mean.wrong("argsort-for-rank",
-    "np.argsort gives the places in order of size, not the rank of each place. Use np.sort on the "
-    "window and leave the weights in order, or argsort twice.",
-    by_rank_of_place, {"order": lambda a: np.argsort(a, axis=1)},
-    {"order": lambda a: np.argsort(np.argsort(a, axis=1), axis=1)})  # fmt: skip
-pooled_mean.wrong("turned-round",
-    "The order is turned round: the smallest got the weight of the largest. The largest comes out "
-    "whenever it is kept, so its weight is p; the smallest needs all others dropped, p q^(n-1).",
-    {"turned": True})  # fmt: skip
-pooled_mean.wrong("kept-for-coming-out",
-    "This is the sum of the window, times one factor. That a number is kept, or dropped, is not "
-    "enough. What is needed is its probability to COME OUT: kept, and all larger ones dropped, p "
-    "q^(n-i).",
-    {"weight": lambda p, larger, n: p}, {"weight": lambda p, larger, n: 1 - p},
-    {"weight": lambda p, larger, n: 1})  # fmt: skip
-pooled_mean.wrong("average-pooling",
-    "This is average pooling: all weights equal. The larger an activation, the fewer others must "
-    "be dropped for it to come out: its weight is p q^(n-i).",
-    {"weight": lambda p, larger, n: 1 / n}, {"weight": lambda p, larger, n: p / n})  # fmt: skip
-pooled_mean.wrong("weight-scaling",
-    "This is p times the maximum. It is too low: where the largest is dropped, the second largest "
-    "takes its place. Add the others, each with its probability to come out.",
-    {"weight": lambda p, larger, n: p * (larger == 0)})  # fmt: skip
-pooled_mean.wrong("plain-maximum",
-    "This is the maximum of the whole window. It comes out only if the largest is kept, with "
-    "probability p; otherwise a smaller one does.",
-    {"weight": lambda p, larger, n: larger == 0},
-    {"weight": lambda p, larger, n: (larger == 0) / p})  # fmt: skip
-pooled_mean.wrong("maximum-or-nothing",
-    "This is the maximum times the probability that anything is kept. What is kept need not be "
-    "the largest.", {"weight": lambda p, larger, n: (larger == 0) * (1 - (1 - p) ** n)})  # fmt: skip
-pooled_mean.wrong("two-largest-only",
-    "Only the two largest are counted. If both are dropped, the third may come out, and so on: "
-    "every activation has its weight, p q^(n-i).",
-    {"weight": lambda p, larger, n: p * (1 - p) ** larger * (larger < 2)},
-    {"weight": lambda p, larger, n: np.where(larger == 0, p, (1 - p) * (larger == 1))})  # fmt: skip
-pooled_mean.wrong("drop-for-keep",
-    "p and q = 1 - p are swapped: keep_prob is the probability to KEEP. Activation i is kept, p, "
-    "and n - i larger ones are dropped, q^(n-i).",
-    {"kept": lambda p: 1 - p}, {"kept": lambda p: 1 - p, "turned": True})  # fmt: skip
-pooled_mean.wrong("normalised",
-    "The weights are normalised to a sum of 1. They sum to 1 - q^n, and the rest belongs to the "
-    "mask that drops everything: then 0 comes out.",
-    {"after": lambda y, p, n: y / (1 - (1 - p) ** n)})  # fmt: skip
-pooled_mean.wrong("remainder-given-away",
-    "The weight that is left, q^n, was given to an activation. It belongs to the mask that drops "
-    "everything: then 0 comes out, whatever the window holds.",
-    {"weight": lambda p, larger, n: (1 - p) ** larger * np.where(larger == n - 1, 1, p)},
-    {"weight": lambda p, larger, n: p * (1 - p) ** larger + (larger == 0) * (1 - p) ** n},
-    lambda a, p: pooled_mean.right(a, p) + (1 - p) ** a.shape[1] * a.mean(axis=1))  # fmt: skip
-pooled_mean.wrong("exponent-too-large",
-    "The exponent is one too large: q^(n-i+1). Of n activations n - i are larger than the i-th, "
-    "and for the largest itself none must be dropped: q^0.",
-    {"weight": lambda p, larger, n: p * (1 - p) ** (larger + 1)})  # fmt: skip
-pooled_mean.wrong("exponent-too-small",
-    "The exponent is one too small: q^(n-i-1). For the largest, i = n, none must be dropped: its "
-    "weight is p q^0.",
-    {"weight": lambda p, larger, n: p * (1 - p) ** (larger - 1.0) if p < 1 else larger == 0},
-    {"weight": lambda p, larger, n: p * (1 - p) ** (larger - 1.0) if p < 1 else 0 * larger})  # fmt: skip
-pooled_mean.wrong("no-factor-p",
-    "The factor p is missing, or taken out again. An activation comes out only if it is itself "
-    "kept. And nothing is scaled by 1/p here.", {"weight": lambda p, larger, n: (1 - p) ** larger})  # fmt: skip
-pooled_mean.wrong("factor-p-twice",
-    "This is p times too small: is the factor p in it twice?", {"after": lambda y, p, n: y * p})  # fmt: skip
-pooled_mean.wrong("smaller-ones-kept",
-    "The smaller activations need not be kept, nor dropped: what happens to them does not matter. "
-    "Only the activation itself and the larger ones have a factor: p q^(n-i).",
-    {"weight": lambda p, larger, n: p ** (n - larger) * (1 - p) ** larger},
-    {"weight": lambda p, larger, n: p * (1 - p) ** (n - 1)})  # fmt: skip
-pooled_mean.wrong("larger-ones-kept",
-    "The larger ones must be dropped for the i-th to come out, each with probability q: q^(n-i), "
-    "and p once for itself.",
-    {"weight": lambda p, larger, n: p ** (larger + 1)},
-    {"weight": lambda p, larger, n: p * p ** larger * (larger > 0) + p * (larger == 0) ** 1},
-    {"weight": lambda p, larger, n: p * (1 - p) * larger + p * (larger == 0)})  # fmt: skip
-pooled_mean.wrong(
-    "binomial",
-    "These are binomial probabilities: of HOW MANY are kept. What counts is which is the largest "
-    "kept: the i-th comes out if it is kept and all n - i larger ones are dropped, p q^(n-i).",
-    *(
-        {"weight": lambda p, larger, n, shift=shift: binom.pmf(n - larger - shift, n - shift, p)}
-        for shift in (0, 1)
-    ),
-)
-pooled_mean.wrong("cumulative",
-    "These are probabilities that at least one of several is kept, 1 - q^m. Of the i-th you need "
-    "that exactly it comes out: the difference of two of these, p q^(n-i).",
-    {"weight": lambda p, larger, n: 1 - (1 - p) ** (n - larger)},
-    {"weight": lambda p, larger, n: 1 - (1 - p) ** (larger + 1)})  # fmt: skip
-pooled_mean.wrong("by-rank-alone",
-    "The weights depend on the rank alone, and not on keep_prob. Activation i comes out if it is "
-    "kept, p, and the n - i larger ones are dropped, q^(n-i).",
-    {"weight": lambda p, larger, n: (n - larger) / n},
-    {"weight": lambda p, larger, n: 0.5 ** (larger + 1)},
-    {"weight": lambda p, larger, n: (n - larger) / (n * (n + 1) / 2)})  # fmt: skip
-pooled_mean.wrong("ties",
-    "Equal activations went wrong. They take their places in any order, and each has a weight of "
-    "its own: none may be left out, and none share a rank.",
-    lambda a, p: np.array([pooled_mean.right(np.unique(row)[None], p)[0] for row in a]),
-    shared_ranks, lambda a, p: shared_ranks(a, p, lambda x, y: x >= y) / (1 - p if p < 1 else 1))  # fmt: skip
-pooled_mean.wrong("one-activation",
-    "A window of one activation a has the mean p a: it is kept, or nothing is.",
-    lambda a, p: pooled_mean.right(a, p) if a.shape[1] > 1 else a[:, 0],
-    lambda a, p: pooled_mean.right(a, p) if a.shape[1] > 1 else 0 * a[:, 0])  # fmt: skip
-pooled_mean.wrong("keep-prob-1",
-    "With keep_prob=1 nothing is dropped, and the largest comes out. Yours differs: 0^0 is 1, and "
-    "a division by 1 - p is not needed.",
-    lambda a, p: pooled_mean.right(a, p) if p < 1 else 0 * a[:, 0])  # fmt: skip
-pooled_mean.wrong("one-number",
-    "One number came out for all windows. Each window, a row of a, has a mean of its own.",
-    lambda a, p: pooled_mean.right(a, p).mean(), lambda a, p: pooled_mean.right(a, p).sum(),
-    lambda a, p: pooled_mean.right(a.reshape(1, -1), p),
-    lambda a, p: pooled_mean.right(a.reshape(1, -1), p)[0])  # fmt: skip
-pooled_mean.wrong("windows-in-columns",
-    "There is one number for each column. A window is a ROW of a: sort and add along axis 1.",
-    lambda a, p: pooled_mean.right(a.T, p))  # fmt: skip
-
-
 # Stochastic depth
 
 
@@ -630,6 +458,178 @@ def residual_block(x, branch, survival_prob, phase, rng):
     if phase == "test":
         return x + branch(x)
     return x + branch(x) / survival_prob if rng.random() < survival_prob else x
+
+
+# Max-pooling dropout
+
+
+def pooled_cases(data):
+    cases = []
+    for shape, keep_prob in (((6, 4), 0.7), ((3, 5), 0.4), ((5, 7), 0.85)):
+        cases.append({"a": data.uniform(0.2, 3, shape), "keep_prob": keep_prob})
+    tied = np.array([[2.0, 5, 0, 5, 1], [3, 3, 3, 3, 3], [0, 0, 4, 0, 4]])
+    cases += [{"a": tied, "keep_prob": keep_prob} for keep_prob in (0.6, 0.25, 1.0)]
+    cases += [{"a": np.array([[4.0], [0.0]]), "keep_prob": p} for p in (0.3, 1.0)]
+    return [*cases, {"a": cases[0]["a"], "keep_prob": 0.35}]
+
+
+def pooled_traits(run, data):
+    run(a=data.random((1, 4)), keep_prob=0.5)
+    yield from costly(lambda: run(a=data.random((1, 16)), keep_prob=0.5))
+
+
+@exercise(
+    returns=Array("The result", lambda a: (len(a),), "One number for each window."),
+    cases=pooled_cases,
+    traits=pooled_traits,
+    otherwise="The i-th smallest of n comes out if it is kept and the n - i larger ones are "
+    "dropped; if nothing is kept, 0 does.",
+    chance="Two calls gave different results: masks are drawn. The mean over all of them has a "
+    "closed form, and needs no random numbers.",
+    done="sorted, p q^(n-i) for rank i, the rest is nothing kept.",
+)
+def pooled_mean(
+    a, keep_prob, *, order=lambda a: np.sort(a, axis=1), turned=False, kept=lambda p: p,
+    weight=lambda p, larger, n: p * (1 - p) ** larger, after=lambda y, p, n: y,
+):  # fmt: skip
+    """Mean over all masks of the largest activation that is kept."""
+    n, p = a.shape[1], kept(keep_prob)
+    larger = np.arange(n) if turned else np.arange(n)[::-1]
+    return after(order(a) @ (weight(p, larger, n) * np.ones(n)), p, n)
+
+
+def by_rank_of_place(a, p):
+    w = p * (1 - p) ** np.arange(a.shape[1])[::-1]
+    return (a * w[np.argsort(a, axis=1)]).sum(axis=1)
+
+
+def shared_ranks(a, p, beaten=np.greater):
+    larger = beaten(a[:, None], a[:, :, None]).sum(axis=2)
+    return (a * p * (1 - p) ** larger).sum(axis=1)
+
+
+pooled_mean.wrong("not-sorted",
+    "The weights were given by PLACE in the window. It is the rank that counts: the largest that "
+    "is kept comes out, wherever it stands. Sort each window first: np.sort(a, axis=1).",
+    {"order": lambda a: a}, {"order": lambda a: a[:, ::-1]},
+    {"order": lambda a: np.sort(a, axis=0)},
+    {"order": lambda a: np.sort(a, axis=None).reshape(a.shape)})  # fmt: skip
+pooled_mean.wrong("argsort-for-rank",
+    "np.argsort gives the places in order of size, not the rank of each place. Use np.sort on the "
+    "window and leave the weights in order, or argsort twice.",
+    by_rank_of_place, {"order": lambda a: np.argsort(a, axis=1)},
+    {"order": lambda a: np.argsort(np.argsort(a, axis=1), axis=1)})  # fmt: skip
+pooled_mean.wrong("turned-round",
+    "The order is turned round: the smallest got the weight of the largest. The largest comes out "
+    "whenever it is kept, so its weight is p; the smallest needs all others dropped, p q^(n-1).",
+    {"turned": True})  # fmt: skip
+pooled_mean.wrong("kept-for-coming-out",
+    "This is the sum of the window, times one factor. That a number is kept, or dropped, is not "
+    "enough. What is needed is its probability to COME OUT: kept, and all larger ones dropped, p "
+    "q^(n-i).",
+    {"weight": lambda p, larger, n: p}, {"weight": lambda p, larger, n: 1 - p},
+    {"weight": lambda p, larger, n: 1})  # fmt: skip
+pooled_mean.wrong("average-pooling",
+    "This is average pooling: all weights equal. The larger an activation, the fewer others must "
+    "be dropped for it to come out: its weight is p q^(n-i).",
+    {"weight": lambda p, larger, n: 1 / n}, {"weight": lambda p, larger, n: p / n})  # fmt: skip
+pooled_mean.wrong("weight-scaling",
+    "This is p times the maximum. It is too low: where the largest is dropped, the second largest "
+    "takes its place. Add the others, each with its probability to come out.",
+    {"weight": lambda p, larger, n: p * (larger == 0)})  # fmt: skip
+pooled_mean.wrong("plain-maximum",
+    "This is the maximum of the whole window. It comes out only if the largest is kept, with "
+    "probability p; otherwise a smaller one does.",
+    {"weight": lambda p, larger, n: larger == 0},
+    {"weight": lambda p, larger, n: (larger == 0) / p})  # fmt: skip
+pooled_mean.wrong("maximum-or-nothing",
+    "This is the maximum times the probability that anything is kept. What is kept need not be "
+    "the largest.", {"weight": lambda p, larger, n: (larger == 0) * (1 - (1 - p) ** n)})  # fmt: skip
+pooled_mean.wrong("two-largest-only",
+    "Only the two largest are counted. If both are dropped, the third may come out, and so on: "
+    "every activation has its weight, p q^(n-i).",
+    {"weight": lambda p, larger, n: p * (1 - p) ** larger * (larger < 2)},
+    {"weight": lambda p, larger, n: np.where(larger == 0, p, (1 - p) * (larger == 1))})  # fmt: skip
+pooled_mean.wrong("drop-for-keep",
+    "p and q = 1 - p are swapped: keep_prob is the probability to KEEP. Activation i is kept, p, "
+    "and n - i larger ones are dropped, q^(n-i).",
+    {"kept": lambda p: 1 - p}, {"kept": lambda p: 1 - p, "turned": True})  # fmt: skip
+pooled_mean.wrong("normalised",
+    "The weights are normalised to a sum of 1. They sum to 1 - q^n, and the rest belongs to the "
+    "mask that drops everything: then 0 comes out.",
+    {"after": lambda y, p, n: y / (1 - (1 - p) ** n)})  # fmt: skip
+pooled_mean.wrong("remainder-given-away",
+    "The weight that is left, q^n, was given to an activation. It belongs to the mask that drops "
+    "everything: then 0 comes out, whatever the window holds.",
+    {"weight": lambda p, larger, n: (1 - p) ** larger * np.where(larger == n - 1, 1, p)},
+    {"weight": lambda p, larger, n: p * (1 - p) ** larger + (larger == 0) * (1 - p) ** n},
+    lambda a, p: pooled_mean.right(a, p) + (1 - p) ** a.shape[1] * a.mean(axis=1))  # fmt: skip
+pooled_mean.wrong("exponent-too-large",
+    "The exponent is one too large: q^(n-i+1). Of n activations n - i are larger than the i-th, "
+    "and for the largest itself none must be dropped: q^0.",
+    {"weight": lambda p, larger, n: p * (1 - p) ** (larger + 1)})  # fmt: skip
+pooled_mean.wrong("exponent-too-small",
+    "The exponent is one too small: q^(n-i-1). For the largest, i = n, none must be dropped: its "
+    "weight is p q^0.",
+    {"weight": lambda p, larger, n: p * (1 - p) ** (larger - 1.0) if p < 1 else larger == 0},
+    {"weight": lambda p, larger, n: p * (1 - p) ** (larger - 1.0) if p < 1 else 0 * larger})  # fmt: skip
+pooled_mean.wrong("no-factor-p",
+    "The factor p is missing, or taken out again. An activation comes out only if it is itself "
+    "kept. And nothing is scaled by 1/p here.", {"weight": lambda p, larger, n: (1 - p) ** larger})  # fmt: skip
+pooled_mean.wrong("factor-p-twice",
+    "This is p times too small: is the factor p in it twice?", {"after": lambda y, p, n: y * p})  # fmt: skip
+pooled_mean.wrong("smaller-ones-kept",
+    "The smaller activations need not be kept, nor dropped: what happens to them does not matter. "
+    "Only the activation itself and the larger ones have a factor: p q^(n-i).",
+    {"weight": lambda p, larger, n: p ** (n - larger) * (1 - p) ** larger},
+    {"weight": lambda p, larger, n: p * (1 - p) ** (n - 1)})  # fmt: skip
+pooled_mean.wrong("larger-ones-kept",
+    "The larger ones must be dropped for the i-th to come out, each with probability q: q^(n-i), "
+    "and p once for itself.",
+    {"weight": lambda p, larger, n: p ** (larger + 1)},
+    {"weight": lambda p, larger, n: p * p ** larger * (larger > 0) + p * (larger == 0) ** 1},
+    {"weight": lambda p, larger, n: p * (1 - p) * larger + p * (larger == 0)})  # fmt: skip
+pooled_mean.wrong(
+    "binomial",
+    "These are binomial probabilities: of HOW MANY are kept. What counts is which is the largest "
+    "kept: the i-th comes out if it is kept and all n - i larger ones are dropped, p q^(n-i).",
+    *(
+        {"weight": lambda p, larger, n, shift=shift: binom.pmf(n - larger - shift, n - shift, p)}
+        for shift in (0, 1)
+    ),
+)
+pooled_mean.wrong("cumulative",
+    "These are probabilities that at least one of several is kept, 1 - q^m. Of the i-th you need "
+    "that exactly it comes out: the difference of two of these, p q^(n-i).",
+    {"weight": lambda p, larger, n: 1 - (1 - p) ** (n - larger)},
+    {"weight": lambda p, larger, n: 1 - (1 - p) ** (larger + 1)})  # fmt: skip
+pooled_mean.wrong("by-rank-alone",
+    "The weights depend on the rank alone, and not on keep_prob. Activation i comes out if it is "
+    "kept, p, and the n - i larger ones are dropped, q^(n-i).",
+    {"weight": lambda p, larger, n: (n - larger) / n},
+    {"weight": lambda p, larger, n: 0.5 ** (larger + 1)},
+    {"weight": lambda p, larger, n: (n - larger) / (n * (n + 1) / 2)})  # fmt: skip
+pooled_mean.wrong("ties",
+    "Equal activations went wrong. They take their places in any order, and each has a weight of "
+    "its own: none may be left out, and none share a rank.",
+    lambda a, p: np.array([pooled_mean.right(np.unique(row)[None], p)[0] for row in a]),
+    shared_ranks, lambda a, p: shared_ranks(a, p, lambda x, y: x >= y) / (1 - p if p < 1 else 1))  # fmt: skip
+pooled_mean.wrong("one-activation",
+    "A window of one activation a has the mean p a: it is kept, or nothing is.",
+    lambda a, p: pooled_mean.right(a, p) if a.shape[1] > 1 else a[:, 0],
+    lambda a, p: pooled_mean.right(a, p) if a.shape[1] > 1 else 0 * a[:, 0])  # fmt: skip
+pooled_mean.wrong("keep-prob-1",
+    "With keep_prob=1 nothing is dropped, and the largest comes out. Yours differs: 0^0 is 1, and "
+    "a division by 1 - p is not needed.",
+    lambda a, p: pooled_mean.right(a, p) if p < 1 else 0 * a[:, 0])  # fmt: skip
+pooled_mean.wrong("one-number",
+    "One number came out for all windows. Each window, a row of a, has a mean of its own.",
+    lambda a, p: pooled_mean.right(a, p).mean(), lambda a, p: pooled_mean.right(a, p).sum(),
+    lambda a, p: pooled_mean.right(a.reshape(1, -1), p),
+    lambda a, p: pooled_mean.right(a.reshape(1, -1), p)[0])  # fmt: skip
+pooled_mean.wrong("windows-in-columns",
+    "There is one number for each column. A window is a ROW of a: sort and add along axis 1.",
+    lambda a, p: pooled_mean.right(a.T, p))  # fmt: skip
 
 
 # Drop-path
