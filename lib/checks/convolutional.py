@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy.stats import binom
 
-from lib.checks.engine import Array, Missed, brief, exercise, found, summary_of
+from lib.checks.engine import Array, Missed, brief, exercise, found, silenced, summary_of
 from lib.checks.traits import (
     BY_SHARE,
     SIGMAS,
@@ -37,8 +37,8 @@ def is_(output, *values):
 MAPS = "draw a mask (n, channels, 1, 1)"
 FIXED = "fixed-total-per-example"
 SAY_MAPS = {
-    "shared-by-maps": "In each example all channels are kept or dropped together: whole examples "
-    f"are lost, and an empty image has no answer to learn. Each channel needs its own draw: {MAPS}.",
+    "shared-by-maps": "In each example all channels are kept or dropped together: whole images are "
+    f"lost, and an empty one has no answer to learn. Each channel needs its own draw: {MAPS}.",
     FIXED: "All examples of a batch kept the same number of maps, or nearly so. They are dropped "
     "independently of each other, so the number varies from example to example.",
 }
@@ -208,7 +208,8 @@ survival_probabilities.wrong("with-the-input",
 survival_probabilities.wrong("drop-for-survive",
     "These are the probabilities to DROP a block. Asked for is that it survives: p_l = 1 - l/L (1 "
     "- last).",
-    {"after": lambda p: 1 - p}, lambda L, last: 1 - survival_probabilities.right(L, last)[::-1])  # fmt: skip
+    {"after": lambda p: 1 - p},
+    lambda L, last: 1 - survival_probabilities.right(L, last)[::-1])  # fmt: skip
 INVERSE = {"depth": lambda b, L: 1 / b}
 survival_probabilities.wrong("inverse",
     "This is inversely proportional to depth, as the slides have it. The paper's rule is LINEAR "
@@ -222,11 +223,13 @@ survival_probabilities.wrong("inverse",
     {"rule": lambda depth, last: last + (1 - last) / depth, "depth": lambda b, L: b})  # fmt: skip
 survival_probabilities.wrong("begins-at-0",
     "l begins at 0: the first block survives for sure, and the last one with more than `last`. "
-    "The input is l = 0; the blocks are l = 1 to L.", {"depth": lambda b, L: (b - 1) / L})  # fmt: skip
+    "The input is l = 0; the blocks are l = 1 to L.",
+    {"depth": lambda b, L: (b - 1) / L})  # fmt: skip
 survival_probabilities.wrong("first-for-sure",
     "The first block survives for sure: l begins at 0, and ends at `last` all the same. l/L is "
     "1/L for the first block: p_l = 1 - l/L (1 - last).",
-    lambda L, last: np.linspace(1, last, L), {"depth": lambda b, L: (b - 1) / max(L - 1, 1)})  # fmt: skip
+    lambda L, last: np.linspace(1, last, L),
+    {"depth": lambda b, L: (b - 1) / max(L - 1, 1)})  # fmt: skip
 survival_probabilities.wrong("ends-too-early",
     "The last block survives with more than `last`: is l divided by L + 1? For the last block l/L "
     "is 1.", {"depth": lambda b, L: b / (L + 1)})  # fmt: skip
@@ -259,7 +262,8 @@ survival_probabilities.wrong("last-is-dropped",
 survival_probabilities.wrong("to-zero",
     "These fall to 0 at the last block, whatever `last` is. The last block survives with `last`: "
     "p_l = 1 - l/L (1 - last).",
-    {"rule": lambda depth, last: 1 - depth}, {"rule": lambda depth, last: last * (1 - depth)})  # fmt: skip
+    {"rule": lambda depth, last: 1 - depth},
+    {"rule": lambda depth, last: last * (1 - depth)})  # fmt: skip
 survival_probabilities.wrong("always-half",
     "Is 0.5 built in, the paper's value of `last`? It must follow the argument: p_l = 1 - l/L (1 "
     "- last).", {"rule": lambda depth, last: 1 - depth * 0.5})  # fmt: skip
@@ -373,12 +377,12 @@ def branch_factors(survived, test, x, f, p):
         (math.isnan(one) and np.ptp(whole) < 1e-4, "sum-scaled",
          f"When the branch survives, the whole sum is multiplied by {whole.flat[0]:.4g}, the skip "
          "path with it. Only the branch is divided by survival_prob: x + f(x) / p."),
-        (math.isnan(one), "branch-off", "When the branch survives, the output must be x + f(x) / p. "
+        (math.isnan(one), "branch-off", "When the branch survives, the output is x + f(x) / p. "
          "Yours is x plus something that is no multiple of f(x): is f taken of x itself, and x "
          "added as it is?"),
         (is_(one, 1) and is_(at_test, 1), "unmodified", UNMODIFIED),
         (is_(one, 1) and is_(at_test, p), "authors-rule", AUTHORS_RULE),
-    ) or scale((survived - x) / f, p, "The branches that are", "survival_prob") or first(  # fmt: skip
+    ) or scale((survived - x) / f, p, "The branches that are", "survival_prob") or first(
         (is_(test, x + p * f), "scaled-twice", "At test the branch is multiplied by survival_prob, "
          "though training divides by it already. One of the two keeps the mean; both make the "
          "branch too weak. At test: x + f(x)."),
@@ -544,7 +548,8 @@ pooled_mean.wrong("plain-maximum",
     {"weight": lambda p, larger, n: (larger == 0) / p})  # fmt: skip
 pooled_mean.wrong("maximum-or-nothing",
     "This is the maximum times the probability that anything is kept. What is kept need not be "
-    "the largest.", {"weight": lambda p, larger, n: (larger == 0) * (1 - (1 - p) ** n)})  # fmt: skip
+    "the largest.",
+    {"weight": lambda p, larger, n: (larger == 0) * (1 - (1 - p) ** n)})  # fmt: skip
 pooled_mean.wrong("two-largest-only",
     "Only the two largest are counted. If both are dropped, the third may come out, and so on: "
     "every activation has its weight, p q^(n-i).",
@@ -572,12 +577,14 @@ pooled_mean.wrong("exponent-too-small",
     "The exponent is one too small: q^(n-i-1). For the largest, i = n, none must be dropped: its "
     "weight is p q^0.",
     {"weight": lambda p, larger, n: p * (1 - p) ** (larger - 1.0) if p < 1 else larger == 0},
-    {"weight": lambda p, larger, n: p * (1 - p) ** (larger - 1.0) if p < 1 else 0 * larger})  # fmt: skip
+    {"weight": lambda p, larger, n: p * (1 - p) ** (larger - 1.0) * (p < 1)})  # fmt: skip
 pooled_mean.wrong("no-factor-p",
     "The factor p is missing, or taken out again. An activation comes out only if it is itself "
-    "kept. And nothing is scaled by 1/p here.", {"weight": lambda p, larger, n: (1 - p) ** larger})  # fmt: skip
+    "kept. And nothing is scaled by 1/p here.",
+    {"weight": lambda p, larger, n: (1 - p) ** larger})  # fmt: skip
 pooled_mean.wrong("factor-p-twice",
-    "This is p times too small: is the factor p in it twice?", {"after": lambda y, p, n: y * p})  # fmt: skip
+    "This is p times too small: is the factor p in it twice?",
+    {"after": lambda y, p, n: y * p})  # fmt: skip
 pooled_mean.wrong("smaller-ones-kept",
     "The smaller activations need not be kept, nor dropped: what happens to them does not matter. "
     "Only the activation itself and the larger ones have a factor: p q^(n-i).",
@@ -613,7 +620,8 @@ pooled_mean.wrong("ties",
     "Equal activations went wrong. They take their places in any order, and each has a weight of "
     "its own: none may be left out, and none share a rank.",
     lambda a, p: np.array([pooled_mean.right(np.unique(row)[None], p)[0] for row in a]),
-    shared_ranks, lambda a, p: shared_ranks(a, p, lambda x, y: x >= y) / (1 - p if p < 1 else 1))  # fmt: skip
+    shared_ranks,
+    lambda a, p: shared_ranks(a, p, lambda x, y: x >= y) / (1 - p if p < 1 else 1))  # fmt: skip
 pooled_mean.wrong("one-activation",
     "A window of one activation a has the mean p a: it is kept, or nothing is.",
     lambda a, p: pooled_mean.right(a, p) if a.shape[1] > 1 else a[:, 0],
@@ -901,8 +909,10 @@ def layers_asked(layers):
     missing = [name for name in ORDER if name not in kinds]
     return first(
         (not layers, "empty", "The block is empty: where are the layers?"),
-        (other, "other-layer", f"A layer of kind {''.join(other[:1])} is not among those asked for: {ASKED}."),
-        (missing, "layer-missing", f"The block has no {''.join(missing[:1])} layer. It has {ASKED}."),
+        (other, "other-layer", f"These layers are not among those asked for: {', '.join(other)}. "
+         f"The block has {ASKED}."),
+        (missing, "layer-missing", f"The block has no {' and no '.join(missing)} layer. It has "
+         f"{ASKED}."),
         (len(kinds) > 4, "layer-twice",
          f"There is more than one layer of a kind: {kinds}. The block has one of each."),
     )  # fmt: skip
@@ -913,7 +923,7 @@ def runs(block, layers, in_maps, out_maps):
     import torch
 
     x = torch.rand(8, in_maps, 7, 9) + 0.5
-    given = x.clone().requires_grad_()
+    given = x.clone()
     try:
         y = block(x)
     except Exception as error:
@@ -948,20 +958,18 @@ def runs(block, layers, in_maps, out_maps):
     )  # fmt: skip
 
 
-def order(block, layers, in_maps):
+def order(layers):
     """Whether dropout comes first, then convolution, BatchNorm and ReLU."""
     kinds = [kind(layer) for layer in layers]
     if kinds == ORDER:
         return []
     following = kinds[kinds.index("dropout") + 1 :][:1]
     others = [each for each in kinds if each != "dropout"]
-    straight = following == ["batch normalization"]
-    seen = f"{remembered(block, layers, in_maps):.1f}" if straight else ""
     return first(
-        (straight, "before-batch-norm", "Dropout leads straight into batch normalization. BatchNorm "
-         f"REMEMBERS the variance of training, with the masks in it: here {seen} times what it "
-         "meets at prediction, where no mask is on. So it divides by too much. Put dropout first, "
-         "before the convolution."),
+        (following == ["batch normalization"], "before-batch-norm",
+         "Dropout leads straight into batch normalization, which REMEMBERS the variance of "
+         "training, with the masks in it. At prediction no mask is on, and it divides by too much. "
+         "Put dropout first, before the convolution."),
         (others != ORDER[1:], "order", f"The order is {', '.join(kinds)}. Without dropout it must "
          "be convolution, batch normalization, ReLU: BatchNorm sees what the convolution makes, "
          "before the ReLU cuts it."),
@@ -973,20 +981,6 @@ def order(block, layers, in_maps):
     )  # fmt: skip
 
 
-def remembered(block, layers, in_maps):
-    """Variance that BatchNorm sees in training, by that which it meets at prediction."""
-    import torch
-
-    seen = []
-    norm = next(layer for layer in layers if kind(layer) == "batch normalization")
-    hook = norm.register_forward_hook(lambda norm, inputs, y: seen.append(inputs[0].detach()))
-    x = torch.rand(400, in_maps, 4, 4)
-    for training in (True, False):
-        block.train(training)(x)
-    hook.remove()
-    return float((seen[0].var(dim=(0, 2, 3)) / seen[1].var(dim=(0, 2, 3))).mean())
-
-
 def rate(layer, keep_prob):
     """Whether a dropout layer drops with the right probability."""
     drops = 1 - layer.keep_prob if hasattr(layer, "keep_prob") else layer.p
@@ -994,9 +988,9 @@ def rate(layer, keep_prob):
         return []
     return first(
         (hasattr(layer, "p") and math.isclose(layer.p, keep_prob), "keep-for-drop",
-         "torch's layers take the probability to DROP, so keep_prob={0:g} is "
-         "nn.Dropout2d({1:g}). Yours drops with {0:g}: pass 1 - keep_prob."
-         .format(keep_prob, 1 - keep_prob)),
+         f"torch's layers take the probability to DROP, so keep_prob={keep_prob:g} is "
+         f"nn.Dropout2d({1 - keep_prob:g}). Yours drops with {keep_prob:g}: pass 1 - keep_prob."
+         ),
         (True, "other-rate", f"With keep_prob={keep_prob:g} dropout must drop with probability "
          f"{1 - keep_prob:g}; yours drops with {drops:g}."),
     )  # fmt: skip
@@ -1012,7 +1006,7 @@ def block_traits(run, data):
             block, again = run(**given), run(**given)
             layers = leaves(block)
             off = layers_asked(layers) or runs(block, layers, *sizes[:2])
-            off = off or order(block, layers, sizes[0]) or first(
+            off = off or order(layers) or first(
                 *((type(each).__name__ in ("Dropout1d", "Dropout3d"), "other-dimensions",
                    f"nn.{type(each).__name__} is made for other data. A batch of maps has four "
                    "dimensions: nn.Dropout2d drops its maps, nn.Dropout its pixels.")
@@ -1179,7 +1173,8 @@ shift_ratios.wrong("one-batch",
     {"over": lambda y, var: var(y[0])}, {"over": lambda y, var: var(y[-1])})  # fmt: skip
 shift_ratios.wrong("momentum",
     "This is running_var with its momentum, which begins at 1 and weighs the last batches most. "
-    "momentum=None gives the plain mean over the batches.", *map(remembered_by, (0.1, 0.5, 0.01)))  # fmt: skip
+    "momentum=None gives the plain mean over the batches.",
+    *map(remembered_by, (0.1, 0.5, 0.01)))  # fmt: skip
 shift_ratios.wrong("difference",
     "This is a difference of the variances, or the change by it. Asked for is the ratio, 1 where "
     "nothing shifts.",
@@ -1219,7 +1214,8 @@ def repaired_layers(net, images, keep_prob):
     for each in dropouts:
         each.register_forward_hook(lambda layer, given, y: dims.update({layer: given[0].shape}))
     try:
-        net(images)
+        with silenced():
+            net(images)
     except Exception as error:
         text = f"{type(error).__name__}: {str(error).splitlines()[0][:150]}"
         return first((True, "does-not-run", f"The repaired net does not run on images: {text}"))
@@ -1240,8 +1236,8 @@ def repaired_layers(net, images, keep_prob):
         (any(len(dims[each]) != 4 for each in of_maps), "maps-of-flat", "Behind nn.Flatten there "
          "are no maps: a layer for maps, such as nn.Dropout2d, wants 4 dimensions, and warns that "
          "2 will be an error. Single numbers are dropped by nn.Dropout."),
-        (any(dims[each][1] == 1 for each in of_maps), "image-dropped", "The images have one map. To "
-         "drop it is to drop the whole image: put that layer before the second convolution."),
+        (any(dims[each][1] == 1 for each in of_maps), "image-dropped", "The images have one map: "
+         "to drop it is to drop the whole image: put that layer before the second convolution."),
         (any(type(each).__name__ not in GOOD_DROPOUTS for each in dropouts), "other-dropout",
          "A dropout layer is of another kind: nn.Dropout2d drops maps, nn.Dropout single numbers."),
         (not net.training, "eval-mode", "The net comes in evaluation mode, so its dropout would be "
