@@ -4,7 +4,8 @@ An `exercise` is its right answer, written as a function, with
 
 - `returns`: what an answer is, `Array`, `Number`, or a tuple of such;
 - `cases`: ``cases(data)`` lists the arguments with which it is tried, drawn from the generator
-  `data`: there are as many sets of them as seeds;
+  `data`: there are as many sets of them as seeds. Or it lists such lists, what is at an edge last:
+  an answer that is wrong on a list is told why, whatever it gives on those after it;
 - or, if it draws random numbers itself, `traits`: ``traits(run, data)`` yields what is off (with
   both, traits are looked at once all cases are right);
 - a table of `wrong` answers, with the sentence meant for each.
@@ -31,6 +32,7 @@ import numpy as np
 
 RTOL = 1e-5  # single precision is precise enough
 CHANCE = "Two calls with the same arguments gave different results: nothing in it is random."
+TOO_HARD = ("raises", "not-finite")  # ideas missed in a case that is harder than others
 EXERCISES = {}  # all, by name
 OUTCOMES = {}  # of this session: the idea missed last, or None
 
@@ -78,7 +80,8 @@ class Exercise:
         self.cases, self.traits, self.otherwise = cases, traits, otherwise
         self.chance, self.rtol, self.phases, self.table = chance, rtol, phases, []
         parameters = inspect.signature(right).parameters.values()
-        self.arguments = [each.name for each in parameters if each.kind is not each.KEYWORD_ONLY]
+        self.arguments = [each.name for each in parameters
+                          if each.kind not in (each.KEYWORD_ONLY, each.VAR_KEYWORD)]  # fmt: skip
         self.part = right.__module__.rpartition(".")[2]
         EXERCISES[self.name] = self
 
@@ -141,27 +144,35 @@ class Exercise:
 
     def _compare(self, student, seed):
         cases = self.cases(np.random.default_rng(seed))
+        for some in itertools.accumulate(cases) if isinstance(cases[0], list) else [cases]:
+            self._compare_on(student, some)
+
+    def _compare_on(self, student, cases):
         right = [self._run(self.right, case) for case in cases]
-        raw = [call(student, **self._complete(case)) for case in cases]
-        if not same(raw[0], call(student, **self._complete(cases[0]))):
+        tried = [self._outcome(student, case) for case in cases]
+        raw, yours, missed = zip(*tried, strict=True)
+        if yours[0] is not None and not same(raw[0], call(student, **self._complete(cases[0]))):
             raise Missed(self.chance, "not-repeatable")
-        try:
-            yours = [self._read(each, case) for each, case in zip(raw, cases, strict=True)]
-        except Missed:
+        stop = [each for each in missed if each and each.idea not in TOO_HARD]
+        if stop or all(missed):
             self._match(lambda wrong: all(map(alike, raw, wrong)), cases, raw=True)
-            raise
-        equal = np.array([[close(*pair, self.rtol) for pair in zip(y, r, strict=True)]
+            raise (stop or missed)[0]
+        equal = np.array([[y is not None and close(y[p], r[p], self.rtol) for p in range(len(r))]
                           for y, r in zip(yours, right, strict=True)])  # fmt: skip
         if equal.all():
             return
-        first, part = np.argwhere(~equal)[0]
-        format_ = {"yours": in_short(yours[first][part]), "right": in_short(right[first][part])}
-        format_ |= {name: in_short(value) for name, value in cases[first].items()}
+        able = [i for i, each in enumerate(yours) if each is not None]
+        first, part = next(((i, p) for i, p in np.argwhere(~equal) if i in able), (0, 0))
+        if equal[able].all():  # it fails where a case is hard
+            first = next(i for i, each in enumerate(missed) if each)
+        format_ = {name: in_short(value) for name, value in cases[first].items()}
+        format_["right"] = in_short(right[first][part])
+        format_["yours"] = in_short(yours[first][part]) if first in able else "NaN"
 
         def matches(parts):
             def as_(wrong):
-                return all(close(y[p], w[p], self.rtol)
-                           for y, w in zip(yours, wrong, strict=False) for p in parts)  # fmt: skip
+                return all(w is y if w is None or y is None else close(y[p], w[p], self.rtol)
+                           for y, w in zip(yours, wrong, strict=True) for p in parts)  # fmt: skip
 
             return as_
 
@@ -169,6 +180,11 @@ class Exercise:
         self._match(matches(range(equal.shape[1])), cases, **format_)
         if len(self._slots) > 1:
             self._match(matches([part]), cases, **format_)
+        if equal[able].all():
+            hard = f"{missed[first]} {self.otherwise.format(**format_)}".strip()
+            raise Missed(hard[:390], missed[first].idea, missed[first].line)
+        cases, raw, yours, right = ([each[i] for i in able] for each in (cases, raw, yours, right))
+        first = able.index(first)
         ignored = self._ignored(
             cases, [each[part] for each in yours], [each[part] for each in right]
         )
@@ -189,10 +205,8 @@ class Exercise:
             )
         if all(close(y[part], r[part], 0.05) for y, r in zip(yours, right, strict=True)):
             raise Missed(
-                f"{what} is near the right one everywhere, and nowhere exact: is it an average of "
-                f"samples, an approximation, or rounded? {self.otherwise}".rstrip().format(
-                    **format_
-                ),
+                f"{what} is near the right one everywhere, and exact nowhere: is it an average of "
+                f"samples, or rounded? {self.otherwise}".rstrip().format(**format_),
                 "nearly",
             )
         asked = ", ".join(f"{name}={format_[name]}" for name in cases[first])
@@ -201,35 +215,40 @@ class Exercise:
         raise Missed(sentence.strip(), "otherwise")
 
     def _match(self, matches, cases, raw=False, **format_):
-        """Raise the sentence of the first wrong answer, or pair of such, that `matches`.
-
-        It is asked of the outputs for the first cases, then for more.
-        """
+        """Raise the sentence of the first wrong answer, or pair of such, that `matches`."""
         singles = [(each, each.answer) for each in self.table]
         settings = [each for each in self.table if each.settings]
         pairs = [(one, partial(self.right, **one.settings, **two.settings))
                  for one, two in itertools.combinations(settings, 2)
                  if not one.settings.keys() & two.settings.keys()]  # fmt: skip
         for wrong, answer in [*singles, *pairs]:
-            outputs = []
-            for case in cases:
-                try:
-                    outputs.append(self._run(answer, case, raw))
-                except Exception:  # it can't do this case, so the student's did something else
-                    break
-                if not matches(outputs):
-                    break
-            else:
+            if matches(self._attempt(answer, case, raw) for case in cases):
                 raise Missed(wrong.sentence.format_map(Lenient(format_)), wrong.name)
+
+    def _outcome(self, student, case):
+        """What a student's function returns, as it is and as it is read, and what is missed."""
+        result = None
+        try:
+            result = call(student, **self._complete(case))
+            return result, self._read(result, case), None
+        except Missed as missed:
+            return result, None, missed
+
+    def _attempt(self, answer, case, raw):
+        """What a wrong answer returns, or None where it can't do the case."""
+        try:
+            return self._run(answer, case, raw)
+        except Exception:
+            return None
 
     def _ignored(self, cases, yours, right):
         """An argument on which the right output depends, and the student's never does."""
-        equal = {}
+        follows = {}
         for (i, one), (j, two) in itertools.combinations(enumerate(cases), 2):
             names = [name for name in one if not same(one[name], two[name])]
             if len(names) == 1 and not close(right[i], right[j], self.rtol):
-                equal.setdefault(names[0], []).append(close(yours[i], yours[j], 1e-12))
-        return next((name for name, each in equal.items() if all(each)), None)
+                follows.setdefault(names[0], []).append(close(yours[i], yours[j], 1e-12))
+        return next((name for name, equal in follows.items() if all(equal)), None)
 
     # Answers that draw
 
@@ -256,7 +275,10 @@ class Exercise:
     def _try(self, answer, rng=None, raw=False, **case):
         """Call an answer, and read what it returns."""
         result = call(answer, **self._complete(case, rng))
-        return result if raw else self._read(result, case)[0]
+        if raw:
+            return result
+        read = self._read(result, case)
+        return read if isinstance(self.returns, tuple) else read[0]
 
     # Both
 
@@ -344,16 +366,24 @@ class Array:
         Said where the shape is wrong.
     short : str
         Its name where one of several is returned.
+    infinite : str
+        Said where an entry is NaN or infinite.
     """
 
-    def __init__(self, what, shape, why="", short=""):
+    def __init__(
+        self, what, shape, why="", short="", infinite="Was something divided by zero?"
+    ):  # fmt: skip
         self.what, self.shape, self.why, self.short = what, shape, why, short or what
+        self.infinite = infinite
 
     def read(self, result, case):
         names = inspect.signature(self.shape).parameters
         shape = tuple(self.shape(**{name: case[name] for name in names}))
         if hasattr(result, "detach"):
             result = result.detach().numpy()
+        if isinstance(result, numbers.Real) and shape:
+            sentence = f"{self.what} is a single number; it must have shape {shape}. {self.why}"
+            raise Missed(sentence.rstrip(), "single-number")
         if not isinstance(result, np.ndarray):
             raise Missed(
                 f"{self.what} must be a NumPy array, yours is of type {type(result).__name__}. "
@@ -369,8 +399,8 @@ class Array:
             )
         result = result.astype(float)
         if not np.isfinite(result).all():
-            sentence = "has entries that are NaN or infinite. Was something divided by zero?"
-            raise Missed(f"{self.what} {sentence}", "not-finite")
+            sentence = f"{self.what} has entries that are NaN or infinite. {self.infinite}"
+            raise Missed(sentence, "not-finite")
         return result
 
 
@@ -379,14 +409,15 @@ class Number:
 
     Parameters
     ----------
-    what, short : str
+    what, short, infinite : str
         As of `Array`.
     whole : bool
         Whether it must be a whole number.
     """
 
-    def __init__(self, what, short="", whole=False):
+    def __init__(self, what, short="", whole=False, infinite="Was something divided by zero?"):
         self.what, self.short, self.whole = what, short or what, whole
+        self.infinite = infinite
 
     def read(self, result, case):
         if hasattr(result, "item") and getattr(result, "ndim", 1) == 0:
@@ -399,7 +430,7 @@ class Number:
                          f"({type(result).__name__}).", "no-number")  # fmt: skip
         result = float(np.ravel(result)[0])
         if not math.isfinite(result):
-            raise Missed(f"{self.what} is {result}. Was something divided by zero?", "not-finite")
+            raise Missed(f"{self.what} is {result}. {self.infinite}", "not-finite")
         if self.whole and result != int(result):
             raise Missed(f"{self.what} is {result:.3g}: it must be a whole number.", "not-whole")
         return result
@@ -408,10 +439,11 @@ class Number:
 def call(function, **arguments):
     """Call a student's function, by position, and say what goes wrong.
 
-    It gets copies, but of random generators the object itself; it must not change its arguments,
-    nor return None.
+    It gets copies, but of random generators and torch modules the object itself; it must not change
+    its arguments, nor return None.
     """
-    if not callable(function) or isinstance(function, type):
+    is_class = isinstance(function, type) and not hasattr(function, "forward")  # nn.Module is one
+    if not callable(function) or is_class:
         raise Missed(
             f"The check wants the function itself, without parentheses: it got {brief(function)}.",
             "no-function",
@@ -419,8 +451,7 @@ def call(function, **arguments):
     name = getattr(function, "__name__", "your function")
     described = f"{name}({', '.join(f'{key}={brief(value)}' for key, value in arguments.items())})"
     given = {
-        key: value if isinstance(value, np.random.Generator) else copy.deepcopy(value)
-        for key, value in arguments.items()
+        key: value if is_itself(value) else copy.deepcopy(value) for key, value in arguments.items()
     }
     try:
         with silenced():
@@ -494,24 +525,34 @@ def in_short(value):
     return f"{value:.6g}" if is_number else brief(value)
 
 
+def is_itself(value):
+    """Whether a function gets the very object: a generator, a torch module that has no equal."""
+    is_module = hasattr(value, "state_dict") and type(value).__eq__ is object.__eq__
+    return isinstance(value, np.random.Generator) or is_module
+
+
 def same(a, b):
     """Whether two arguments are the same, lists of arrays included."""
-    if isinstance(a, np.random.Generator):
+    if is_itself(a):
         return True
     if isinstance(a, list | tuple):
         return isinstance(b, list | tuple) and len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict):
+        return isinstance(b, dict) and same([*a.items()], [*b.items()])
     try:
-        return bool(np.array_equal(a, b))
+        return bool(np.array_equal(a, b) or np.array_equal(a, b, equal_nan=True))
     except Exception:
         return a is b
 
 
 def alike(a, b):
-    """Whether two results are of one type, and the same or nearly so."""
+    """As `same`, but for rounding: of one type, NaN and infinity in the same places."""
     if type(a) is not type(b):
         return False
+    if isinstance(a, list | tuple):
+        return isinstance(b, list | tuple) and len(a) == len(b) and all(map(alike, a, b))
     try:
-        return close(a, b, RTOL)
+        return np.asarray(a).dtype.kind in "biuf" and close(a, b, RTOL)
     except Exception:
         return same(a, b)
 
@@ -521,7 +562,7 @@ def close(a, b, rtol):
     if np.shape(a) != np.shape(b):
         return False
     a, b = np.asarray(a, float), np.asarray(b, float)
-    largest = np.abs(b[np.isfinite(b)]).max(initial=0.0)
+    largest = np.abs(b[np.isfinite(b)]).max(initial=0.0) or 1e-4  # 0 may come out as 1e-16
     return bool(np.allclose(a, b, rtol, atol=rtol * min(largest, 1.0), equal_nan=True))
 
 
@@ -559,7 +600,7 @@ def off_by(yours, right, cases, rtol):
                     f"is multiplied by 1 - {name}, and should not be",
                 ),  # fmt: skip
             }
-        elif np.ndim(value) > 0:
+        elif hasattr(value, "shape") and np.ndim(value) > 0:
             forms |= {
                 f"times-len-{name}": (
                     lambda r, c, n=name: r * len(c[n]),

@@ -41,6 +41,59 @@ ALTERNATIVES = {  # what may stand for keep_prob
     "always-half": (lambda p: 0.5, "is a probability of 1/2 built in?"),
 }
 
+# What is taken for the variance (1 - p) / p of an inverted mask: the idea's name, the formula in
+# words, the formula, and what it means.
+VARIANCES = (
+    (
+        "no-scale",
+        "keep_prob * (1 - keep_prob)",
+        lambda p: p * (1 - p),
+        "that of zeros and ones without a scale. Scaled by 1/keep_prob, a mask has its variance "
+        "divided by keep_prob squared: (1 - keep_prob) / keep_prob.",
+    ),
+    (
+        "slides",
+        "1 - keep_prob",
+        lambda p: 1 - p,
+        "which is what the slides' p(1 - p)/p comes to. That is a slip: dividing by p divides "
+        "the variance p(1 - p) by p squared, which leaves (1 - keep_prob) / keep_prob.",
+    ),
+    (
+        "upside-down",
+        "keep_prob / (1 - keep_prob)",
+        lambda p: p / (1 - p),
+        "upside down: did you take keep_prob for the probability to drop? "
+        "It is (1 - keep_prob) / keep_prob, and vanishes where everything is kept.",
+    ),
+    (
+        "root-of-variance",
+        "the root of (1 - keep_prob) / keep_prob",
+        lambda p: math.sqrt((1 - p) / p),
+        "the standard deviation of the mask: one root too many. (1 - keep_prob) / keep_prob is "
+        "a variance.",
+    ),
+    (
+        "divided-once-more",
+        "(1 - keep_prob) / keep_prob^2",
+        lambda p: (1 - p) / p**2,
+        "divided by keep_prob once too often. It is (1 - keep_prob) / keep_prob.",
+    ),
+    (
+        "mean-square",
+        "1 / keep_prob",
+        lambda p: 1 / p,
+        "the mean square of a scaled mask. Its variance is less, by the square of its mean: "
+        "1/keep_prob - 1, that is (1 - keep_prob) / keep_prob.",
+    ),
+    (
+        "always-1",
+        "1",
+        lambda p: 1.0,
+        "whatever keep_prob is. The fewer units dropout keeps, the larger the variance: "
+        "(1 - keep_prob) / keep_prob.",
+    ),
+)  # fmt: skip
+
 
 def coins(kept, keep_prob, axes, what="units", shared=(), name="keep_prob", sentences=None):
     """Independent coins: who shares one, how many say "kept", and whether they know of each other.
@@ -259,6 +312,8 @@ def factors(train, test, keep_prob, wanted, sentences):
         f"{wanted[1]} at prediction; yours are multiplied by {yours[0]} and {yours[1]}, with "
         f"keep_prob={keep_prob:g}."
     )
+    if names[0] is None and train is None:
+        general += " " + BY_SHARE
     label, sentence = sentences.get(names, (f"factors-{names[0]}-{names[1]}", general))
     yield from found(True, label, sentence)
 

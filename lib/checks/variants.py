@@ -2,1129 +2,958 @@
 
 import itertools
 import math
-import warnings
+from functools import partial
 
 import numpy as np
 from scipy import stats
-from scipy.special import expit, ndtr
+from scipy.special import erf, expit, ndtr, softmax
 
-from lib.checks.common import (
-    BY_SHARE,
-    FACTORS,
-    SIGMAS,
-    VARIANCES,
-    as_array,
-    as_number,
-    as_pair,
-    call,
-    check_fresh,
-    check_unknown_phase,
-    check_value,
-    expect,
-    farthest,
-)
+from lib.checks import engine
+from lib.checks.engine import Array, Finding, Missed, Number, close, exercise, found
+from lib.checks.traits import BY_SHARE, FACTORS, SIGMAS, coins, factor_name, fresh, independent
 from lib.masks import all_masks
-from lib.theory.moments import relu_moments
-from lib.theory.variational import MOLCHANOV, kl_molchanov
+from lib.theory.variational import MOLCHANOV
+
+summary = engine.summary_of("variants")
+
+# fmt: off
+SCALES = {  # by what kept ones are multiplied, in place of 1/keep_prob
+    "1": ("not-scaled", "not scaled: a kept one counts once. With probability keep_prob it is "
+          "there at all, so the mean is keep_prob times what it was. Divide by keep_prob."),
+    "keep_prob": ("multiplied-by-keep", "multiplied by keep_prob, and masked on top of that. The "
+                  "mask makes the mean smaller; divide by keep_prob to restore it."),
+    "1/keep_prob^2": ("divided-twice", "divided by keep_prob twice. Once restores the mean."),
+    "sqrt(1/keep_prob)": ("divided-by-root", "divided by the root of keep_prob. It is the mean "
+                          "that is to be restored: divide by keep_prob itself."),
+    "1/(1 - keep_prob)": ("divided-by-drop", "divided by 1 - keep_prob, the probability to drop. "
+                          "The mean of a mask is keep_prob: divide by that."),
+    "1 - keep_prob": ("multiplied-by-drop", "multiplied by 1 - keep_prob. The mean of a mask is "
+                      "keep_prob: divide by that."),
+}
+# fmt: on
+
+
+def scaled(value, keep_prob, what):
+    """By what the kept ones are multiplied; None if by no one number."""
+    name = factor_name(value, keep_prob)
+    by_share = name is None and (value is None or abs(value * keep_prob - 1) < 0.15)
+    yield from found(by_share, "by-share", BY_SHARE)
+    if name != "1/keep_prob":
+        other = f"multiplied by {value:.4g}, with keep_prob={keep_prob:g}: divide by keep_prob."
+        label, text = SCALES.get(name, ("other-factor", other))
+        yield Finding(label, f"The {what} are {text}")
+
+
+def looked_up(sentences):
+    """A `found` that has its sentences by their names."""
+    return lambda off, name, **asked: found(off, name, sentences[name].format(**asked))
+
+
+def first(traits):
+    """Say the first thing that is off: nothing after it is looked at, nor the table gone through.
+
+    The traits look up what the table's answers would give, see `known` and `explained`.
+    """
+
+    def say_first(run, data):
+        for each in traits(run, data):
+            raise Missed(each.sentence, each.name)
+        return ()
+
+    return say_first
+
+
+def known(check, yours, **case):
+    """The wrong answers of a table whose outputs are these."""
+    for wrong in check.table:
+        if close(yours, check._run(wrong.answer, case, raw=True), 1e-4):
+            yield Finding(wrong.name, wrong.sentence)
+            return
+
+
+# The moments of a rectified Gaussian
+
+ROOT = math.sqrt(2 * math.pi)
+
+
+def rectified_cases(data):
+    def mean(shape):
+        return data.uniform(-2, 3, shape)
+
+    def variance(shape):
+        return data.uniform(0.3, 5, shape)
+
+    one, other = mean(8), variance(8)
+    pairs = [(one, other), (mean(8), other), (one, variance(8)), (mean((3, 4)), variance((3, 4))),
+             (mean(1), variance(1))]  # fmt: skip
+    edge = [(np.array([2.0, -3, 0, 1.5]), np.array([0.0, 0, 0, 1])),
+            (np.zeros((2, 1)), np.array([[4.0], [0]]))]  # fmt: skip
+    return [[{"mean": m, "variance": v} for m, v in some] for some in (pairs, edge)]
+
+
+@exercise(
+    returns=(
+        Array("The mean", lambda mean: mean.shape, "One for each entry of the arrays.", "mean"),
+        Array("The variance", lambda mean: mean.shape, "One for each entry of the arrays.",
+              "variance"),
+    ),
+    cases=rectified_cases,
+    otherwise="Phi and phi are those of the standard Gaussian at mean / s, with s the root of the "
+    "variance. A variance is the mean square minus the squared mean.",
+    done="mean and variance of a rectified Gaussian, variance 0 too.",
+)  # fmt: skip
+def fast_relu(
+    mean, variance, *, s=np.sqrt, Phi=ndtr, phi=lambda a: np.exp(-(a**2) / 2) / ROOT,
+    P_at=lambda mu, s: mu / s, p_at=lambda mu, s: mu / s,
+    first=lambda mu, s, P, p: mu * P + s * p,
+    square=lambda mu, s, P, p: (mu**2 + s**2) * P + mu * s * p,
+    spread=lambda m, q, mu, s, P: q - m**2, safe=lambda s: np.where(s > 0, s, 1),
+    zero=lambda mu, m, v: (np.maximum(mu, 0), 0 * mu),
+):  # fmt: skip
+    """Mean and variance of max(0, z), for z ~ N(mean, variance)."""
+    s = s(variance)
+    P, p = Phi(P_at(mean, safe(s))), phi(p_at(mean, safe(s)))
+    m = first(mean, s, P, p)
+    v = spread(m, square(mean, s, P, p), mean, s, P)
+    return tuple(np.where(s > 0, *each) for each in zip((m, v), zero(mean, m, v), strict=True))
+
+
+# fmt: off
+wrong = fast_relu.wrong
+wrong("wrong-way-round", "The two are the wrong way round: return the mean first, then the "
+      "variance.", lambda mean, variance: fast_relu.right(mean, variance)[::-1])
+wrong("variance-for-deviation", "The variance is taken for the standard deviation. s is the root "
+      "of the variance, and the formulas take mean / s.", {"s": lambda v: v},
+      {"s": lambda v: v / 2}, {"s": np.square},
+      {"P_at": lambda mu, s: mu / s**2, "p_at": lambda mu, s: mu / s**2},
+      {"P_at": lambda mu, s: mu / s**2}, {"p_at": lambda mu, s: mu / s**2})
+wrong("taken-at-mean", "Phi or phi is taken at the mean. They are those of the STANDARD Gaussian: "
+      "take both at mean / s.", {"P_at": lambda mu, s: mu, "p_at": lambda mu, s: mu},
+      {"P_at": lambda mu, s: mu}, {"p_at": lambda mu, s: mu},
+      {"P_at": lambda mu, s: mu * s, "p_at": lambda mu, s: mu * s})
+wrong("other-density", "phi is the density of the standard Gaussian, exp(-a^2 / 2) / sqrt(2 pi). "
+      "Yours is another.", {"phi": lambda a: np.exp(-(a**2) / 2)},
+      {"phi": lambda a: np.exp(-(a**2)) / ROOT}, {"phi": lambda a: np.exp(-(a**2) / 2) / ROOT**2},
+      {"phi": lambda a: np.exp(-a / 2) / ROOT}, {"phi": lambda a: np.exp(a**2 / 2) / ROOT},
+      {"phi": lambda a: np.exp(-(a**2) / 2) / math.sqrt(math.pi)})
+wrong("other-cdf", "Phi is the distribution function of the standard Gaussian, ndtr. Yours is "
+      "another.", {"Phi": erf}, {"Phi": lambda a: erf(a / math.sqrt(2))},
+      {"Phi": lambda a: (1 + erf(a)) / 2}, {"Phi": expit}, {"Phi": lambda a: expit(1.702 * a)},
+      {"Phi": lambda a: a > 0})
+wrong("small-added", "Something small is added to s or to the variance, and it changes the "
+      "results. Divide by np.where(s > 0, s, 1) instead.",
+      *(lambda mean, variance, m=m, s=s: fast_relu.right(mean, variance, s=lambda v: s(v, m))
+        for m in (0.1, 0.01, 1e-3, 1e-4)
+        for s in (lambda v, m: np.sqrt(v + m), lambda v, m: np.sqrt(v) + m)))
+wrong("cdf-for-density", "The distribution function and the density stand in each other's place: "
+      "it is mean * Phi + s * phi.", {"first": lambda mu, s, P, p: mu * p + s * P},
+      {"first": lambda mu, s, P, p: mu * p + P})
+wrong("density-lacks-s", "The density lacks its factor s: mean * Phi + s * phi, with phi the "
+      "STANDARD density at mean / s. (The density of N(mean, s^2) at 0 has a 1/s in it.)",
+      {"first": lambda mu, s, P, p: mu * P + p}, {"first": lambda mu, s, P, p: mu * P + p / s})
+wrong("density-times-variance", "The density is multiplied by the variance. Its factor is s, the "
+      "standard deviation.", {"first": lambda mu, s, P, p: mu * P + s**2 * p})
+wrong("no-density", "The part s * phi(mean / s) is missing. A Gaussian above 0 is above its own "
+      "mean on average.", {"first": lambda mu, s, P, p: mu * P})
+wrong("no-cdf", "The part mean * Phi(mean / s) is missing.", {"first": lambda mu, s, P, p: s * p})
+wrong("density-subtracted", "The sign of s * phi is turned: it is added.",
+      {"first": lambda mu, s, P, p: mu * P - s * p})
+wrong("below-zero", "Phi is taken at -mean / s: the probability to be BELOW 0. The ReLU passes "
+      "what is above.", {"P_at": lambda mu, s: -mu / s},
+      {"first": lambda mu, s, P, p: mu * (1 - P) + s * p})
+wrong("relu-of-mean", "This is the ReLU of the mean. The mean of the ReLU is larger: the noise is "
+      "cut off on one side only.", {"first": lambda mu, s, P, p: np.maximum(mu, 0)})
+wrong("given-above", "This is the mean of what is above 0, given that it IS above. The zeros "
+      "count too: multiply by the probability Phi(mean / s).",
+      {"first": lambda mu, s, P, p: mu + s * p / P})
+wrong("mean-before", "This is the mean before the ReLU.", {"first": lambda mu, s, P, p: mu})
+wrong("absolute", "This is the mean of |z|. A ReLU sets what is below 0 to 0, and does not turn "
+      "it round.", {"first": lambda mu, s, P, p: mu * (2 * P - 1) + 2 * s * p})
+wrong("mean-square", "This is the mean SQUARE of the ReLU. Its variance is less: subtract the "
+      "square of the mean (of the ReLU).", {"spread": lambda m, q, mu, s, P: q})
+wrong("minus-mean-before", "What is subtracted is the square of the mean BEFORE the ReLU. "
+      "Subtract that of the ReLU's own mean.", {"spread": lambda m, q, mu, s, P: q - mu**2})
+wrong("minus-relu-of-mean", "Subtract the square of the mean of the ReLU, not of the ReLU of the "
+      "mean.", {"spread": lambda m, q, mu, s, P: q - np.maximum(mu, 0) ** 2})
+wrong("minus-unsquared-mean", "The mean is subtracted from the mean square. Subtract the SQUARE "
+      "of the mean.", {"spread": lambda m, q, mu, s, P: q - m})
+wrong("deviation", "This is the standard deviation. Return its square, the variance.",
+      {"spread": lambda m, q, mu, s, P: np.sqrt(q - m**2)})
+wrong("variance-sign", "The sign of the variance is turned: it is the mean square minus the "
+      "squared mean.", {"spread": lambda m, q, mu, s, P: m**2 - q},
+      {"spread": lambda m, q, mu, s, P: m**2 + q})
+wrong("variance-before", "This is the variance before the ReLU. What it cuts off varies no more.",
+      {"spread": lambda m, q, mu, s, P: s**2})
+wrong("share-of-variance", "Cutting off the negative part does more than let a share Phi of the "
+      "variance through: take the mean square, and subtract the squared mean.",
+      {"spread": lambda m, q, mu, s, P: s**2 * P},
+      {"spread": lambda m, q, mu, s, P: s**2 * (mu > 0)},
+      {"spread": lambda m, q, mu, s, P: s**2 * P**2})
+wrong("square-lacks-density", "The mean square lacks the part mean * s * phi(mean / s).",
+      {"square": lambda mu, s, P, p: (mu**2 + s**2) * P})
+wrong("square-mistaken", "The mean square is (mean^2 + s^2) * Phi + mean * s * phi: look at your "
+      "factors of mean and s, at what is squared, and at the sign.",
+      {"square": lambda mu, s, P, p: (mu**2 + s**2) * P + s * p},
+      {"square": lambda mu, s, P, p: (mu**2 + s**2) * P + mu * p},
+      {"square": lambda mu, s, P, p: (mu**2 + s**2) * P + mu * s**2 * p},
+      {"square": lambda mu, s, P, p: (mu**2 + s**2) * P - mu * s * p},
+      {"square": lambda mu, s, P, p: (mu**2 + s**2) * P + p},
+      {"square": lambda mu, s, P, p: (mu**2 + s**2) * P + s**2 * p},
+      {"square": lambda mu, s, P, p: (mu**2 + s**2) * P + mu**2 * s * p},
+      {"square": lambda mu, s, P, p: (mu**2 + s**2) * P + (mu + s) * p},
+      {"square": lambda mu, s, P, p: (mu**2 + s**2) * p + mu * s * P},
+      {"square": lambda mu, s, P, p: (mu**2 + s) * P + mu * s * p},
+      {"square": lambda mu, s, P, p: (mu + s) ** 2 * P + mu * s * p},
+      {"square": lambda mu, s, P, p: (mu + s**2) * P + mu * s * p},
+      {"square": lambda mu, s, P, p: s**2 * P + mu * s * p},
+      {"square": lambda mu, s, P, p: mu**2 * P + mu * s * p},
+      {"square": lambda mu, s, P, p: mu**2 + s**2 * P + mu * s * p},
+      {"square": lambda mu, s, P, p: mu**2 + s**2})
+wrong("variance-0", "Where the variance is 0, nothing is random: the mean is max(0, mean), and "
+      "the variance 0. mean / s divides by 0 there: np.where(s > 0, s, 1) is safe to divide by.",
+      *(partial(fast_relu.right, safe=safe, zero=zero)
+        for safe in (lambda s: np.where(s > 0, s, 1), lambda s: s)
+        for zero in (lambda mu, m, v: (m, v), lambda mu, m, v: (m, 0 * mu),
+                     lambda mu, m, v: (np.maximum(mu, 0), v))),
+      *[partial(fast_relu.right, zero=lambda mu, m, v, f=f, v0=v0: (f(mu), v0 + 0 * mu))
+        for f in (lambda mu: np.nan * mu, lambda mu: 0 * mu, lambda mu: mu, lambda mu: mu / 2,
+                  lambda mu: mu > 0, np.abs, lambda mu: np.maximum(mu, 0))
+        for v0 in (np.nan, 1, 0)][:-1], lambda m, v: fast_relu.right(m, v if v.all() else 0 * v))
+# fmt: on
+
+
+# The loss of sparse variational dropout
+
+K1, K2, K3 = MOLCHANOV
+
+
+def bound_cases(data):
+    def case(batch, shape, n_train):
+        return {"log_likelihoods": -data.exponential(1.3, batch),
+                "log_alpha": data.uniform(-4, 4, shape), "n_train": n_train}  # fmt: skip
+
+    one, other = case(6, (3, 5), 40), case(6, (3, 5), 40)
+    cases = [one, *(one | {name: other[name]} for name in ("log_likelihoods", "log_alpha")),
+             one | {"n_train": 90}, case(50, (4, 2), 300), case(1, (1, 1), 7)]  # fmt: skip
+    far = [case(2, (2, 3), 10) | {"log_alpha": np.array([[a, -1.0]])} for a in (-800.0, 800.0)]
+    return [cases, far]
+
+
+@exercise(
+    returns=Number(
+        "The loss",
+        infinite="Stay in logarithms: log_alpha may be negative, and far out alpha or 1/alpha is "
+        "beyond the largest number. log(1 + 1/alpha) is np.logaddexp(0, -log_alpha), and expit "
+        "never overflows.",
+    ),
+    cases=bound_cases,
+    otherwise="The loss is the mean of -log_likelihoods, plus the sum of all KL over n_train.",
+    done="mean loss plus KL / N, finite for any alpha.",
+)
+def negative_bound(
+    log_likelihoods, log_alpha, n_train, *, data=lambda ll, N: -ll.mean(), sign=1, total=np.sum,
+    weight=lambda ll, N: 1 / N, see=lambda a: a, at=lambda a: a, sigmoid=expit, k=(K1, K1, K2, K3),
+    tail=lambda a: np.logaddexp(0, -a), half=0.5, whole=lambda ll, N: 1, cost=None,
+):  # fmt: skip
+    """-mean log-likelihood + KL / N, by Molchanov's approximation."""
+    a = see(log_alpha)
+    kl = k[0] - k[1] * sigmoid(k[2] + k[3] * at(a)) + half * tail(a) if cost is None else cost(a)
+    loss = data(log_likelihoods, n_train) + sign * weight(log_likelihoods, n_train) * total(kl)
+    return whole(log_likelihoods, n_train) * loss
+
+
+# fmt: off
+wrong = negative_bound.wrong
+wrong("no-kl", "The KL is missing: this is the data's part alone.", {"total": lambda kl: 0.0})
+wrong("no-likelihood", "The log-likelihood is missing: this is the KL's part alone.",
+      {"data": lambda ll, N: 0.0})
+wrong("kl-sign", "The KL has the wrong sign: this loss falls as the noise gets SMALLER. The "
+      "formula of the exercise is that of -KL; the loss adds +KL, so noisy weights are cheap.",
+      {"sign": -1})
+wrong("likelihood-sign", "The log-likelihood has the wrong sign: a loss falls as the data gets "
+      "likelier.", {"data": lambda ll, N: ll.mean()}, {"data": lambda ll, N: ll.mean(), "sign": -1})
+wrong("of-training-set", "This is the loss of the whole training set, n_train times too large. "
+      "Here it is one per example: the mean of the log-likelihoods, and KL / N.",
+      {"whole": lambda ll, N: N})
+wrong("of-minibatch", "This is the loss of the whole minibatch, as many times too large as it has "
+      "examples. Here it is one per example: the mean of the log-likelihoods, and KL / N.",
+      {"whole": lambda ll, N: len(ll)})
+wrong("not-divided-by-n", "The KL is not divided by n_train. It is paid once for the whole "
+      "training set, and the loss is one per EXAMPLE: each bears 1/N of it.",
+      {"weight": lambda ll, N: 1}, {"weight": lambda ll, N: N})
+wrong("kl-by-minibatch", "The KL is divided by the size of the minibatch. It is paid once for the "
+      "whole training set: divide by n_train.", {"weight": lambda ll, N: 1 / len(ll)},
+      {"weight": lambda ll, N: 1 / (len(ll) * N)})
+wrong("kl-times-share", "The KL is multiplied by batch / n_train. That belongs to a loss summed "
+      "over the minibatch; with the mean loss, divide by n_train.",
+      {"weight": lambda ll, N: len(ll) / N})
+wrong("kl-averaged", "Every weight costs its own KL, so the KL is SUMMED over the weights; yours "
+      "is a mean, over all of them, or over rows or columns.", {"total": np.mean},
+      {"total": lambda kl: kl.sum() / len(kl)}, {"total": lambda kl: kl.sum() / kl.shape[1]})
+wrong("likelihood-summed", "The log-likelihoods are summed over the minibatch. The loss is one "
+      "per example: their mean, and KL / N beside it.", {"data": lambda ll, N: -ll.sum()})
+wrong("likelihood-by-n", "The log-likelihoods are divided by n_train. The minibatch is only a "
+      "part of the data: take its mean.", {"data": lambda ll, N: -ll.sum() / N},
+      {"data": lambda ll, N: -ll.mean() / N})
+wrong("likelihood-not-mean", "The first part is the mean over ALL log-likelihoods of the "
+      "minibatch, with a minus sign.", {"data": lambda ll, N: -ll.max()},
+      {"data": lambda ll, N: -ll.min()}, {"data": lambda ll, N: -ll[0]},
+      {"data": lambda ll, N: -np.median(ll)},
+      {"data": lambda ll, N: -ll.sum() / max(len(ll) - 1, 1)})
+wrong("not-all-weights", "The KL is summed over ALL weights: over every row and every column of "
+      "log_alpha.", {"see": lambda a: a[0]}, {"see": lambda a: a[:, 0]},
+      {"see": lambda a: a.diagonal()}, {"see": lambda a: a.mean(keepdims=True)})
+wrong("exp-of-likelihood", "They are log-likelihoods already: no np.exp, and no np.log.",
+      {"data": lambda ll, N: -np.exp(ll).mean()},
+      {"data": lambda ll, N: -np.log(np.exp(ll).mean())},
+      {"data": lambda ll, N: -np.log(-ll).mean()}, {"data": lambda ll, N: -np.log(ll).mean()})
+wrong("alpha-for-log-alpha", "log_alpha holds log(alpha). The sigmoid takes k2 + k3 * log_alpha "
+      "as it is, without np.exp or np.log, and alpha in log(1 + 1/alpha) is exp(log_alpha).",
+      {"see": np.exp}, {"see": np.log}, {"at": np.exp}, {"at": np.log},
+      {"at": np.log, "tail": lambda a: np.log1p(1 / a)}, {"tail": lambda a: np.log1p(1 / a)},
+      {"tail": lambda a: np.log1p(1 / np.abs(a))}, {"tail": lambda a: np.log1p(np.exp(-np.exp(a)))})
+wrong("one-plus-alpha", "The logarithm takes 1 + alpha. It is log(1 + 1/alpha): np.logaddexp(0, "
+      "-log_alpha).", {"tail": lambda a: np.logaddexp(0, a)},
+      {"tail": lambda a: np.log(1 + np.exp(a))}, {"tail": lambda a: np.log1p(np.exp(a))})
+wrong("no-half", "log(1 + 1/alpha) lacks its factor 1/2, in front of the logarithm.", {"half": 1},
+      {"half": 2}, {"half": 1, "tail": lambda a: np.logaddexp(0, -a) + math.log(0.5)},
+      {"half": 1, "tail": lambda a: np.logaddexp(0, -a - math.log(2))})
+wrong("tail-sign", "The sign of 1/2 log(1 + 1/alpha) is turned. In -KL it is subtracted.",
+      {"half": -0.5})
+wrong("no-tail", "The part 1/2 log(1 + 1/alpha) is missing.", {"half": 0})
+wrong("no-one", "1/alpha stands in the place of 1 + 1/alpha.", {"tail": lambda a: -a})
+wrong("no-k1", "The constant k1 is missing: without it the KL does not tend to 0 as alpha grows.",
+      {"k": (0, K1, K2, K3)})
+wrong("k1-sign", "The sign of the constant k1 is turned: -KL ends in - k1.",
+      {"k": (-K1, K1, K2, K3)})
+wrong("k1-once", "The constant k1 is counted once: subtract it for EVERY weight, inside the sum.",
+      {"cost": lambda a: K1 / a.size - K1 * expit(K2 + K3 * a) + np.logaddexp(0, -a) / 2})
+wrong("sigmoid-sign", "The sign inside the sigmoid is turned.", {"sigmoid": lambda z: expit(-z)})
+wrong("other-sigmoid", "It takes the logistic sigmoid, 1 / (1 + exp(-z)); yours is another "
+      "function, or missing.", {"sigmoid": np.tanh}, {"sigmoid": lambda z: z}, {"sigmoid": ndtr},
+      {"sigmoid": lambda z: np.maximum(z, 0)})
+wrong("constants-mistaken", "k1 sigmoid(k2 + k3 log(alpha)): a constant is left out, or stands in "
+      "another's place.",
+      *({"k": (K1, *ks)} for ks in itertools.permutations((K1, K2, K3)) if ks != (K1, K2, K3)),
+      {"k": (K1, 1, K2, K3)}, {"k": (K1, K1, 0, K3)}, {"k": (K1, K1, K2, 1)}, {"k": (1, 1, K2, K3)},
+      *({"k": tuple(round(k, digits) for k in (K1, K1, K2, K3))} for digits in (1, 2, 3)))
+wrong("small-alpha", "This is -1/2 log(alpha), the start of the formula for small alpha alone. "
+      "Take the whole of it.", {"cost": lambda a: -a / 2})
+wrong("other-logarithm", "These are natural logarithms: np.log, not np.log2 or np.log10.",
+      {"half": 0.5 / math.log(2)}, {"half": 0.5 / math.log(10)})
+wrong("overflow", "At log_alpha = -800 or 800 the loss is not finite: alpha or 1/alpha is beyond "
+      "the largest number. Stay in logarithms: log(1 + 1/alpha) is np.logaddexp(0, -log_alpha), "
+      "and expit never overflows.",
+      *[partial(negative_bound.right, tail=tail, sigmoid=sigmoid)
+        for tail in (lambda a: np.logaddexp(0, -a), lambda a: np.log(1 + np.exp(-a)),
+                     lambda a: np.log((1 + np.exp(a)) / np.exp(a)),
+                     lambda a: np.log(1 + np.exp(a)) - a)
+        for sigmoid in (expit, lambda z: np.exp(z) / (1 + np.exp(z)))][1:])
+wrong("clipped", "At log_alpha = -800 or 800 the loss is {yours}, and right is {right}. Is "
+      "log_alpha or alpha clipped, or something small added to it? Stay in logarithms: "
+      "np.logaddexp(0, -log_alpha).",
+      *(lambda ll, a, N, m=m: negative_bound.right(ll, np.clip(a, -m, m), N)
+        for m in (5, 8, 10, 15, 20, 30, 50, 80, 88, 100, 500, 600, 700, 705, 709, 710, 740, 745)),
+      *(partial(negative_bound.right, tail=lambda a, m=m, f=f: np.log(1 + 1 / f(np.exp(a), m)))
+        for m in (1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12, 1e-15, 1e-16, 1e-20, 1e-30, 1e-300)
+        for f in (np.add, np.maximum)),
+      *(partial(negative_bound.right,
+                tail=lambda a, most=most: np.nan_to_num(np.log(1 + np.exp(-a)), posinf=most))
+        for most in (0, 709.782712893384, None)))
+# fmt: on
+
+
+# A recurrent network whose mask lasts
+
+# fmt: off
+STATES = {
+    "phases-swapped": "The two phases are swapped: the mask is on at prediction, and off in "
+    "training.",
+    "mask-at-prediction": "The mask is still on at prediction: the same sequences came out "
+    "differently. There nothing is dropped, and the whole state is carried on.",
+    "prediction-off": "Without masks the states must be h_t = tanh(W x_t + U h_(t-1) + b), "
+    "beginning with a state of 0. At [sequence, step, unit] = {at} that is {right:.4f}; yours is "
+    "{yours:.4f}.",
+    "no-mask": "Nothing is dropped in training: where is the mask?",
+    "zoneout": "Units keep their old state where they are dropped: that is zoneout. Here a dropped "
+    "old state is 0 on its way into the next step, U (m * h), and the new state is computed as "
+    "always.",
+    "outputs-masked": "The outputs themselves are masked: some are 0. The mask belongs to the old "
+    "state on its way into the next step, m * h; what is RETURNED, and what the mask is applied "
+    "to, is h without a mask.",
+    "outputs-scaled": "The states that are returned are multiplied by a factor in training. Only "
+    "the old state on its way into the next step is masked and scaled.",
+    "first-step-masked": "The first step differs from tanh(W x_1 + b). The state before it is 0, "
+    "so the mask has nothing to drop there yet: neither the input nor the weights W nor the bias "
+    "have a mask here.",
+    "masked-after-u": "The mask multiplies U h. It belongs to the state itself, before U: "
+    "U (m * h). A unit whose state is dropped is then dropped for ALL units that listen to it.",
+    "other-mask": "What reaches a step is not U (m * h), with an m that holds zeros and one other "
+    "number. Is the mask on the weights U, or on something else? It multiplies the old state, and "
+    "has an entry for each sequence and each hidden unit.",
+    "new-each-step": "The mask changes from step to step. Then the memory of a unit survives T "
+    "steps with probability keep_prob^T only. Draw ONE mask for each sequence, before the loop "
+    "over time, and use it at every step.",
+    "shared-by-sequences": "One mask for all sequences: every sequence lost the same units. Each "
+    "sequence needs a mask of its own: draw an array (sequences, hidden units).",
+    "shared-by-units": "In each sequence all units are kept or dropped together. Each unit needs a "
+    "draw of its own: draw an array (sequences, hidden units).",
+    "fixed-total-per-sequence": "Every sequence keeps nearly the same number of units. Units are "
+    "dropped independently of each other, so the number varies from sequence to sequence.",
+    "all-dropped": "In training the old state never arrives: it is always dropped.",
+    "keep-prob-1": "With keep_prob=1 nothing is dropped: training gives what prediction gives.",
+}
+# fmt: on
+state_off = looked_up(STATES)
+
+
+def network(data, n=400, n_steps=5, hidden=20, inputs=3, keep_prob=0.8):
+    return {
+        "x": data.normal(size=(n, n_steps, inputs)), "W": data.normal(size=(hidden, inputs)) / 3,
+        "U": 0.6 * np.linalg.qr(data.normal(size=(hidden, hidden)))[0],
+        "b": data.choice([-1, 1], hidden) * data.uniform(0.3, 0.6, hidden), "keep_prob": keep_prob,
+    }  # fmt: skip
+
+
+def rnn_traits(run, data):
+    for sizes in ((400, 5, 20, 3, 0.8), (300, 4, 12, 2, 0.3), (1, 1, 3, 2, 0.5)):
+        given, rng = network(data, *sizes), np.random.default_rng(data)
+        right = run_rnn.right(**given, phase="test", rng=rng)
+        train, test, again = (run(**given, phase=p, rng=rng) for p in ("train", "test", "test"))
+        random = not np.array_equal(test, again)
+        yield from state_off(random and np.allclose(train, right), "phases-swapped")
+        yield from state_off(random, "mask-at-prediction")
+        if not np.allclose(test, right, 1e-4, 1e-5):
+            yield from known(run_rnn, test, **given, phase="test")
+            at = np.unravel_index(np.abs(test - right).argmax(), test.shape)
+            values = {"at": [int(i) for i in at], "right": right[at], "yours": test[at]}
+            yield from state_off(True, "prediction-off", **values)
+        if len(train) > 1:
+            yield from state_off(np.allclose(train, test), "no-mask")
+            yield from state_traits(train, **given)
+    yield from fresh(lambda rng: run(**network(np.random.default_rng(0)), phase="train", rng=rng))
+    whole = run(**given | {"keep_prob": 1.0}, phase="train", rng=rng)
+    yield from state_off(not np.allclose(whole, test, atol=1e-5), "keep-prob-1")
+
+
+def state_traits(train, x, W, U, b, keep_prob):
+    """Read off by what the old states were multiplied, and look at it."""
+    first, old = np.tanh(x[:, 0] @ W.T + b), train[:, :-1]
+    ratio = train[:, 0] / first
+    yield from state_off(((train[:, 1:] == old) & (old != 0)).mean() > 0.01, "zoneout")
+    yield from state_off((train == 0).any(), "outputs-masked")
+    yield from state_off(np.ptp(ratio) < 1e-4 < np.abs(ratio - 1).max(), "outputs-scaled")
+    yield from state_off(not np.allclose(train[:, 0], first, atol=1e-5), "first-step-masked")
+    bounded = np.clip(train[:, 1:], -1 + 1e-14, 1 - 1e-14)
+    received = np.arctanh(bounded) - x[:, 1:] @ W.T - b  # sequences, steps, hidden
+
+    def factors(masked, old):
+        """By what old states were multiplied: NaN where 0/0, 0 where dropped."""
+        ratio = np.divide(masked, old, out=np.full_like(old, np.nan), where=np.abs(old) > 0.05)
+        return np.where(np.abs(ratio) < 0.02, 0, ratio)
+
+    def one_value(factors, axis=None):
+        with engine.silenced():
+            kept = np.where(factors == 0, np.nan, factors)
+            low, high = np.nanmin(kept, axis), np.nanmax(kept, axis)
+            return not (np.abs(high - low) > 0.01 * np.abs(high)).any()  # NaN: none kept
+
+    m = factors(received @ np.linalg.inv(U).T, old)
+    same_in = [axis for axis in (None, (1, 2), (0, 1), (0, 2)) if one_value(m, axis)]
+    after_u = None not in same_in and one_value(factors(received, old @ U.T))
+    yield from state_off(after_u, "masked-after-u")
+    yield from state_off(not same_in, "other-mask")
+    is_kept = (m != 0) & ~np.isnan(m)
+    kept = is_kept.any(axis=1)
+    changes = (kept & (m == 0).any(axis=1)).any()
+    yield from state_off(changes or same_in == [(0, 2)], "new-each-step")
+    yield from coins(kept, keep_prob, ("sequence", "unit"), "states", sentences=STATES)
+    value = m[is_kept].mean() if None in same_in else None
+    yield from scaled(value, keep_prob, "kept states")
+
+
+@exercise(
+    returns=Array(
+        "The result",
+        lambda x, b: (*x.shape[:2], len(b)),
+        "All states: sequences, steps, hidden units. np.stack(states, axis=1) puts time second.",
+    ),
+    traits=first(rnn_traits),
+    phases=lambda data: network(data, 4) | {"rng": data},
+    done="one mask for each sequence, on the old state, scaled; none at prediction.",
+)
+def run_rnn(
+    x, W, U, b, keep_prob, phase, rng, *, g=np.tanh, factor=lambda p: 1.0, turn=lambda U: U.T,
+    start=0.0, out=lambda h, p: h, time=1, own=lambda h: h,
+):  # fmt: skip
+    """h_t = tanh(W x_t + U (m * h_(t-1)) + b), one m for each sequence."""
+    h, states, mask = np.full((len(x), len(b)), start), [], factor(keep_prob)
+    if phase == "train":
+        mask = (rng.random(h.shape) < keep_prob) / keep_prob
+    elif phase != "test":
+        raise ValueError(phase)
+    for x_t in np.swapaxes(x, 0, 1)[::time]:
+        h = g(x_t @ W.T + (mask * own(h)) @ turn(U) + b)
+        states.append(out(h, keep_prob))
+    return np.stack(states, axis=1)
+
+
+# fmt: off
+wrong = run_rnn.wrong
+wrong("factor-at-prediction", "At prediction a factor is applied. The mask is scaled in training, "
+      "so prediction needs none.", {"factor": lambda p: p}, {"factor": lambda p: 1 / p},
+      {"out": lambda h, p: p * h}, {"out": lambda h, p: h / p}, {"factor": lambda p: 1 - p})
+wrong("no-recurrence", "The old state has no part in the new one: where is U h?",
+      {"factor": lambda p: 0.0})
+wrong("u-transposed", "U is transposed. Row i of U holds the weights INTO unit i: for rows of "
+      "states that is h @ U.T.", {"turn": lambda U: U})
+wrong("no-bias", "The bias is missing.",
+      lambda x, W, U, b, *rest: run_rnn.right(x, W, U, 0 * b, *rest))
+wrong("bias-sign", "The bias is subtracted. In this exercise it is added.",
+      lambda x, W, U, b, *rest: run_rnn.right(x, W, U, -b, *rest))
+wrong("no-inputs", "The inputs have no part in the states after the first: where is W x_t?",
+      lambda x, *rest: run_rnn.right(x * (np.arange(x.shape[1]) == 0)[:, None], *rest),
+      lambda x, *rest: run_rnn.right(0 * x, *rest))
+wrong("first-input-only", "Every step reads the input of one and the same step. Step t reads x[:, "
+      "t].", lambda x, *rest: run_rnn.right(np.repeat(x[:, :1], x.shape[1], 1), *rest),
+      lambda x, *rest: run_rnn.right(np.repeat(x[:, -1:], x.shape[1], 1), *rest))
+wrong("other-activation", "The activation is another one, or missing. This network has tanh.",
+      {"g": expit}, {"g": lambda z: np.maximum(z, 0)}, {"g": lambda z: z},
+      {"g": lambda z: softmax(z, axis=-1)})
+wrong("pre-activations", "These are pre-activations. The state is their tanh, and the state is "
+      "returned.", {"g": lambda z: z, "own": np.tanh})
+wrong("begins-with-h0", "The states that are returned begin with h_0 = 0, and the last is "
+      "missing. Return h_1, h_2 and so on: append the new state, not the old one.",
+      lambda *a: np.concatenate([0 * (h := run_rnn.right(*a))[:, :1], h[:, :-1]], axis=1))
+wrong("backwards", "Time runs backwards: begin with step 0, and return the states in their order.",
+      {"time": -1}, lambda *a: run_rnn.right(*a)[:, ::-1])
+wrong("start", "The state before the first step must be 0; yours is 1.", {"start": 1.0})
+# fmt: on
+
 
 # DropConnect
 
-ONE_FOR_ALL = (
-    "One mask for the whole batch: every example lost the same {0}. Each example needs masks of "
-    "its own, so draw an array with a first axis of examples: {1}."
-)
-DROPS_INPUTS = (
-    "In each example all outputs lost the same inputs. That is dropout on the inputs. DropConnect "
-    "tosses a coin for each WEIGHT: two outputs may lose different weights of one input. Draw an "
-    "array (examples, outputs, inputs)."
-)
-DROPS_UNITS = (
-    "In each example an output lost all of its weights, or none. That is dropout of the units. "
-    "DropConnect tosses a coin for each WEIGHT. Draw an array (examples, outputs, inputs)."
-)
-ACTIVATED = (
-    "The output looks like an activation: {}. Return the pre-activation, the masked sum itself; "
-    "what follows it is another layer."
-)
-SCALES = {
-    "1": "not scaled: a kept one counts once. With probability keep_prob it is there at all, so "
-    "the mean is keep_prob times what it was. Divide by keep_prob.",
-    "keep_prob": "multiplied by keep_prob, and masked on top of that. The mask makes the mean "
-    "smaller; divide by keep_prob to restore it.",
-    "1/keep_prob^2": "divided by keep_prob twice. Once restores the mean.",
-    "1/(1 - keep_prob)": "divided by 1 - keep_prob, the probability to drop. The mean of a mask "
-    "is keep_prob: divide by that.",
-    "1 - keep_prob": "multiplied by 1 - keep_prob. The mean of a mask is keep_prob: divide by "
-    "that.",
+# fmt: off
+SUMS = {
+    "no-coins": "The factors before a weight take more than two values. A mask holds two only, 0 "
+    "and 1/keep_prob: multiply each weight by a coin of its own.",
+    "not-a-sum": "With weights 1, 2, 4, 8 and so on, inputs of 1 and keep_prob={keep_prob:g}, an "
+    "output must be a sum of some of these weights, times 1/keep_prob. Yours has {one:.4g} among "
+    "them. Multiply each weight by a zero or a one of its own, and divide by keep_prob.",
+    "no-possible-sum": "With inputs other than 1, an output is none of the sums that a mask can "
+    "leave. A term is mask * weight * input: multiply by x, and sum over the inputs.",
+    "averaged": "The terms are averaged over the inputs. W x is their sum.",
+    "no-bias": "With inputs of 0 the output is 0: where is the bias?",
+    "bias-sign": "The bias is subtracted, as the slides write it. In this exercise it is added.",
+    "bias-tied-to-weight": "The bias shares a mask entry with a weight. All entries are "
+    "independent: draw the bias's mask anew.",
+    "keep-prob-1": "With keep_prob=1 nothing is dropped, and the output is W x + b for each "
+    "example. Yours differs.",
+    "fixed-number": "The same number of weights is kept every time. Weights are dropped "
+    "independently of each other, so the number varies from example to example, and from output "
+    "to output.",
+    "never-empty": "An output that lost all of its weights gets one back. Weights are dropped "
+    "independently of each other: it may happen that all are.",
+    "shared-by-examples": "One mask for the whole batch: every example lost the same weights. Each "
+    "example needs masks of its own, so draw an array with a first axis of examples: (examples, "
+    "outputs, inputs).",
+    "shared-by-outputs": "In each example all outputs lost the same inputs. That is dropout on the "
+    "inputs. DropConnect tosses a coin for each WEIGHT: two outputs may lose different weights of "
+    "one input. Draw an array (examples, outputs, inputs).",
+    "shared-by-inputs": "In each example an output lost all of its weights, or none. That is "
+    "dropout of the units. DropConnect tosses a coin for each WEIGHT. Draw an array (examples, "
+    "outputs, inputs).",
 }
+BIAS_MASKS = {
+    "no-mask": "The bias is never dropped. DropConnect drops each bias too, with a mask entry of "
+    "its own for each example and output.",
+    "shared-by-examples": "One mask for the whole batch: every example lost the same biases. Each "
+    "example needs masks of its own: draw an array (examples, outputs) for the bias.",
+    "shared-by-outputs": "In each example all biases are kept or dropped together. Each has a mask "
+    "entry of its own: draw an array (examples, outputs).",
+}
+# fmt: on
+sum_off = looked_up(SUMS)
 
 
-def dropconnect(student):
-    """Check a training pass of DropConnect.
-
-    Parameters
-    ----------
-    student : callable
-        ``dropconnect(x, W, b, keep_prob, rng)``, returning the masked pre-activations, scaled by
-        1/keep_prob, of shape (examples, outputs).
-
-    Raises
-    ------
-    AssertionError
-        Naming what is wrong: what shares a mask, a bias without mask, the scale, keep and drop
-        mixed up, an activation, a seed inside.
-    """
-    __tracebackhide__ = True
-    keep_prob, n, n_outputs, n_inputs = 0.73, 1000, 4, 5
-
-    def draw(rng, x, W, b, keep_prob=keep_prob):
-        __tracebackhide__ = True
-        result = call(student, x=x, W=W, b=b, keep_prob=keep_prob, rng=rng)
-        shape = (len(x), len(W))
-        return as_array(result, shape, "The output", "A row an example, a column an output.")
-
-    # With weights 1, 2, 4 ... and inputs of 1, a sum tells which weights are in it.
-    x, W = np.ones((n, n_inputs)), np.tile(2.0 ** np.arange(n_inputs), (n_outputs, 1))
-    no_bias, rng = np.zeros(n_outputs), np.random.default_rng(0)
-    negative, sums = draw(rng, x, -W, no_bias), draw(rng, x, W, no_bias)
-    _check_no_activation(negative, sums)
-    kept, scale = _read_off(sums, n_inputs, keep_prob)
-    _check_weight_masks(kept, keep_prob)
-    expect(scale == "1/keep_prob", f"The weights are {SCALES.get(scale)}")
-    _check_sums(draw, keep_prob, np.zeros(2))
-    _check_bias(draw(rng, np.zeros_like(x), W, np.array([1.0, -2, 3, 5])), keep_prob)
-    _check_bias_apart(draw(rng, x, W, no_bias + 2**n_inputs), n_inputs, keep_prob)
-    _check_sums(draw, keep_prob, np.array([0.7, -1.3]))
-    check_fresh(lambda rng: draw(rng, x, W, no_bias + 1))
-    data = np.random.default_rng(1)
-    x, W, b = data.normal(size=(6, 3)), data.normal(size=(2, 3)), data.normal(size=2)
-    expect(
-        np.allclose(draw(rng, x, W, b, 1.0), x @ W.T + b, atol=1e-5),
-        "With keep_prob=1 nothing is dropped, and the output is W x + b for each example. "
-        "Yours differs.",
-    )
-    print("dropconnect: a mask for each weight, bias and example; the mean kept.")
+def read_off(sums, n_weights, keep_prob):
+    """Which of the weights 1, 2, 4 ... are in each sum, and the factor; None if none fits."""
+    least = sums[sums > 1e-6].min(initial=np.inf)
+    for unit in [*(each(keep_prob) for each in FACTORS.values()), least]:
+        numbers = sums / unit
+        whole = np.rint(numbers)
+        if np.abs(numbers - whole).max() < 2e-3 and whole.min() >= 0 and whole.max() < 2**n_weights:
+            return (whole.astype(int)[..., None] >> np.arange(n_weights) & 1).astype(bool), unit
+    return None
 
 
-def _check_no_activation(negative, sums):
-    """Look for an activation, by weights that are all negative, and all positive."""
-    __tracebackhide__ = True
-    expect(negative.any() or sums.any(), "Everything was dropped: nothing gets through.")
-    expect(
-        (negative < 0).any() or not (sums > 1).any(),
-        ACTIVATED.format("with negative weights alone it is never negative"),
-    )
-    expect(
-        max(np.abs(negative).max(), np.abs(sums).max()) > 1,
-        ACTIVATED.format("it never leaves the range from -1 to 1"),
-    )
+def by_share(sums, n_weights):
+    """Whether sums are divided by the share kept: of a call, of an example, or of an output."""
+    for groups in (sums.reshape(len(sums), -1), sums.reshape(-1, sums.shape[-1]),
+                   sums.reshape(-1, 1)):  # fmt: skip
+        n = groups.shape[1] * n_weights
+        counts = np.arange(1, n + 1)[None]
+        if n > 1000:  # the smallest sum is one weight, divided by the share
+            least = np.where(groups > 1e-6, groups, np.inf).min(axis=1)
+            counts = np.rint(n / least)[:, None] + np.arange(-1, 2)
+        numbers = groups[:, None] * counts[..., None] / n  # groups, counts, sums
+        whole = np.rint(numbers).astype(int)
+        bits = (whole[..., None] >> np.arange(n_weights) & 1).sum(axis=(2, 3))
+        fits = (np.abs(numbers - whole).max(axis=2) < 1e-3) & (bits == counts)
+        fits &= (whole.min(axis=2) >= 0) & (whole.max(axis=2) < 2**n_weights)
+        if (fits.any(axis=1) | (groups == 0).all(axis=1)).all():
+            return True
+    return False
 
 
-def _read_off(sums, n_weights, keep_prob):
-    """Which of the weights 1, 2, 4 ... are in each sum, and by which of FACTORS it is scaled."""
-    __tracebackhide__ = True
-    for name, factor in FACTORS.items():
-        numbers = sums / factor(keep_prob)
-        if _whole(numbers) and numbers.min() > -0.1 and numbers.max() < 2**n_weights:
-            whole = np.rint(numbers).astype(int)
-            return (whole[..., None] >> np.arange(n_weights) & 1).astype(bool), name
-    smallest = sums[sums > 1e-6].min(initial=np.inf)
-    expect(not (_whole(sums / smallest) and abs(smallest * keep_prob - 1) < 0.1), BY_SHARE)
-    raise AssertionError(
-        f"With weights 1, 2, 4, 8 and so on, inputs of 1 and keep_prob={keep_prob}, an output must "
-        f"be a sum of some of these weights, times 1/keep_prob. Yours has {sums.flat[0]:.4g} "
-        "among them. Multiply each weight by a zero or a one of its own, and divide by keep_prob."
-    )
+def dropconnect_traits(run, data):
+    for keep_prob, n, n_outputs, n_inputs in ((0.75, 300, 4, 5), (0.3, 250, 5, 4)):
+        rng, no_bias = np.random.default_rng(data), np.zeros(n_outputs)
+        small = {"x": data.normal(size=(30, 3)), "W": data.normal(size=(6, 3)),
+                 "b": data.uniform(-2, 2, size=6)}  # fmt: skip
+
+        def draw(x, W, b, keep_prob=keep_prob, rng=rng):
+            return run(x=x, W=W, b=b, keep_prob=keep_prob, rng=rng)
+
+        def calls(x, W, b, draw=draw):
+            return np.array([draw(x, W, b) for _ in range(4)])
+
+        near_1 = small | {"keep_prob": 1 - 1e-12}  # whoever divides by 1 - keep_prob can
+        right, yours = small["x"] @ small["W"].T + small["b"], draw(**near_1)
+        if not close(yours, right, 1e-5):
+            yield from known(dropconnect, yours, **near_1)
+        # With weights 1, 2, 4 ... and inputs of 1, a sum tells which weights are in it.
+        x, W = np.ones((n, n_inputs)), np.tile(2.0 ** np.arange(n_inputs), (n_outputs, 1))
+        yield from weight_traits(calls(x, W, no_bias), keep_prob, n_inputs)
+        bias_only = np.zeros((n, 3)), np.ones((10, 3)), np.full(10, 2.0)
+        yield from bias_traits(calls(*bias_only) / 2, keep_prob)
+        together = read_off(calls(x, W, no_bias + 2**n_inputs), n_inputs + 1, keep_prob)
+        if together:
+            kept = together[0] - keep_prob
+            tied = (kept[..., :-1] * kept[..., -1:]).mean(axis=(0, 1, 2))
+            yield from sum_off(np.abs(tied).max() > 0.05, "bias-tied-to-weight")
+        for n, n_outputs in ((150, 2), (1, 1)):
+            x, W, b = (data.normal(size=size) for size in ((n, 3), (n_outputs, 3), n_outputs))
+            terms = np.concatenate([x[:, None] * W, np.tile(b[:, None], (n, 1, 1))], axis=2)
+            possible = terms @ all_masks(4).T / keep_prob  # examples, outputs, masks
+            distance = np.abs(draw(x, W, b)[..., None] - possible).min(axis=-1)
+            yield from sum_off(distance.max() > 1e-4, "no-possible-sum")
+        yield from fresh(lambda rng, draw=draw, small=small: draw(**small, rng=rng))
+        whole = draw(**small | {"keep_prob": 1.0})
+        yield from sum_off(not close(whole, right, 1e-5), "keep-prob-1")
 
 
-def _whole(numbers):
-    return np.isfinite(numbers).all() and np.allclose(numbers, np.rint(numbers), rtol=0, atol=2e-3)
+def weight_traits(sums, keep_prob, n_inputs):
+    read = read_off(sums, n_inputs, keep_prob)
+    if read is None:
+        yield from found(by_share(sums, n_inputs), "by-share", BY_SHARE)
+        yield from sum_off(len(np.unique(sums[..., 0].round(6))) > 2**n_inputs, "no-coins")
+        yield from sum_off(True, "not-a-sum", keep_prob=keep_prob, one=sums.flat[0])
+    kept, unit = read
+    totals, differ = (kept.sum(axis=3), kept.sum(axis=(2, 3))), (kept != kept[:, :1]).any()
+    yield from sum_off(differ and any(np.ptp(each) == 0 for each in totals), "fixed-number")
+    full = not kept.all() and totals[0].all()
+    yield from sum_off(differ and full and keep_prob < 0.5, "never-empty")
+    axes = ("call", "example", "output", "input")
+    yield from coins(kept, keep_prob, axes, "weights", sentences=SUMS)
+    yield from sum_off(math.isclose(unit * keep_prob * n_inputs, 1, rel_tol=1e-4), "averaged")
+    yield from scaled(unit, keep_prob, "weights")
 
 
-def _check_weight_masks(kept, keep_prob):
-    """Look at which weights were kept, (examples, outputs, inputs)."""
-    __tracebackhide__ = True
-    expect(not kept.all(), "No weight was dropped: where is the mask?")
-    expect(kept.any(), "Every weight was dropped: nothing gets through.")
-    shape = "(examples, outputs, inputs)"
-    expect(not (kept == kept[0]).all(), ONE_FOR_ALL.format("weights", shape))
-    expect(not (kept == kept[:, :1]).all(), DROPS_INPUTS)
-    expect(not (kept == kept[..., :1]).all(), DROPS_UNITS)
-    _check_share(kept, keep_prob, "weights")
-    expect(
-        np.ptp(kept.sum(axis=(1, 2))) > 0,
-        "Every example kept the same number of weights. Weights are dropped independently of each "
-        "other, so the number varies.",
-    )
-
-
-def _check_share(kept, keep_prob, what):
-    __tracebackhide__ = True
-    share = kept.mean()
-    tolerance = SIGMAS * math.sqrt(keep_prob * (1 - keep_prob) / kept.size)
-    expect(
-        abs(share - (1 - keep_prob)) > tolerance,
-        f"You kept {share:.0%} of the {what}, with keep_prob={keep_prob}: did you take keep_prob "
-        "for the probability to drop?",
-    )
-    expect(
-        abs(share - keep_prob**2) > tolerance,
-        f"You kept {share:.0%} of the {what}, which is keep_prob squared: are there two masks, "
-        "one on top of the other?",
-    )
-    expect(
-        abs(share - keep_prob) < tolerance,
-        f"You kept {share:.1%} of the {what}; keep_prob={keep_prob} asks for {keep_prob:.0%}.",
-    )
-
-
-def _check_bias(outputs, keep_prob):
-    """Look at the bias alone: the outputs are for inputs of 0."""
-    __tracebackhide__ = True
-    factors = outputs / np.array([1.0, -2, 3, 5])
-    expect(outputs.any(), "With inputs of 0 the output is 0: where is the bias?")
-    expect(
-        factors.max() > 1e-6,
-        "The bias is subtracted, as the slides write it. In this exercise it is added.",
-    )
-    expect(
-        not np.allclose(factors, 1, atol=1e-4),
-        "The bias has no mask. DropConnect drops each bias too, with a mask entry of its own for "
-        "each example and output.",
-    )
-    expect(
-        not np.allclose(factors, factors.flat[0], atol=1e-4),
-        f"The bias is multiplied by {factors.flat[0]:.4g}, but never dropped. It needs a mask, a "
-        "zero or a one for each example and output.",
-    )
+def bias_traits(factors, keep_prob):
+    """Look at by what the bias is multiplied."""
+    yield from sum_off(not factors.any(), "no-bias")
+    yield from sum_off(factors.max() <= 0, "bias-sign")
     kept = np.abs(factors) > 1e-6
-    expect(
-        not (kept == kept[0]).all(),
-        ONE_FOR_ALL.format("biases", "(examples, outputs) for the bias"),
-    )
-    expect(
-        not (kept == kept[:, :1]).all(),
-        "In each example all biases are kept or dropped together. Each has a mask entry of its "
-        "own: draw an array (examples, outputs).",
-    )
-    _check_share(kept, keep_prob, "biases")
     values = factors[kept]
-    names = [n for n, of in FACTORS.items() if np.allclose(values, of(keep_prob), atol=1e-4)]
-    expect(names, f"Kept biases must be multiplied by 1/keep_prob; yours by {values[0]:.4g}.")
-    expect(names[0] == "1/keep_prob", f"The biases are {SCALES.get(names[0])}")
+    value = values[0] if np.ptp(values) < 1e-4 * abs(values[0]) else None
+    axes = ("call", "example", "output")
+    mistakes = coins(kept, keep_prob, axes, "bias terms", sentences=BIAS_MASKS)
+    for each in itertools.chain(mistakes, scaled(value, keep_prob, "biases")):
+        yield Finding(f"bias-{each.name}", each.sentence)
 
 
-def _check_bias_apart(sums, n_inputs, keep_prob):
-    """Look whether the bias shares its mask with a weight: it counts as one more weight."""
-    __tracebackhide__ = True
-    kept, _ = _read_off(sums, n_inputs + 1, keep_prob)
-    weights, bias = kept[..., :-1], kept[..., -1:]
-    expect(
-        not (weights == bias).all(axis=(0, 1)).any()
-        and not (bias[..., 0] == weights.any(axis=2)).all(),
-        "The bias shares a mask entry with a weight. All entries are independent: draw the bias's "
-        "mask anew.",
-    )
+@exercise(
+    returns=Array(
+        "The output", lambda x, W: (len(x), len(W)), "One row per example, one column per output."
+    ),
+    traits=first(dropconnect_traits),
+    done="a mask for each weight, bias and example; the mean kept.",
+)
+def dropconnect(x, W, b, keep_prob, rng, *, g=lambda z: z, see=lambda x: x, sign=1, w=lambda W: W):
+    """g of the masked sums, with a coin for each weight and bias of each example."""
+    M = rng.random((len(x), *W.shape)) < keep_prob  # examples, outputs, inputs
+    m = rng.random((len(x), *b.shape)) < keep_prob
+    return g((np.einsum("noi,oi,ni->no", M, w(W), see(x)) + sign * m * b) / keep_prob)
 
 
-def _check_sums(draw, keep_prob, b):
-    """With inputs that differ, every output must belong to one of the possible masks."""
-    __tracebackhide__ = True
-    data = np.random.default_rng(2)
-    x, W = data.normal(size=(200, 3)), data.normal(size=(2, 3))
-    terms = np.concatenate([x[:, None] * W, np.tile(b[:, None], (200, 1, 1))], axis=2)
-    possible = terms @ all_masks(4).T / keep_prob  # examples, outputs, masks
-    outputs = draw(np.random.default_rng(3), x, W, b)
-    expect(
-        (np.abs(outputs[..., None] - possible).min(axis=-1) < 1e-4).all(),
-        "With inputs other than 1, an output is none of the sums that a mask can leave. A term is "
-        "mask * weight * input: multiply by x, and sum over the inputs.",
-    )
+# fmt: off
+wrong = dropconnect.wrong
+wrong("activation", "An activation is applied. Return the pre-activation, the masked sum itself; "
+      "what follows it is another layer.", {"g": lambda z: np.maximum(z, 0)}, {"g": np.tanh},
+      {"g": expit}, {"g": lambda z: softmax(z, axis=-1)},
+      {"g": lambda z: np.where(z > 0, z, 0.01 * z)})
+wrong("inputs-mistaken", "With keep_prob=1 the output must be W x + b; in yours the inputs or "
+      "weights are squared, or have no part. A term of the sum is mask * weight * input.",
+      {"see": np.square}, {"see": np.ones_like}, {"see": np.abs}, {"w": np.square},
+      {"w": np.ones_like}, {"w": np.abs})
+# fmt: on
 
 
 # DropConnect at prediction
 
-A_OF_MEAN = (
-    "There is no noise in it: this is the activation of the mean. The mean of an activation is "
-    "another number, unless the activation is a straight line. Sample the pre-activation, apply "
-    "the activation to each sample, and average last."
-)
-MEAN_FIRST = (
-    "The samples were averaged before the activation, which tends to the activation of the mean. "
-    "It is the ACTIVATIONS that are averaged: apply it to each sample first."
-)
-SHARED_NOISE = (
-    "All {0} got the same noise. The masks of different {0} are independent, so draw a Gaussian "
-    "number for each example, each output and each sample."
-)
-NO_SQUARES = (
-    "{} not squared. It is a variance: weights and inputs are squared, entry by entry, before "
-    "they are multiplied and summed."
-)
+W_, B_ = np.array([[0.5, -2, 1, 1.5], [3, 1, -1, 0.25], [1, 1, 2, -0.5], [-1, 0.4, 0.3, 2],
+                   [0.2, -0.6, 1.7, 0.9]]), np.array([2.0, -3, 1, 0.7, -1.2])  # fmt: skip
+ROWS = np.array([[1.0, -0.5, 2, 3], [-1.5, 0.8, 0.6, 0.4], [0.3, 2, -1, -0.7]])
 
 
-def gaussian_inference(student):
-    """Check DropConnect's prediction by Gaussian samples.
-
-    Parameters
-    ----------
-    student : callable
-        ``gaussian_inference(x, W, b, keep_prob, activation, n_samples, rng)``, the mean activation
-        for masks scaled by 1/keep_prob.
-
-    Raises
-    ------
-    AssertionError
-        Naming what is wrong: no noise, what shares it, mean or variance of the pre-activation, an
-        average taken before the activation.
-    """
-    __tracebackhide__ = True
-
-    def sample(rng, layer, keep_prob, activation, n_samples):
-        __tracebackhide__ = True
-        x, W, b = layer
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # roots of negative variances
-            result = call(
-                student,
-                x=x,
-                W=W,
-                b=b,
-                keep_prob=keep_prob,
-                activation=activation,
-                n_samples=n_samples,
-                rng=rng,
-            )
-        shape = (len(x), len(W))
-        expect(
-            np.shape(result) != (n_samples, *shape) if isinstance(result, np.ndarray) else True,
-            f"The samples are returned one by one, in an array {n_samples} x {shape[0]} x "
-            f"{shape[1]}. Average them: .mean(axis=0).",
-        )
-        expect(
-            not (isinstance(result, np.ndarray) and result.dtype.kind == "f")
-            or np.isfinite(result).all(),
-            "The result holds NaN or infinity. Is the root of a negative variance taken? Square "
-            "weights and inputs entry by entry: no term of the variance is negative.",
-        )
-        return as_array(result, shape, "The result", "A row an example, a column an output.")
-
-    W, b = np.array([[0.5, -2, 1, 1.5], [3, 1, -1, 0.25], [1, 1, 2, -0.5]]), np.array([2.0, -3, 1])
-    one = np.array([1.0, -0.5, 2, 3])
-    layer, rng = (np.tile(one, (3000, 1)), W, b), np.random.default_rng(0)
-    _check_has_noise(*(sample(rng, layer, 0.5, _identity, 1) for _ in range(2)))
-    for keep_prob in (0.65, 0.3):
-        u = sample(rng, layer, keep_prob, _identity, 1)
-        _check_sums_moments(u, one, W, b, keep_prob)
-    _check_averages(sample, one, W, b)
-    _check_each_example(sample, W, b)
-    check_fresh(lambda rng: sample(rng, (np.tile(one, (3, 1)), W, b), 0.5, np.tanh, 4))
-    x = np.random.default_rng(1).normal(size=(5, 4))
-    expect(
-        np.allclose(sample(rng, (x, W, b), 1.0, np.tanh, 3), np.tanh(x @ W.T + b), atol=1e-5),
-        "With keep_prob=1 nothing is dropped: the variance is 0, and the result is the activation "
-        "of W x + b.",
-    )
-    print("gaussian_inference: mean and variance right, activations averaged.")
+# fmt: off
+SAMPLES = {
+    "activation-of-mean": "There is no noise in it: this is the activation of the mean. The mean "
+    "of an activation is another number, unless the activation is a straight line. Sample the "
+    "pre-activation, apply the activation to each sample, and average last.",
+    "no-samples": "There is no chance in it: the mean activation is computed some other way. Draw "
+    "n_samples from the Gaussian with rng, and average the activation over them.",
+    "ignores-activation": "Another activation than the given one acts on the samples, or none "
+    "does. Apply the function `activation`, and nothing else, to each sample, then average.",
+    "shared-by-calls": "Two calls drew the same noise: is a generator seeded inside your function? "
+    "Draw from the rng it is given.",
+    "shared-by-examples": "All examples got the same noise. The masks of different examples are "
+    "independent, so draw a Gaussian number for each example, each output and each sample.",
+    "shared-by-outputs": "All outputs got the same noise. The masks of different outputs are "
+    "independent, so draw a Gaussian number for each example, each output and each sample.",
+    "correlated-outputs": "The samples of different outputs are correlated. With DropConnect, "
+    "unlike with dropout, outputs share no mask: their noise is independent.",
+    "real-masks": "Only a few different values turn up: real masks were drawn, or something is "
+    "rounded. The point is to do without: draw the pre-activation from a Gaussian with rng.normal.",
+    "one-draw": "With n_samples=25 the result scatters as with n_samples=1. Each sample needs "
+    "noise of its own, drawn inside the loop or with a first axis of samples; and it is n_samples "
+    "that are averaged.",
+    "not-independent-samples": "An average of n_samples=25 independent samples has a variance 25 "
+    "times smaller than one; yours is {shrunk:.4g} times smaller.",
+    "not-averaged": "With n_samples=25 the result is about {by:.3g} times what it is with "
+    "n_samples=1. Divide the sum over the samples by n_samples, once.",
+    "averaged-first": "The samples were averaged before the activation, which tends to the "
+    "activation of the mean. It is the ACTIVATIONS that are averaged: apply it to each sample "
+    "first.",
+    "noise-after-activation": "The noise is added to the activation of the mean. It belongs to the "
+    "pre-activation: add it there, then apply the activation to each sample.",
+    "activations-off": "With activation=np.square the result must be near mean^2 + variance of the "
+    "pre-activation, {right:.2f}; yours is {yours:.2f}. Apply the activation to each sample, once, "
+    "and average over the samples.",
+    "moments-off": "With keep_prob={keep_prob:g}, n_samples=1 and an activation that does nothing, "
+    "the results for one example must have {what} {right}; yours have {yours}.",
+    "not-gaussian": "Mean and variance are right, but the samples are not Gaussian. Draw them with "
+    "rng.normal.",
+    "keep-prob-1": "With keep_prob=1 nothing is dropped: the variance is 0, and the result is the "
+    "activation of W x + b.",
+}
+SAMPLES |= dict.fromkeys(("alike-outputs", "opposite-outputs", "common-draw-per-example"),
+                         SAMPLES["correlated-outputs"])
+# fmt: on
+sample_off = looked_up(SAMPLES)
 
 
-def _identity(u):
+def identity(u):
     """An activation that does nothing: one sample then is a pre-activation."""
     return np.array(u, dtype=float)
 
 
-def _check_has_noise(u, again):
-    """Look at samples for examples that are all the same, (examples, outputs)."""
-    __tracebackhide__ = True
-    expect(not np.array_equal(u, again) or np.ptp(u, axis=0).any(), A_OF_MEAN)
-    expect(np.ptp(u, axis=0).max() > 1e-9, SHARED_NOISE.format("examples"))
-    expect(
-        len(np.unique(u[:, 0].round(6))) > 100,
-        "Only a few different values turn up: real masks were drawn, or something is rounded. The "
-        "point is to do without: draw the pre-activation from a Gaussian with rng.normal.",
-    )
-    standard = (u - u.mean(axis=0)) / np.maximum(u.std(axis=0), 1e-12)
-    expect(np.abs(np.corrcoef(standard.T)).min() < 0.99, SHARED_NOISE.format("outputs"))
+def inference_traits(run, data):
+    size = data.uniform(0.8, 1.25)
+    W, b, rng = W_ * size, B_ * size, np.random.default_rng(data)
+
+    def draw(copies, keep_prob, activation=identity, n_samples=1, rng=rng):
+        """Copies of the same examples: (copies, examples, outputs)."""
+        given = {"W": W, "b": b, "keep_prob": keep_prob, "activation": activation}
+        out = run(x=np.tile(ROWS, (copies, 1)), **given, n_samples=n_samples, rng=rng)
+        return out.reshape(copies, len(ROWS), len(W))
+
+    yield from noise_traits(draw)
+    for keep_prob in (0.65, 0.3):
+        yield from moment_traits(draw(1000, keep_prob), W, b, keep_prob)
+    yield from average_traits(draw, *moments(ROWS, W, b, 0.6), 0.6)
+    yield from fresh(lambda rng: draw(1, 0.5, np.tanh, 4, rng))
+    for n, n_outputs in ((5, 5), (1, 1)):
+        x, some_W, some_b = data.normal(size=(n, 4)), W[:n_outputs], b[:n_outputs]
+        given = {"x": x, "W": some_W, "b": some_b, "activation": np.tanh, "n_samples": 3}
+        whole = run(**given, keep_prob=1.0, rng=rng)
+        yield from sample_off(not close(whole, np.tanh(x @ some_W.T + some_b), 1e-5), "keep-prob-1")
 
 
-def _check_sums_moments(u, x, W, b, keep_prob):
-    """Whether the samples have the mean and the variance of the masked sums, and are Gaussian."""
-    __tracebackhide__ = True
-    n, mean = len(u), W @ x + b
-    reach = SIGMAS * u.std(axis=0) / math.sqrt(n)
-
-    def centred(other):
-        return (np.abs(u.mean(axis=0) - other) < reach).all()
-
-    rough = SIGMAS * math.sqrt(2 / n)
-    factor = (1 - keep_prob) / keep_prob
-    variance = factor * (W**2 @ x**2 + b**2)
-    if not centred(mean):
-        for wrong, message in (
-            (keep_prob * mean, "keep_prob times too small, as for masks without a scale. "),
-            (mean / keep_prob, "divided by keep_prob. The scaled mask has mean 1 already. "),
-            (W @ x, "without the bias. "),
-            (W @ x + keep_prob * b, "with keep_prob times the bias. "),
-            (keep_prob * W @ x + b, "with keep_prob times the weights, as without a scale. "),
-            (W @ x - b, "with the bias subtracted. "),
-            (0, "0: the mean is missing. "),
-        ):
-            expect(
-                not centred(wrong),
-                f"The mean of the pre-activation is {message}In this exercise masks are scaled by "
-                "1/keep_prob, so the mean is W x + b.",
-            )
-        raise AssertionError(
-            f"The mean of the pre-activations is {np.array2string(u.mean(axis=0), precision=3)}; "
-            f"W x + b is {np.array2string(mean, precision=3)}."
-        )
-    if not np.allclose(u.var(axis=0), variance, rtol=rough):
-        _name_variance(u.var(axis=0), x, W, b, keep_prob, rough)
-    standard = ((u - mean) / np.sqrt(variance)).ravel()
-    distance = stats.kstest(standard, "norm").statistic
-    expect(
-        distance < math.sqrt(math.log(2e10) / (2 * standard.size)),  # by chance once in 10^10
-        "Mean and variance are right, but the samples are not Gaussian. Draw them with rng.normal.",
-    )
-    correlation = np.corrcoef(u.T)[~np.eye(len(W), dtype=bool)]
-    expect(
-        np.abs(correlation).max() < SIGMAS / math.sqrt(n),
-        "The samples of different outputs are correlated. With DropConnect, unlike with dropout, "
-        "outputs share no mask: their noise is independent.",
-    )
+def noise_traits(draw):
+    """Whether there is noise, of continuous values, and whether examples or outputs share it."""
+    u, again = draw(1000, 0.65), draw(1000, 0.65)
+    same, constant = np.array_equal(u, again), np.ptp(u, axis=0).max() < 1e-9
+    of_mean = np.allclose(draw(1, 0.65, np.square), u[:1] ** 2, rtol=1e-4)
+    yield from sample_off(same and constant and of_mean, "activation-of-mean")
+    yield from sample_off(same and constant, "no-samples")
+    plain, squared = (draw(2, 0.65, activation, 2, np.random.default_rng(3))
+                      for activation in (identity, np.square))  # fmt: skip
+    yield from sample_off(np.array_equal(plain, squared) or u.min() >= 0, "ignores-activation")
+    yield from sample_off(same, "shared-by-calls")
+    yield from sample_off(constant, "shared-by-examples")
+    yield from sample_off(len(np.unique(u[:, 0, 0].round(6))) < 100, "real-masks")
+    yield from sample_off(np.abs(np.corrcoef(u[:, 0].T)).min() > 0.99, "shared-by-outputs")
+    ratio = u.var(axis=0).mean() / draw(200, 0.65, identity, 25).var(axis=0).mean()
+    yield from sample_off(1 / 3 < ratio < 3, "one-draw")
 
 
-def _variance_bases(x, W, b):
-    """What may stand for W^2 x^2 + b^2, and what each mistake means."""
-    return (
-        (W**2 @ x**2 + b**2, None),
-        (
-            W**2 @ x**2,
-            "The bias is forgotten in the variance. It has a mask too, so it adds its square.",
-        ),
-        (W**2 @ x**2 + b, "The bias is added to the variance as it is. Add its square."),
-        (W**2 @ x**2 + np.abs(b), "The bias is added to the variance unsquared. Add its square."),
-        (W**2 @ x + b**2, NO_SQUARES.format("The inputs are")),
-        (W**2 @ np.abs(x) + b**2, NO_SQUARES.format("The inputs are")),
-        (W @ x**2 + b**2, NO_SQUARES.format("The weights are")),
-        (np.abs(W) @ x**2 + b**2, NO_SQUARES.format("The weights are")),
-        (W @ x + b, NO_SQUARES.format("Weights, inputs and bias are")),
-        (np.abs(W) @ np.abs(x) + np.abs(b), NO_SQUARES.format("Weights, inputs and bias are")),
-        (np.abs(W @ x + b), NO_SQUARES.format("Weights, inputs and bias are")),
-        (
-            (W @ x) ** 2 + b**2,
-            "The sum over the inputs is squared as a whole. The masks are independent, so the "
-            "variances of the terms add up: square each term, then sum.",
-        ),
-        (
-            (W @ x + b) ** 2,
-            "The whole pre-activation is squared. The masks are independent, so the variances of "
-            "the terms add up: square each term, then sum.",
-        ),
-        (
-            np.ones(len(W)),
-            "Weights and inputs have no part in the variance. A mask multiplies: what is large "
-            "gets large noise.",
-        ),
-    )
+def explained(check, fits):
+    """The first wrong answer, or pair of such, of a table whose settings fit."""
+    rows = [(each, each.settings) for each in check.table]
+    pairs = ((one, mine | other) for (one, mine), (_, other) in itertools.combinations(rows, 2)
+             if not mine.keys() & other.keys())  # fmt: skip
+    with engine.silenced():
+        for wrong, settings in itertools.chain(rows, pairs):
+            if fits(settings):
+                yield Finding(wrong.name, wrong.sentence)
+                return
 
 
-def _name_variance(value, x, W, b, keep_prob, rough):
-    """Tell the mistakes that would give these variances: the fewest, and the nearest."""
-    __tracebackhide__ = True
-    right = (lambda p: (1 - p) / p, None)
-    factors = {"(1 - keep_prob) / keep_prob": right, **VARIANCES}
-    swapped = (
-        "The variance is passed as the standard deviation. rng.normal takes the standard "
-        "deviation: the ROOT of the variance."
-    )
-    found = []
-    for (base, of_base), (formula, (of, about)), (power, of_power) in itertools.product(
-        _variance_bases(x, W, b), factors.items(), ((1, None), (2, swapped), (0.5, "too_small"))
-    ):
-        with np.errstate(invalid="ignore"):
-            other = (of(keep_prob) * base) ** power
-        if np.isfinite(other).all() and np.allclose(value, other, rtol=rough):
-            of_factor = f"The factor of the variance is {formula}, {about}" if about else None
-            if of_power == "too_small":
-                of_power = "The root of the variance is taken twice. Once makes it a scale."
-            mistakes = [m for m in (of_base, of_factor, of_power) if m]
-            found.append((len(mistakes), np.abs(value / other - 1).max(), mistakes))
-    if found:
-        raise AssertionError(min(found)[2][0])  # of the fewest mistakes, the nearest
-    with np.printoptions(precision=3):
-        raise AssertionError(
-            f"With keep_prob={keep_prob}, n_samples=1 and an activation that does nothing, the "
-            "results for one example must have variances "
-            f"{(1 - keep_prob) / keep_prob * (W**2 @ x**2 + b**2)}; yours have {value}."
-        )
+def moment_traits(u, W, b, keep_prob):
+    """Whether the samples have mean and variance of the masked sums, and are Gaussian."""
+    mean, variance = moments(ROWS, W, b, keep_prob)
+    n, spread = len(u), u.var(axis=0)
+
+    def centred(settings):
+        distance = np.abs(u.mean(axis=0) - moments(ROWS, W, b, keep_prob, **settings)[0])
+        return (distance < SIGMAS * np.sqrt(spread / n)).all()
+
+    def spread_so(settings):
+        ratio = spread / moments(ROWS, W, b, keep_prob, **settings)[1]
+        reach = SIGMAS * math.sqrt(2 / n)  # of all together, they tell more
+        together = abs(ratio.mean() - 1) < reach / math.sqrt(ratio.size)
+        return (np.abs(ratio - 1) < reach).all() and together
+
+    for fits, what, right, yours in ((centred, "means", mean, u.mean(axis=0)),
+                                     (spread_so, "variances", variance, spread)):  # fmt: skip
+        if not fits({}):
+            yield from explained(gaussian_inference, fits)
+            asked = {"what": what, "right": right[0].round(2), "yours": yours[0].round(2)}
+            yield from sample_off(True, "moments-off", keep_prob=keep_prob, **asked)
+    z = (u - mean) / np.sqrt(variance)
+    tails = abs(stats.kurtosis(z, axis=None)) > 7.5 * math.sqrt(24 / z.size)
+    shape = stats.kstest(z.ravel(), "norm").pvalue < 1e-11
+    yield from sample_off(shape or tails, "not-gaussian")
+    yield from independent(z.reshape(-1, len(W)), ("example", "output"), "samples", SAMPLES)
 
 
-def _check_averages(sample, one, W, b):
+def average_traits(draw, mean, variance, keep_prob):
     """Whether n_samples are averaged, and after the activation."""
-    __tracebackhide__ = True
-    keep_prob, n_samples = 0.6, 25
-    n, rng = 2000, np.random.default_rng(4)
-    layer = np.tile(one, (n, 1)), W, b
-    mean = W @ one + b
-    variance = (1 - keep_prob) / keep_prob * (W**2 @ one**2 + b**2)
-    averaged = sample(rng, layer, keep_prob, _identity, n_samples)
-    expect(
-        not np.allclose(averaged.mean(axis=0), n_samples * mean, rtol=0.1, atol=0.3),
-        "The samples are summed. Divide by n_samples.",
-    )
-    expect(
-        not np.allclose(averaged.var(axis=0), variance, rtol=0.3),
-        f"With n_samples={n_samples} the result scatters as one sample does. Each sample needs "
-        "noise of its own: draw it inside the loop, or with a first axis of samples.",
-    )
-    rough = SIGMAS * math.sqrt(2 / n)
-    expect(
-        np.allclose(averaged.var(axis=0) * n_samples, variance, rtol=rough),
-        f"An average of n_samples={n_samples} independent samples has a variance {n_samples} times "
-        f"smaller than one; yours is {(variance / averaged.var(axis=0)).mean():.1f} times smaller.",
-    )
-    squares = sample(rng, layer, keep_prob, np.square, n_samples)
+    many = draw(400, keep_prob, identity, 25)
+    reach = SIGMAS * many.std(axis=0) / math.sqrt(len(many)) + 1e-6
+    elsewhere = (np.abs(many.mean(axis=0) - mean) > reach).any()
+    yield from sample_off(elsewhere, "not-averaged", by=(many.mean(axis=0) / mean).mean())
+    shrunk = (variance / many.var(axis=0)).mean()
+    dependent = abs(shrunk / 25 - 1) > SIGMAS * math.sqrt(2 / many.size)
+    yield from sample_off(dependent, "not-independent-samples", shrunk=shrunk)
+    squares = draw(800, keep_prob, np.square, 4)
+
+    def off_from(values):
+        reach = SIGMAS * squares.std(axis=0) / math.sqrt(len(squares)) + 1e-9
+        return (np.abs(squares.mean(axis=0) - values) > reach).any()
+
     right = mean**2 + variance
-    reach = SIGMAS * np.sqrt((2 * variance**2 + 4 * mean**2 * variance) / (n * n_samples))
-    yours = squares.mean(axis=0)
-    expect(
-        (np.abs(yours - mean) > reach).any(),
-        "The activation is never applied: the samples themselves are averaged.",
-    )
-    expect(
-        (np.abs(yours - mean**2 - variance / n_samples) > reach).any() and (squares >= 0).all(),
-        MEAN_FIRST,
-    )
-    expect(
-        (np.abs(yours - right) < reach).all(),
-        "With activation=np.square the result must be near mean^2 + variance of the "
-        f"pre-activation, {right[0]:.2f}; yours is {yours[0]:.2f}. Apply the activation to each "
-        "sample, once, and average over the samples.",
-    )
+    if off_from(right):
+        averaged_first = not off_from(mean**2 + variance / 4) and (squares >= 0).all()
+        yield from sample_off(averaged_first, "averaged-first")
+        yield from sample_off(not off_from(mean**2), "noise-after-activation")
+        asked = {"right": right[0, 0], "yours": squares[:, 0, 0].mean()}
+        yield from sample_off(True, "activations-off", **asked)
 
 
-def _check_each_example(sample, W, b):
-    """Whether each example gets moments of its own."""
-    __tracebackhide__ = True
-    data = np.random.default_rng(5)
-    x, keep_prob, n_samples = data.normal(size=(400, 4)), 0.6, 30
-    u = sample(np.random.default_rng(6), (x, W, b), keep_prob, _identity, n_samples)
-    variance = (1 - keep_prob) / keep_prob * (x**2 @ (W**2).T + b**2)
-    off = (u - x @ W.T - b) / np.sqrt(variance / n_samples)
-    expect(
-        np.abs(off).max() < SIGMAS + 0.5 and abs(off.std() - 1) < SIGMAS / math.sqrt(2 * off.size),
-        "For a batch of different examples, mean or variance are those of another one. Each "
-        "example has its own: W x + b, and the factor times W^2 x^2 + b^2.",
-    )
+def moments(
+    x, W, b, keep_prob, *, mean=lambda x, W, b, p: x @ W.T + b, factor=lambda p: (1 - p) / p,
+    squares=lambda x, W, b: x**2 @ (W**2).T + b**2, power=1, of=lambda x: x,
+):  # fmt: skip
+    """Mean and variance of a pre-activation, for masks scaled by 1/keep_prob."""
+    x = np.broadcast_to(of(x), x.shape)
+    return mean(x, W, b, keep_prob), (factor(keep_prob) * squares(x, W, b)) ** power
 
 
-# Fast dropout
-
-SWAPPED = (
-    "The distribution function and the density stand in each other's place: "
-    "it is mean * Phi + s * phi."
+@exercise(
+    returns=Array(
+        "The result",
+        lambda x, W: (len(x), len(W)),
+        "One row per example, one column per output: the average over the samples.",
+        infinite="Is the root of a negative variance taken? Square weights and inputs entry by "
+        "entry: no term of the variance is negative.",
+    ),
+    traits=first(inference_traits),
+    done="mean and variance right, activations averaged.",
 )
+def gaussian_inference(x, W, b, keep_prob, activation, n_samples, rng, **settings):
+    """Mean activation over Gaussian samples of the pre-activation."""
+    mean, variance = moments(x, W, b, keep_prob, **settings)
+    u = rng.normal(mean, np.sqrt(variance), (n_samples, len(x), len(W)))
+    return activation(u).mean(axis=0)
 
 
-def fast_relu(student):
-    """Check mean and variance of a rectified Gaussian.
-
-    Parameters
-    ----------
-    student : callable
-        ``fast_relu(mean, variance)``, returning mean and variance of max(0, z), z Gaussian.
-
-    Raises
-    ------
-    AssertionError
-        Naming what is wrong: the density for the distribution function, a factor s, the variance
-        for the standard deviation, the mean not subtracted, variance 0.
-    """
-    __tracebackhide__ = True
-    data = np.random.default_rng(0)
-    for shape in ((8,), (3, 4)):
-        mu, variance = data.uniform(-2, 3, shape), data.uniform(0.3, 5, shape)
-        yours = _rectified(student, mu, variance)
-        _name_rectified_mean(yours[0], mu, variance, yours[1])
-        _name_rectified_variance(yours[1], mu, variance)
-    mu, zero = np.array([2.0, -3, 0, 1.5]), np.array([0.0, 0, 0, 1])
-    why = (
-        "Where the variance is 0, nothing is random: the mean is max(0, mean), and the variance 0."
-    )
-    result = as_pair(_run_rectified(student, mu, zero), "mean, variance")
-    for part in result:
-        expect(
-            not isinstance(part, np.ndarray) or np.isfinite(part).all(),
-            f"{why} Yours is NaN or infinite there: mean / s is a division by 0. "
-            "np.where(s > 0, s, 1) is safe to divide by.",
-        )
-    result = [as_array(part, mu.shape, "Each of the two") for part in result]
-    right = relu_moments(mu, zero)
-    expect(
-        np.allclose(result, right, atol=1e-5),
-        f"{why} For the means {mu[:3].tolist()} you return means "
-        f"{np.round(result[0][:3], 3).tolist()} and variances "
-        f"{np.round(result[1][:3], 3).tolist()}.",
-    )
-    print("fast_relu: mean and variance of a rectified Gaussian, variance 0 too.")
-
-
-def _run_rectified(student, mu, variance):
-    __tracebackhide__ = True
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return call(student, mean=mu, variance=variance)
-
-
-def _rectified(student, mu, variance):
-    __tracebackhide__ = True
-    result = as_pair(_run_rectified(student, mu, variance), "mean, variance")
-    each = "One for each entry of the arrays given."
-    return [
-        as_array(part, mu.shape, f"The {name}", each)
-        for part, name in zip(result, ("mean", "variance"), strict=True)
-    ]
-
-
-def _phi(a):
-    return stats.norm.pdf(a)
-
-
-def _name_rectified_mean(value, mu, variance, other):
-    __tracebackhide__ = True
-    s, right = np.sqrt(variance), relu_moments(mu, variance)
-    expect(
-        not (np.allclose(value, right[1]) and np.allclose(other, right[0])),
-        "The two are the wrong way round: return the mean first, then the variance.",
-    )
-    a, over = mu / s, mu / variance
-    for_std = (
-        "The variance is taken for the standard deviation. s is the root of the variance, and the "
-        "formulas take mean / s."
-    )
-    check_value(
-        value,
-        right[0],
-        (
-            (mu * _phi(a) + s * ndtr(a), SWAPPED),
-            (mu * _phi(a) + ndtr(a), SWAPPED),
-            (
-                mu * ndtr(a) + _phi(a),
-                "The density lacks its factor s: mean * Phi + s * phi, with phi the STANDARD "
-                "density at mean / s. (The density of N(mean, s^2) at 0 has a 1/s in it.)",
-            ),
-            (
-                mu * ndtr(a) + variance * _phi(a),
-                "The density is multiplied by the variance. Its factor is s, the standard "
-                "deviation.",
-            ),
-            (
-                mu * ndtr(mu) + s * _phi(mu),
-                "Phi and phi are taken at the mean. They are those of the standard Gaussian: take "
-                "them at mean / s.",
-            ),
-            (mu * ndtr(mu) + s * _phi(a), "Phi is taken at the mean. Take it at mean / s."),
-            (mu * ndtr(a) + s * _phi(mu), "phi is taken at the mean. Take it at mean / s."),
-            (mu * ndtr(over) + s * _phi(over), for_std),
-            (mu * ndtr(over) + variance * _phi(over), for_std),
-            (
-                mu * ndtr(a),
-                "The part s * phi(mean / s) is missing. A Gaussian above 0 is above its "
-                "own mean on average.",
-            ),
-            (s * _phi(a), "The part mean * Phi(mean / s) is missing."),
-            (mu * ndtr(a) - s * _phi(a), "The sign of s * phi is turned: it is added."),
-            (
-                mu * ndtr(-a) + s * _phi(a),
-                "Phi is taken at -mean / s: the probability to be BELOW 0. The ReLU passes what "
-                "is above.",
-            ),
-            (
-                np.maximum(mu, 0),
-                "This is the ReLU of the mean. The mean of the ReLU is larger: the noise "
-                "is cut off on one side only.",
-            ),
-            (
-                mu + s * _phi(a) / ndtr(a),
-                "This is the mean of what is above 0, given that it IS above. The zeros "
-                "count too: multiply by the probability Phi(mean / s).",
-            ),
-            (mu, "This is the mean before the ReLU."),
-        ),
-        _told("The mean of max(0, z)", value, right[0], mu, variance),
-    )
-
-
-def _name_rectified_variance(value, mu, variance):
-    __tracebackhide__ = True
-    s = np.sqrt(variance)
-    a, (mean, right) = mu / s, relu_moments(mu, variance)
-    square = right + mean**2
-    not_subtracted = (
-        "This is the mean SQUARE of the ReLU. Its variance is less: subtract the square of the "
-        "mean (of the ReLU)."
-    )
-    check_value(
-        value,
-        right,
-        (
-            (square, not_subtracted),
-            (
-                square - mu**2,
-                "What is subtracted is the square of the mean BEFORE the ReLU. Subtract that of "
-                "the ReLU's own mean.",
-            ),
-            (
-                square - np.maximum(mu, 0) ** 2,
-                "Subtract the square of the mean of the ReLU, not of the ReLU of the mean.",
-            ),
-            (
-                square - mean,
-                "The mean is subtracted from the mean square. Subtract the SQUARE of the mean.",
-            ),
-            (np.sqrt(right), "This is the standard deviation. Return its square, the variance."),
-            (-right, "The sign is turned: mean square minus squared mean."),
-            (variance, "This is the variance before the ReLU. What it cuts off varies no more."),
-            (
-                variance * ndtr(a),
-                "Cutting off the negative part does more than let a share Phi of the variance "
-                "through: take the mean square, and subtract the squared mean.",
-            ),
-            (
-                (mu**2 + variance) * ndtr(a) - mean**2,
-                "The mean square lacks the part mean * s * phi(mean / s).",
-            ),
-            (
-                (mu**2 + variance) * ndtr(a) + s * _phi(a) - mean**2,
-                "In the mean square, s * phi lacks the factor mean: mean * s * phi(mean / s).",
-            ),
-            (
-                (mu**2 + variance) * ndtr(a) + mu * _phi(a) - mean**2,
-                "In the mean square, mean * phi lacks the factor s: mean * s * phi(mean / s).",
-            ),
-            (
-                (mu**2 + variance) * ndtr(a) + mu * variance * _phi(a) - mean**2,
-                "In the mean square, phi is multiplied by the variance: it is mean * s * phi.",
-            ),
-            (
-                (mu**2 + s) * ndtr(a) + mu * s * _phi(a) - mean**2,
-                "In the mean square, s stands in the place of its square: (mean^2 + s^2) * Phi.",
-            ),
-            ((mu**2 + variance) * ndtr(a), not_subtracted + " And a part of it is missing."),
-            (
-                variance * ndtr(a) + mu * s * _phi(a) - mean**2,
-                "The mean square lacks mean^2: (mean^2 + s^2) * Phi.",
-            ),
-        ),
-        _told("The mean is right. The variance of max(0, z)", value, right, mu, variance),
-    )
-
-
-def _told(what, value, right, mu, variance):
-    at = farthest(value, right)
-    return (
-        f"{what} must be {right[at]:.5f} for z of mean {mu[at]:.3f} and variance "
-        f"{variance[at]:.3f}; yours is {value[at]:.5f}."
-    )
-
-
-# Sparse variational dropout
-
-KL_SIGN = (
-    "The KL has the wrong sign: this loss falls as the noise gets SMALLER. The formula of the "
-    "exercise is that of -KL; the loss adds +KL, so noisy weights are cheap."
-)
-
-
-def negative_bound(student):
-    """Check the loss of sparse variational dropout for a minibatch.
-
-    Parameters
-    ----------
-    student : callable
-        ``negative_bound(log_likelihoods, log_alpha, n_train)``, the negative mean log-likelihood
-        plus KL / n_train, with Molchanov's approximation of the KL.
-
-    Raises
-    ------
-    AssertionError
-        Naming what is wrong: the sign of the KL, its weight, a mean for its sum, log alpha, what
-        is not finite far out.
-    """
-    __tracebackhide__ = True
-    data = np.random.default_rng(0)
-    for batch, shape, n_train in ((6, (3, 5), 40), (50, (4, 2), 300)):
-        log_likelihoods = -data.exponential(1.3, batch)
-        log_alpha = data.uniform(-4, 4, shape)
-        value = _bound(student, log_likelihoods, log_alpha, n_train)
-        _name_bound(value, log_likelihoods, log_alpha, n_train)
-    for far in (-800.0, 800.0):
-        log_alpha = np.array([[far, -1.0]])
-        given = {"log_alpha": log_alpha, "n_train": 10}
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            value = call(student, log_likelihoods=np.array([-1.0, -3]), **given)
-        right = 2 + kl_molchanov(log_alpha).sum() / 10
-        side = "1/alpha" if far < 0 else "alpha"
-        value = float(np.ravel(value)[0])
-        expect(
-            math.isfinite(value),
-            f"With log_alpha = {far:.0f} the loss is {value}: {side} is beyond the largest number "
-            "in double precision. Stay in logarithms: log(1 + 1/alpha) is "
-            "np.logaddexp(0, -log_alpha), and expit never overflows.",
-        )
-        expect(
-            math.isclose(value, right, rel_tol=1e-6),
-            f"With log_alpha = {far:.0f} the loss must be {right:.4f}, yours is {value:.4f}. Is "
-            "log_alpha or alpha clipped, or something small added to it? Stay in logarithms "
-            "instead: np.logaddexp(0, -log_alpha).",
-        )
-    print("negative_bound: mean loss plus KL / N, finite for any alpha.")
-
-
-def _bound(student, log_likelihoods, log_alpha, n_train):
-    __tracebackhide__ = True
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        result = call(
-            student, log_likelihoods=log_likelihoods, log_alpha=log_alpha, n_train=n_train
-        )
-    if isinstance(result, np.ndarray) and result.size > 1:
-        raise AssertionError(
-            f"The loss must be one number, yours has the shape {result.shape}. Average over the "
-            "examples, and sum the KL over all weights."
-        )
-    if isinstance(result, float) and math.isnan(result):
-        raise AssertionError(
-            "The loss is NaN. Is the logarithm of log_alpha taken? It is a logarithm already, and "
-            "may be negative."
-        )
-    return as_number(result, "The loss")
-
-
-def _kl_terms(log_alpha):
-    """What may stand for the KL of each weight, and what each mistake means."""
-    k1, k2, k3 = MOLCHANOV
-    tail, alpha = np.logaddexp(0, -log_alpha) / 2, np.exp(log_alpha)
-
-    def kl(sigmoid=expit, tail=tail, constant=k1, at=log_alpha, k=(k1, k2, k3)):
-        return -(k[0] * sigmoid(k[1] + k[2] * at) - tail - constant)
-
-    right = kl()
-    return (
-        (right, None),
-        (
-            kl(at=alpha, tail=np.log1p(np.exp(-alpha)) / 2),
-            "alpha stands in the place of log(alpha), everywhere.",
-        ),
-        (kl(at=alpha), "The sigmoid takes k2 + k3 log(alpha); yours takes alpha itself."),
-        (
-            kl(tail=np.log1p(1 / np.abs(log_alpha)) / 2),
-            "log(1 + 1/alpha) takes alpha = exp(log_alpha), not log_alpha.",
-        ),
-        (
-            kl(tail=np.log1p(np.exp(-alpha)) / 2),
-            "log(1 + 1/alpha) takes alpha = exp(log_alpha) once; yours takes the exponential "
-            "twice.",
-        ),
-        (
-            kl(tail=np.logaddexp(0, log_alpha) / 2),
-            "The logarithm takes 1 + alpha. It is log(1 + 1/alpha): np.logaddexp(0, -log_alpha).",
-        ),
-        (kl(tail=2 * tail), "log(1 + 1/alpha) lacks its factor 1/2."),
-        (kl(tail=-tail), "The sign of 1/2 log(1 + 1/alpha) is turned. In -KL it is subtracted."),
-        (kl(tail=0 * tail), "The part 1/2 log(1 + 1/alpha) is missing."),
-        (kl(tail=-log_alpha / 2), "1/alpha stands in the place of 1 + 1/alpha."),
-        (
-            kl(constant=0),
-            "The constant k1 is missing: without it the KL does not tend to 0 as alpha grows.",
-        ),
-        (kl(constant=-k1), "The sign of the constant k1 is turned: -KL ends in - k1."),
-        (kl(sigmoid=lambda z: expit(-z)), "The sign inside the sigmoid is turned."),
-        (kl(sigmoid=np.tanh), "tanh stands in the place of the logistic sigmoid."),
-        (kl(sigmoid=lambda z: z), "The sigmoid is missing."),
-        (kl(k=(k1, k3, k2)), "k2 and k3 are swapped: k2 + k3 log(alpha)."),
-        (kl(k=(1, k2, k3)), "The sigmoid lacks its factor k1."),
-        (
-            -log_alpha / 2,
-            "This is -1/2 log(alpha), the start of the formula for small alpha alone. Take the "
-            "whole of it.",
-        ),
-        (0 * log_alpha, "The KL is missing: this is the data's part alone."),
-    )
-
-
-def _name_bound(value, log_likelihoods, log_alpha, n_train):
-    """Tell the mistakes that would give this loss: of the smallest set, the first."""
-    __tracebackhide__ = True
-    batch, n_weights = len(log_likelihoods), log_alpha.size
-    right = -log_likelihoods.mean() + kl_molchanov(log_alpha).sum() / n_train
-    if math.isclose(value, right, rel_tol=1e-6):
-        return
-    for times, what in ((n_train, "training set"), (batch, "minibatch")):
-        expect(
-            not math.isclose(value, times * right, rel_tol=1e-6),
-            f"This is the loss of the whole {what}, {times} times too large. Here it is one an "
-            "example: the mean of the log-likelihoods, and KL / N.",
-        )
-    sums_up = "Every weight costs its own KL, so the KL is SUMMED over the weights"
-    data_parts = (
-        (-log_likelihoods.mean(), None),
-        (
-            log_likelihoods.mean(),
-            "The log-likelihood has the wrong sign: a loss falls as the data gets likelier.",
-        ),
-        (
-            -log_likelihoods.sum(),
-            "The log-likelihoods are summed over the minibatch. The loss is one an example: their "
-            "mean, and KL / N beside it.",
-        ),
-        (
-            -log_likelihoods.sum() / n_train,
-            "The log-likelihoods are summed and divided by n_train. The minibatch is only a part "
-            "of the data: take its mean.",
-        ),
-        (-np.exp(log_likelihoods).mean(), "They are log-likelihoods already: no np.exp."),
-        (0.0, "The log-likelihood is missing: this is the KL's part alone."),
-    )
-    weights = (
-        (1 / n_train, None),
-        (-1 / n_train, KL_SIGN),
-        (
-            1,
-            "The KL is not divided by n_train. It is paid once for the whole training set, and the "
-            "loss is one an EXAMPLE: each bears 1/N of it.",
-        ),
-        (-1, f"{KL_SIGN} And it is not divided by n_train."),
-        (
-            1 / batch,
-            "The KL is divided by the size of the minibatch. It is paid once for the whole "
-            "training set: divide by n_train.",
-        ),
-        (
-            batch / n_train,
-            "The KL is multiplied by batch / n_train. That belongs to a loss summed over the "
-            "minibatch; with the mean loss, divide by n_train.",
-        ),
-        (1 / (n_train * n_weights), f"{sums_up}; yours is their mean."),
-        (1 / n_weights, f"{sums_up}; yours is their mean. And divide by n_train."),
-        (-1 / (n_train * n_weights), f"{sums_up}; yours is their mean, with the sign turned."),
-        (1 / (n_train * len(log_alpha)), f"{sums_up}; yours is averaged over the rows."),
-        (1 / (n_train * log_alpha.shape[1]), f"{sums_up}; yours is averaged over the columns."),
-    )
-    found = []
-    for (data, of_data), (weight, of_weight), (kl, of_kl) in itertools.product(
-        data_parts, weights, _kl_terms(log_alpha)
-    ):
-        if math.isclose(value, data + weight * kl.sum(), rel_tol=1e-6):
-            mistakes = (of_kl if of_kl and "missing: this" in of_kl else None, of_weight, of_data)
-            found.append([m for m in (*mistakes, of_kl) if m])
-    if found:
-        raise AssertionError(min(found, key=len)[0])
-    raise AssertionError(
-        f"For {batch} examples, {n_weights} weights and n_train={n_train} the loss must be "
-        f"{right:.5f}: {-log_likelihoods.mean():.5f} from the data, and a KL of "
-        f"{kl_molchanov(log_alpha).sum():.5f} divided by {n_train}. Yours is {value:.5f}."
-    )
-
-
-# Recurrent dropout
-
-NEW_EACH_STEP = (
-    "The mask changes from step to step. Then the memory of a unit survives T steps with "
-    "probability keep_prob^T only. Draw ONE mask for each sequence, before the loop over time."
-)
-ON_OUTPUT = (
-    "The outputs themselves are masked: some are 0. The mask belongs to the old state on its way "
-    "into the next step, m * h; what is RETURNED, and what the mask is applied to, is h "
-    "without a mask."
-)
-ON_INPUT = (
-    "The first step differs from tanh(W x_1 + b). The state before it is 0, so the mask has "
-    "nothing to drop there yet: neither the input nor the weights W nor the bias have a mask here."
-)
-AFTER_U = (
-    "The mask multiplies U h. It belongs to the state itself, before U: U (m * h). A unit whose "
-    "state is dropped is then dropped for ALL units that listen to it."
-)
-
-
-def run_rnn(student):
-    """Check a recurrent network whose state keeps one mask for each sequence.
-
-    Parameters
-    ----------
-    student : callable
-        ``run_rnn(x, W, U, b, keep_prob, phase, rng)``, returning the states
-        h_t = tanh(W x_t + U (m * h_{t-1}) + b), of shape (sequences, steps, hidden).
-
-    Raises
-    ------
-    AssertionError
-        Naming what is wrong: a mask for each step, one for all sequences, the scale, the place of
-        the mask, a mask at prediction.
-    """
-    __tracebackhide__ = True
-    keep_prob, n, n_steps, hidden, inputs = 0.8, 400, 5, 20, 3
-    data = np.random.default_rng(0)
-    x, W = data.normal(size=(n, n_steps, inputs)), data.normal(size=(hidden, inputs)) / 3
-    U, b = 0.6 * np.linalg.qr(data.normal(size=(hidden, hidden)))[0], data.normal(size=hidden) / 5
-
-    def run(phase, rng, keep_prob=keep_prob):
-        __tracebackhide__ = True
-        result = call(student, x=x, W=W, U=U, b=b, keep_prob=keep_prob, phase=phase, rng=rng)
-        shape = (n, n_steps, hidden)
-        if isinstance(result, np.ndarray) and result.shape == (n_steps, n, hidden):
-            raise AssertionError(
-                "Time comes first in your states. Put the sequences first: "
-                "np.stack(states, axis=1)."
-            )
-        return as_array(result, shape, "The result", "All states: sequences, steps, hidden units.")
-
-    rng = np.random.default_rng(1)
-    train, test, again = run("train", rng), run("test", rng), run("test", rng)
-    expect(
-        np.array_equal(test, again) or not np.allclose(train, _states(x, W, U, b)),
-        "The two phases are swapped: the mask is on at prediction, and off in training.",
-    )
-    expect(
-        np.array_equal(test, again),
-        "The mask is still on at prediction: the same sequences came out differently. There "
-        "nothing is dropped, and the whole state is carried on.",
-    )
-    _check_plain(test, x, W, U, b, keep_prob)
-    expect(not np.allclose(train, test), "Nothing is dropped in training: where is the mask?")
-    _check_state_masks(train, (x, W, U, b), keep_prob)
-    check_fresh(lambda rng: run("train", rng))
-    expect(
-        np.allclose(run("train", np.random.default_rng(0), 1.0), test, atol=1e-5),
-        "With keep_prob=1 nothing is dropped: training gives what prediction gives.",
-    )
-    check_unknown_phase(student, x, W, U, b, keep_prob, "predict", np.random.default_rng(0))
-    print("run_rnn: one mask a sequence, on the old state, scaled; none at the end.")
-
-
-def _states(x, W, U, b, state_factor=1.0, h=None, activation=np.tanh):
-    """All states without masks, the old state multiplied by a factor."""
-    h, states = np.zeros((len(x), len(U))) if h is None else h, []
-    for t in range(x.shape[1]):
-        h = activation(x[:, t] @ W.T + state_factor * h @ U.T + b)
-        states.append(h)
-    return np.stack(states, axis=1)
-
-
-def _check_plain(test, x, W, U, b, keep_prob):
-    """Whether the network without masks is the right one."""
-    __tracebackhide__ = True
-    no_factor = "The mask is scaled in training, so prediction needs no factor."
-    right = _states(x, W, U, b)
-    check_value(
-        test,
-        right,
-        (
-            (
-                _states(x, W, U, b, keep_prob),
-                f"At prediction the old state is multiplied by keep_prob. {no_factor}",
-            ),
-            (
-                _states(x, W, U, b, 1 / keep_prob),
-                f"At prediction the old state is divided by keep_prob. {no_factor}",
-            ),
-            (
-                keep_prob * right,
-                f"At prediction the states are multiplied by keep_prob. {no_factor}",
-            ),
-            (_states(x, W, U, b, 0.0), "The old state has no part in the new one: where is U h?"),
-            (
-                _states(x, W, U.T, b),
-                "U is transposed. Row i of U holds the weights INTO unit i: for rows of states "
-                "that is h @ U.T.",
-            ),
-            (_states(x, W, U, 0 * b), "The bias is missing."),
-            (_states(x, W, U, -b), "The bias is subtracted. In this exercise it is added."),
-            (
-                np.arctanh(np.clip(right, -1 + 1e-12, 1 - 1e-12)),
-                "These are pre-activations. The state is their tanh.",
-            ),
-            (
-                _states(x, W, U, b, activation=expit),
-                "The logistic sigmoid stands in the place of tanh.",
-            ),
-            (
-                _states(x, W, U, b, activation=lambda z: np.maximum(z, 0)),
-                "A ReLU stands in the place of tanh.",
-            ),
-            (_states(x, W, U, b, activation=lambda z: z), "tanh is missing."),
-            (_states(x[:, ::-1], W, U, b), "Time runs backwards: begin with step 0."),
-            (right[:, ::-1], "The states come out in reverse order."),
-            (
-                _states(x, W, U, b, h=np.ones((len(x), len(U)))),
-                "The state before the first step must be 0; yours is 1.",
-            ),
-        ),
-        "Without masks the states must be h_t = tanh(W x_t + U h_(t-1) + b), beginning with a "
-        f"state of 0. At [sequence, step, unit] = {list(farthest(test, right))} that is "
-        f"{right[farthest(test, right)]:.4f}; yours is {test[farthest(test, right)]:.4f}.",
-        rtol=1e-4,
-        atol=1e-5,
-    )
-
-
-def _check_state_masks(train, network, keep_prob):
-    """Read off by what the old states were multiplied, and look at it."""
-    __tracebackhide__ = True
-    x, W, U, b = network
-    expect(not (train == 0).any(), ON_OUTPUT)
-    first = np.tanh(x[:, 0] @ W.T + b)
-    ratio = train[:, 0] / first
-    expect(
-        np.allclose(ratio, 1, rtol=1e-4) or np.ptp(ratio) > 1e-4,
-        f"The states that are returned are multiplied by {ratio.flat[0]:.4g} in training. Only the "
-        "old state on its way into the next step is masked and scaled.",
-    )
-    expect(np.allclose(train[:, 0], first, atol=1e-5), ON_INPUT)
-    old, bounded = train[:, :-1], np.clip(train[:, 1:], -1 + 1e-14, 1 - 1e-14)
-    received = np.arctanh(bounded) - x[:, 1:] @ W.T - b  # sequences, steps, hidden
-    masked, clear = received @ np.linalg.inv(U).T, np.abs(old) > 0.02  # else the factor is 0/0
-    factors = np.divide(masked, old, out=np.full_like(old, np.nan), where=clear)
-    kept, dropped = np.abs(factors) > 0.01, np.abs(factors) <= 0.01  # NaN is neither
-    expect(kept.any(), "In training the old state never arrives: it is always dropped.")
-    scale = _one_scale(factors, kept, received, old @ U.T)
-    expect(not (kept.any(axis=1) & dropped.any(axis=1)).any(), NEW_EACH_STEP)
-    kept, dropped = kept.any(axis=1), dropped.any(axis=1)  # sequences, hidden
-    expect(
-        (kept.any(axis=0) & dropped.any(axis=0)).any(),
-        "One mask for all sequences: every sequence lost the same units. Each sequence needs a "
-        "mask of its own: draw an array (sequences, hidden units).",
-    )
-    expect(
-        (kept.any(axis=1) & dropped.any(axis=1)).any(),
-        "In each sequence all units are kept or dropped together. Each unit needs a draw of its "
-        "own: draw an array (sequences, hidden units).",
-    )
-    _check_share(kept[kept | dropped], keep_prob, "states")
-    names = [n for n, of in FACTORS.items() if math.isclose(scale, of(keep_prob), rel_tol=1e-3)]
-    general = f"A kept state must be multiplied by 1/keep_prob; yours by {scale:.4g}."
-    expect(names, BY_SHARE if abs(scale * keep_prob - 1) < 0.1 else general)
-    expect(names[0] == "1/keep_prob", f"The kept states are {SCALES.get(names[0])}")
-
-
-def _one_scale(factors, kept, received, through):
-    """By what all the kept states were multiplied: one number, or something else was masked."""
-    __tracebackhide__ = True
-    values = factors[kept]
-    if np.ptp(values) < 1e-3 * abs(values.mean()):
-        return values.mean()
-    clear = np.abs(through) > 0.02
-    after = received[clear] / through[clear]  # of U h
-    after = after[np.abs(after) > 0.01]
-    expect(np.ptp(after) > 1e-3, AFTER_U)
-    each = np.where(kept, factors, np.nan)
-    low, high = np.nanmin(each, axis=(1, 2)), np.nanmax(each, axis=(1, 2))
-    expect((high - low > 1e-3).any() or (values < 0).any(), BY_SHARE)
-    raise AssertionError(
-        "What reaches a step is not U (m * h), with an m that holds zeros and one other number. Is "
-        "the mask on the weights U, or on something else? It multiplies the old state, and has an "
-        "entry for each sequence and each hidden unit."
-    )
+FACTOR = "The factor of the variance is "
+SCALED = " In this exercise masks are scaled by 1/keep_prob, so the mean is W x + b."
+# fmt: off
+wrong = gaussian_inference.wrong
+wrong("mean-times-keep", "The mean of the pre-activation is keep_prob times too small, as for "
+      "masks without a scale." + SCALED, {"mean": lambda x, W, b, p: p * (x @ W.T + b)},
+      {"mean": lambda x, W, b, p: p * x @ W.T + b}, {"mean": lambda x, W, b, p: x @ W.T + p * b})
+wrong("mean-divided", "The mean of the pre-activation is divided by keep_prob. The scaled mask "
+      "has mean 1 already." + SCALED, {"mean": lambda x, W, b, p: (x @ W.T + b) / p},
+      {"mean": lambda x, W, b, p: x @ W.T / p + b})
+wrong("mean-without-bias", "The mean of the pre-activation is without the bias, or subtracts it."
+      + SCALED, {"mean": lambda x, W, b, p: x @ W.T}, {"mean": lambda x, W, b, p: x @ W.T - b})
+wrong("no-mean", "The mean of the pre-activation is missing: it is 0." + SCALED,
+      {"mean": lambda x, W, b, p: 0 * (x @ W.T)})
+wrong("of-another-example", "For a batch of different examples, mean or variance are those of "
+      "another one, or of their mean. Each example has its own: W x + b, and the factor times W^2 "
+      "x^2 + b^2.", {"mean": lambda x, W, b, p: x[:1] @ W.T + b + 0 * x @ W.T},
+      {"mean": lambda x, W, b, p: x.mean(axis=0) @ W.T + b + 0 * x @ W.T}, {"of": lambda x: x[:1]},
+      {"of": lambda x: x.mean(axis=0)},
+      {"squares": lambda x, W, b: x[:1] ** 2 @ (W**2).T + b**2 + 0 * x @ W.T},
+      {"squares": lambda x, W, b: (x**2).mean(axis=0) @ (W**2).T + b**2 + 0 * x @ W.T})
+wrong("variance-without-bias", "The bias is forgotten in the variance. It has a mask too, so it "
+      "adds its square.", {"squares": lambda x, W, b: x**2 @ (W**2).T})
+wrong("not-squared", "Weights, inputs or the bias are not squared in the variance. It is a "
+      "variance: each is squared, entry by entry, before they are multiplied and summed.",
+      {"squares": lambda x, W, b: x**2 @ (W**2).T + np.abs(b)},
+      {"squares": lambda x, W, b: x**2 @ (W**2).T + b},
+      {"squares": lambda x, W, b: x**2 @ np.abs(W).T + b**2},
+      {"squares": lambda x, W, b: np.abs(x) @ (W**2).T + b**2},
+      {"squares": lambda x, W, b: np.abs(x) @ np.abs(W).T + np.abs(b)},
+      {"squares": lambda x, W, b: np.abs(x @ W.T + b)},
+      {"squares": lambda x, W, b: np.abs(x @ W.T) + b**2})
+wrong("squared-as-a-whole", "The sum over the inputs is squared as a whole. The masks are "
+      "independent, so the variances of the terms add up: square each term, then sum.",
+      {"squares": lambda x, W, b: (x @ W.T) ** 2 + b**2},
+      {"squares": lambda x, W, b: (x @ W.T + b) ** 2},
+      {"squares": lambda x, W, b: (np.abs(x) @ np.abs(W).T + np.abs(b)) ** 2})
+wrong("variance-without-weights", "Weights or inputs have no part in the variance. A mask "
+      "multiplies: what is large gets large noise.", {"squares": lambda x, W, b: 1 + 0 * x @ W.T},
+      {"squares": lambda x, W, b: (W**2).sum(axis=1) + b**2 + 0 * x @ W.T},
+      {"squares": lambda x, W, b: (x**2).sum(axis=1, keepdims=True) + b**2 + 0 * x @ W.T})
+wrong("factor-without-scale", FACTOR + "keep_prob * (1 - keep_prob), that of zeros and ones "
+      "without a scale. Scaled by 1/keep_prob, a mask has its variance divided by keep_prob "
+      "squared: (1 - keep_prob) / keep_prob.", {"factor": lambda p: p * (1 - p)})
+wrong("slides-slip", FACTOR + "1 - keep_prob, which is what the slides' p(1 - p)/p comes to. That "
+      "is a slip: dividing by p divides the variance p(1 - p) by p squared, which leaves (1 - "
+      "keep_prob) / keep_prob.", {"factor": lambda p: 1 - p})
+wrong("factor-upside-down", FACTOR + "keep_prob / (1 - keep_prob), upside down: did you take "
+      "keep_prob for the probability to drop? It is (1 - keep_prob) / keep_prob, and vanishes "
+      "where everything is kept.", {"factor": lambda p: p / (1 - p)})
+wrong("factor-divided-twice", FACTOR + "(1 - keep_prob) / keep_prob^2, divided by keep_prob once "
+      "too often.", {"factor": lambda p: (1 - p) / p**2})
+wrong("mean-square-for-variance", FACTOR + "1 / keep_prob, the mean square of a scaled mask. Its "
+      "variance is less, by the square of its mean: 1/keep_prob - 1, that is (1 - keep_prob) / "
+      "keep_prob.", {"factor": lambda p: 1 / p})
+wrong("no-factor", FACTOR + "1, or keep_prob. It is the variance of a scaled mask: (1 - "
+      "keep_prob) / keep_prob.", {"factor": lambda p: 1.0}, {"factor": lambda p: p})
+wrong("variance-for-deviation", "The variance is passed as the standard deviation. rng.normal "
+      "takes the standard deviation: the ROOT of the variance.", {"power": 2})
+wrong("root-of-a-part", "The root is taken of a part of the variance only. The standard deviation "
+      "is the root of the whole: of the factor (1 - keep_prob) / keep_prob, and of the sum of "
+      "squares.", {"factor": lambda p: ((1 - p) / p) ** 2},
+      {"factor": lambda p: ((1 - p) / p) ** 0.5},
+      {"squares": lambda x, W, b: (x**2 @ (W**2).T + b**2) ** 2})
+wrong("root-twice", "The root of the variance is taken twice. Once makes it a standard deviation.",
+      {"power": 0.5})
+# fmt: on

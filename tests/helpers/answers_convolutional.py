@@ -250,7 +250,7 @@ RIGHT_SURVIVAL = [
 WRONG_SURVIVAL = [
     (lambda L, last: [1 - b / L * (1 - last) for b in range(1, L + 1)], "no-array"),
     (lambda L, last: np.linspace(1, last, L + 1)[1:-1], "shape"),
-    (lambda L, last: last, "no-array"),
+    (lambda L, last: last, "single-number"),
     (lambda L, last: 1 - (1 - last) / np.arange(L, 0, -1), "inverse"),
     (lambda L, last: np.linspace(1, last, L + 1)[:-1], "begins-at-0"),
     (lambda L, last: np.linspace(1, last, L + 2)[1:-1], "ends-too-early"),

@@ -135,3 +135,71 @@ UNLISTED = {
     ],
     "paired_comparison": [(lambda a, b: (a - b).mean(), "how-many")],
 }  # fmt: skip
+
+
+def loop_rate(rates, val_loss):
+    scores = [sum(min(curve) for curve in of_rate) / len(of_rate) for of_rate in val_loss]
+    best = scores.index(min(scores))
+    return float(rates[best]), best == 0 or best == len(rates) - 1
+
+
+def sorted_rate(rates, val_loss):
+    best = np.argsort(np.amin(val_loss, axis=2).mean(1))[0]
+    return [rates[best], rates[best] in (rates.min(), rates.max())]
+
+
+def by_assertions(layer):
+    h = np.full((200, 100), 2.0)
+    try:
+        rng = np.random.default_rng(3)
+        train, again = layer(h, 0.7, "train", rng), layer(h, 0.7, "train", rng)
+        assert set(np.unique(train)) == {0, 2}
+        assert (train != again).any()
+        assert abs(train.mean() / 2 - 0.7) < 0.03
+        assert train.mean(axis=0).min() > 0.5
+        assert train.mean(axis=0).max() < 1.95
+        assert train.mean(axis=1).min() > 0.2
+        assert np.allclose(layer(h, 0.7, "test", rng), 1.4)
+    except AssertionError:
+        return False
+    return True
+
+
+def by_moments(layer):
+    rng, ones = np.random.default_rng(1), np.ones((4000, 6))
+    masks = np.array([layer(ones, 0.5, "train", rng) for _ in range(3)])
+    if not np.isin(masks, [0, 1]).all() or not np.allclose(layer(ones, 0.4, "test", rng), 0.4):
+        return 0
+    kept = layer(ones, 0.3, "train", rng).mean()
+    pairs = np.corrcoef(masks.reshape(-1, 6).T) - np.eye(6)
+    same = (masks[0] == masks[1]).mean()
+    rows = (masks[0] == masks[0][0]).mean()
+    return int(abs(kept - 0.3) < 0.03 and np.abs(pairs).max() < 0.2 and same < 0.7 and rows < 0.7)
+
+
+def share_kept(layer, n, off):
+    train = layer(np.ones((n, n)), 0.5, "train", np.random.default_rng())
+    return abs(train.mean() - 0.5) < off
+
+
+RIGHT |= {
+    "choose_rate": [
+        loop_rate,
+        sorted_rate,
+        lambda r, v: ((s := v.min(2).mean(1)), (r[s.argmin()], s.argmin() in [0, len(r) - 1]))[1],
+    ],
+    "is_dropout": [by_assertions, by_moments, lambda layer: np.bool_(by_assertions(layer))],
+}
+UNLISTED |= {
+    "choose_rate": [
+        (lambda r, v: r[v.min(2).mean(1).argmin()], "how-many"),
+        (lambda r, v: (v.min(2).mean(1).min(), False), "otherwise"),
+        (lambda r, v: (r[0], True), ".*"),
+    ],
+    "is_dropout": [
+        (lambda layer: True, "accepts-mask-at-prediction"),
+        (lambda layer: False, "rejects-arrays"),
+        (lambda layer: share_kept(layer, 50, 0.01), "rejects-.*"),
+        (lambda layer: share_kept(layer, 99, 0.1), "accepts-mask-at-prediction"),
+    ],
+}  # fmt: skip

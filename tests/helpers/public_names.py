@@ -5,8 +5,8 @@ import inspect
 
 from repository import ROOT
 
-# Helpers of the library itself, and scripts: nobody else calls them.
-INTERNAL = {"lib.validation", "lib.progress", "lib.checks.common", "lib.experiments.__main__"}
+# Helpers of the library itself, scripts, and checks, which are tables: nobody else calls them.
+INTERNAL = ("lib.validation", "lib.progress", "lib.checks.", "lib.experiments.__main__")
 
 
 def modules():
@@ -26,10 +26,10 @@ def public():
     loaded = dict(modules())
     for name, module in loaded.items():
         parent = name.rpartition(".")[0]
-        exported_by_parent = parent != "lib.checks" and hasattr(loaded.get(parent), "__all__")
+        exported_by_parent = hasattr(loaded.get(parent), "__all__")
         if hasattr(module, "__all__"):
             exported = module.__all__
-        elif name in INTERNAL or exported_by_parent:
+        elif name.startswith(INTERNAL) or exported_by_parent:
             exported = []
         else:
             exported = [each for each in vars(module) if not each.startswith(("_", "check_"))]
