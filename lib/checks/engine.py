@@ -6,7 +6,8 @@ An `exercise` is its right answer, written as a function, with
 - `cases`: ``cases(data)`` lists the arguments with which it is tried, drawn from the generator
   `data`: there are as many sets of them as seeds. Or it lists such lists, what is at an edge last:
   an answer that is wrong on a list is told why, whatever it gives on those after it;
-- or, if it draws random numbers itself, `traits`: ``traits(run, data)`` yields what is off;
+- or, if it draws random numbers itself, `traits`: ``traits(run, data)`` yields what is off (with
+  both, traits are looked at once all cases are right);
 - a table of `wrong` answers, with the sentence meant for each.
 
 Without traits a student's outputs are compared with the right ones. If they differ, the wrong
@@ -132,9 +133,9 @@ class Exercise:
 
     def look(self, student, seed):
         """Raise `Missed` if the function is not right; names without the exercise."""
-        if self.traits is None:
+        if self.cases is not None:
             self._compare(student, seed)
-        else:
+        if self.traits is not None:
             self._describe(student, seed)
         if self.phases is not None:
             self._other_phases(student, self.phases(np.random.default_rng(seed)))
@@ -201,6 +202,12 @@ class Exercise:
             raise Missed(
                 f"{what} is right to a few digits only: compute in double precision.",
                 "single-precision",
+            )
+        if all(close(y[part], r[part], 0.05) for y, r in zip(yours, right, strict=True)):
+            raise Missed(
+                f"{what} is near the right one everywhere, and exact nowhere: is it an average of "
+                f"samples, or rounded? {self.otherwise}".rstrip().format(**format_),
+                "nearly",
             )
         asked = ", ".join(f"{name}={format_[name]}" for name in cases[first])
         detail = difference(yours[first][part], right[first][part])
@@ -520,8 +527,9 @@ def in_short(value):
 
 
 def is_itself(value):
-    """Whether a function gets the very object: a random generator, a torch module."""
-    return isinstance(value, np.random.Generator) or hasattr(value, "state_dict")
+    """Whether a function gets the very object: a generator, a torch module that has no equal."""
+    is_module = hasattr(value, "state_dict") and type(value).__eq__ is object.__eq__
+    return isinstance(value, np.random.Generator) or is_module
 
 
 def same(a, b):
@@ -539,7 +547,9 @@ def same(a, b):
 
 
 def alike(a, b):
-    """As `same`, but for rounding: NaN and infinity are in the same places."""
+    """As `same`, but for rounding: of one type, NaN and infinity in the same places."""
+    if type(a) is not type(b):
+        return False
     if isinstance(a, list | tuple):
         return isinstance(b, list | tuple) and len(a) == len(b) and all(map(alike, a, b))
     try:

@@ -5,6 +5,8 @@ billion. A finding's name tells kinds of mistakes apart; its sentence is for the
 """
 
 import math
+import sys
+import tracemalloc
 
 import numpy as np
 from scipy import stats
@@ -149,15 +151,27 @@ def coins(kept, keep_prob, axes, what="units", shared=(), name="keep_prob", sent
         return abs(share - p) < SIGMAS * math.sqrt(max(p * (1 - p), 1e-9) / lone.size)
 
     if not near(keep_prob):
-        label, (_, text) = next(
+        label, (_, text) = min(
             ((n, each) for n, each in ALTERNATIVES.items() if near(each[0](keep_prob))),
-            ("share", (None, f"{name}={keep_prob:g} asks for {keep_prob:.0%}.")),
+            key=lambda each: abs(share - each[1][0](keep_prob)),
+            default=("share", (None, f"{name}={keep_prob:g} asks for {keep_prob:.0%}.")),
         )
         yield from off(
             True, label, f"You kept {share:.1%} of the {what}, with {name}={keep_prob:g}: "
             + text.format(name=name),
         )  # fmt: skip
     labels = [axes[axis] for axis in free]
+    for axis, label in enumerate(labels):
+        n, each = lone.shape[axis], np.moveaxis(lone, axis, 0).reshape(lone.shape[axis], -1)
+        always, never = each.all(axis=1), ~each.any(axis=1)
+        if (always.any() or never.any()) and n * max(share, 1 - share) ** each.shape[1] < RARE:
+            which = int(np.argmax(always | never))
+            word = "always" if always[which] else "never"
+            text = (
+                f"{label.capitalize()} {which} is {word} kept. None is preferred: each is a coin."
+            )
+            yield from off(True, f"{word}-kept-{label}", text)
+            return
     spread = math.sqrt(max(share * (1 - share), 1e-12))
     yield from independent((lone - share) / spread, labels, what, say, mean_removed=True)
 
@@ -321,3 +335,46 @@ def fresh(draw):
         "Two generators with the same seed gave different masks or numbers. Draw all random "
         "numbers from the rng your function is given, so that an experiment can be repeated.",
     )
+
+
+def costly(run, steps=30_000, memory=300_000):
+    """Whether a call goes through all of 2^16 things: counted, so that no busy machine matters.
+
+    Parameters
+    ----------
+    run : callable
+        A call whose argument has size 16, not the first of its kind.
+    steps, memory : int
+        Lines of Python, and bytes held at once, that are allowed: fewer than 2^16 things need.
+    """
+    old, taken = sys.gettrace(), 0
+
+    class TooMany(BaseException):
+        pass
+
+    def count(frame, event, arg):
+        nonlocal taken
+        taken += 1
+        if taken > steps:
+            raise TooMany
+        return count
+
+    was_on = tracemalloc.is_tracing()
+    tracemalloc.start()
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    sys.settrace(count)
+    try:
+        run()
+    except TooMany:
+        pass
+    finally:
+        sys.settrace(old)
+        used = tracemalloc.get_traced_memory()[1] - before
+        if not was_on:
+            tracemalloc.stop()
+    yield from found(
+        taken > steps or used > memory, "goes-through-all",
+        "It is right for small sizes, but the work doubles with each further entry: your function "
+        "goes through all 2^n of them. With n = 40 it would not end. Look for a closed form.",
+    )  # fmt: skip
