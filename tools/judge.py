@@ -1,0 +1,415 @@
+"""Decide what a submission is worth: the checks run here, the student's functions elsewhere.
+
+`Student` is a process of its own, locked in, that runs the cells of a submission (`student.py`).
+This process never runs them. It imports the checks itself, hands them stand-ins of the student's
+functions, and carries arguments there and values back, as plain data. So nothing that a student
+redefines, patches or transforms is ever where the points are decided.
+"""
+
+import ast
+import base64
+import builtins
+import contextlib
+import io
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+import warnings
+from pathlib import Path
+
+import numpy as np
+from nbformat.v4 import new_output
+from student import network_state, pack, set_network_state, unpack
+
+HERE = Path(__file__).resolve().parent
+MESSAGE = 100_000_000  # bytes of one answer that are read
+RESTARTS = 5
+QUIET = {
+    "OMP_NUM_THREADS": "1",
+    "TQDM_DISABLE": "1",
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+# In the place of lib.checks, whose tables hold right answers. Here no check decides anything.
+NO_CHECKS = """class _Nothing:
+    def __getattr__(self, name):
+        return lambda *arguments, **keywords: None
+
+
+def __getattr__(name):
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return _Nothing()
+"""
+
+
+class Ended(Exception):
+    """The student's process has ended, or no longer speaks the language."""
+
+
+def prepare(folder, root):
+    """Put into a folder all that a submission may see of the book.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Empty.
+    root : pathlib.Path
+        The clone of the book.
+    """
+    leave = shutil.ignore_patterns("checks", "__pycache__")
+    shutil.copytree(root / "lib", folder / "lib", ignore=leave)
+    (folder / "lib" / "checks").mkdir()
+    (folder / "lib" / "checks" / "__init__.py").write_text(NO_CHECKS, encoding="utf-8")
+    shutil.copy(HERE / "student.py", folder)
+    (folder / "empty").mkdir()
+
+
+def box(folder):
+    """The command that runs Python on this Linux machine, locked in: by `unshare` and `chroot`."""
+    spaces = "--user --map-root-user --mount --net --pid --ipc --uts --fork --kill-child"
+    system = [each for each in ("/usr", "/lib", "/lib64", "/bin") if os.path.exists(each)]
+    inside = dict.fromkeys([*system, sys.base_prefix, sys.prefix, str(folder)])
+    quiet = [f"{key}={value}" for key, value in QUIET.items()]
+    return [
+        *("unshare", *spaces.split(), "sh", str(HERE / "box.sh"), str(folder / "empty")),
+        *(*inside, "--", "env", "-i", "PATH=/usr/bin:/bin", "HOME=/tmp", *quiet, sys.executable),
+    ]
+
+
+class Student:
+    """The process that runs a submission's cells, and answers calls of its functions.
+
+    Parameters
+    ----------
+    command : sequence of str
+        What runs Python, locked in.
+    folder : pathlib.Path
+        As `prepare` left it.
+    seconds : int
+        Of processor time, for each cell and each call. Ten times as long by the clock.
+    modules : sequence of str
+        Imported beforehand.
+    """
+
+    def __init__(self, command, folder, seconds, modules):
+        self.command = [*command, str(folder / "student.py"), str(seconds), *modules]
+        self.seconds, self.cells, self.deaths = seconds, [], 0
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def start(self):
+        """Start the process."""
+        self.process = subprocess.Popen(
+            self.command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ | QUIET,
+            start_new_session=True,
+        )
+        self.lent, self.networks, self.ended = [], {}, None
+        answer = self.guarded(self.receive)
+        if answer.get("ready") is not True:
+            raise Ended("it did not start")
+
+    def stop(self):
+        """End the process and all that it started."""
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+    def close(self):
+        """End the process, and give back what it held."""
+        self.stop()
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            with contextlib.suppress(OSError):
+                stream.close()
+        self.process.wait()
+
+    def guarded(self, action, *arguments):
+        """Talk to the process within its time; whatever goes wrong is its end."""
+        watch = threading.Timer(10 * self.seconds, self.stop)
+        watch.start()
+        try:
+            return action(*arguments)
+        except Exception as error:
+            self.ended = str(error) if isinstance(error, Ended) else self.last_words()
+            self.stop()
+            raise Ended(self.ended) from None
+        finally:
+            watch.cancel()
+
+    def receive(self):
+        """Read one answer."""
+        answer = json.loads(self.process.stdout.readline(MESSAGE) or "null")
+        if not isinstance(answer, dict):
+            raise Ended(self.last_words())
+        return answer
+
+    def last_words(self):
+        """Why the process ended, as far as one can tell."""
+        try:
+            code = self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            return "its answer was no answer, or too long"
+        if code in (-signal.SIGXCPU, 128 + signal.SIGXCPU):
+            return f"stopped after {self.seconds} s of processor time"
+        words = self.process.stderr.read(2000).decode(errors="replace").strip()
+        return words or f"the notebook ended its process (code {code})"
+
+    def ask(self, **request):
+        """Send a request, lend the functions that it wants meanwhile, return the answer."""
+        if self.ended:
+            raise Ended(self.ended)
+        return self.guarded(self.exchange, request)
+
+    def exchange(self, request):
+        self.send(request)
+        answer = self.receive()
+        while "ask" in answer:
+            self.send(self.lend(answer))
+            answer = self.receive()
+        return answer
+
+    def send(self, message):
+        self.process.stdin.write(json.dumps(message).encode() + b"\n")
+        self.process.stdin.flush()
+
+    def lend(self, question):
+        """Call a function of ours, or a part of a network that stands here, for the student."""
+        ((kind, which),) = question["ask"].items()
+        try:
+            if kind == "part":
+                function = self.networks[which[0]].get_submodule(which[1])
+            else:
+                function = self.lent[which]
+            values = [unpack(value, self.resolve) for value in question["arguments"]]
+            return {"value": pack(function(*values), self.refer)}
+        except Exception as error:
+            return {"raised": str(error)}
+
+    def ready(self):
+        """Begin again after an end, with the cells that went well."""
+        if not self.ended:
+            return
+        self.deaths += 1
+        if self.deaths > RESTARTS:
+            raise Ended(f"not run: the notebook was stopped {RESTARTS} times before")
+        self.close()
+        self.start()
+        for source in self.cells:
+            self.ask(do="run", source=source)
+
+    def run(self, source):
+        """Run a cell; return its outputs. One that ends the process is left out from then on."""
+        try:
+            self.ready()
+            outputs = self.guarded(outputs_of, self.ask(do="run", source=source))
+        except Ended as end:
+            return [failure("Stopped", str(end))]
+        self.cells.append(source)
+        return outputs
+
+    def find(self, name):
+        """What a name stands for there."""
+        self.ready()
+        answer = self.ask(do="find", name=name)
+        if "raised" in answer:
+            raise NameError(f"the notebook defines no {name}")
+        return unpack(answer["value"], self.resolve)
+
+    def call(self, target, arguments, keywords, network=None):
+        """Call a function there, with these arguments, which change here as they changed there."""
+        torch = sys.modules.get("torch")
+        request = {
+            "do": "call",
+            "target": target,
+            "arguments": [pack(value, self.refer) for value in arguments],
+            "keywords": pack(keywords, self.refer),
+            "dice": pack(torch.get_rng_state(), self.refer) if torch else None,
+            "state": network and pack(network_state(network), self.refer),
+        }
+        answer = self.ask(**request)
+        if torch:
+            torch.set_rng_state(unpack(answer["dice"], self.resolve))
+            torch.set_grad_enabled(torch.is_grad_enabled() and bool(answer["gradients"]))
+        if network is not None:
+            set_network_state(network, unpack(answer["state"], self.resolve))
+        for value, after in zip(arguments, answer["arguments"], strict=True):
+            if after is not None:
+                self.change(value, unpack(after, lambda *content: content))
+        if "raised" in answer:
+            raise exception(*answer["raised"])
+        return unpack(answer["value"], self.resolve)
+
+    def change(self, value, after):
+        """Do to an argument what was done to its copy."""
+        torch = sys.modules.get("torch")
+        if isinstance(value, np.ndarray):
+            value[...] = after
+        elif isinstance(value, np.random.Generator):
+            value.bit_generator.state = after.bit_generator.state
+        elif isinstance(value, list | tuple) and len(value) == len(after):
+            for old, new in zip(value, after, strict=True):
+                self.change(old, new)
+        elif isinstance(value, list):
+            value[:] = after
+        elif torch and isinstance(value, torch.Tensor):
+            with torch.no_grad():
+                value.copy_(after)
+        elif torch and isinstance(value, torch.nn.Module):
+            set_network_state(value, unpack(after[1], self.resolve))
+
+    def refer(self, value):
+        """Describe to the student's side what is no plain data."""
+        torch = sys.modules.get("torch")
+        if torch and isinstance(value, torch.nn.Module):
+            return {"pickle": base64.b64encode(pickle.dumps(value)).decode()}
+        if isinstance(value, Function):
+            return {"mine": value.target}
+        self.lent.append(value)
+        return {"function": len(self.lent) - 1}
+
+    def resolve(self, kind, content):
+        """Make a stand-in of what the student's side describes."""
+        if kind == "function":
+            return Function(self, *content)
+        if kind == "module":
+            return self.network(content)
+        return type(content, (Opaque,), {})()
+
+    def network(self, described):
+        """Build a torch module as described: one of torch's own, or a stand-in of the student's."""
+        import torch
+
+        module, name = described["kind"]
+        known = getattr(sys.modules.get(module), name, None) if is_known(module) else None
+        if isinstance(known, type) and issubclass(known, torch.nn.Module):
+            network = known.__new__(known)
+            torch.nn.Module.__init__(network)
+            for key in described["plain"].keys() - vars(network).keys():
+                if not hasattr(known, key):
+                    setattr(network, key, unpack(described["plain"][key], None))
+        else:
+            network = type(name, (stand_in(),), {})()
+            network.student, network.number = self, described["number"]
+        network.training = bool(described["plain"]["training"])
+        for key, value in described["parameters"].items():
+            tensor = unpack(value, self.resolve)
+            network.register_parameter(key, torch.nn.Parameter(tensor, tensor.requires_grad))
+        for key, value in described["buffers"].items():
+            network.register_buffer(key, unpack(value, self.resolve))
+        for key, part in described["parts"].items():
+            network.add_module(key, self.network(part))
+        self.networks[described["number"]] = network
+        return network
+
+
+def is_known(module):
+    """Whether modules of this file are built here; all others are called elsewhere."""
+    return module.startswith(("torch.nn.modules.", "lib.layers."))
+
+
+def stand_in():
+    """The class of torch modules that are called elsewhere."""
+    import torch
+
+    class StandIn(torch.nn.Module):
+        def forward(self, *arguments):
+            return self.student.call(self.number, arguments, {}, network=self)
+
+    return StandIn
+
+
+class Function:
+    """A stand-in of a student's function."""
+
+    def __init__(self, student, target, name):
+        self.student, self.target, self.__name__ = student, int(target), str(name)
+
+    def __call__(self, *arguments, **keywords):
+        return self.student.call(self.target, arguments, keywords)
+
+
+class Opaque:
+    """Something that a student's function returned, and that no check knows what to do with."""
+
+
+def exception(kinds, text):
+    """The exception that a student's function raised, as far as Python has it."""
+    known = [getattr(builtins, kind, None) for kind in kinds]
+    known = [kind for kind in known if isinstance(kind, type) and issubclass(kind, Exception)]
+    return type(kinds[0], (known[0] if known else Exception,), {"__init__": noted})(text)
+
+
+def noted(self, text):
+    self.args = (text,)
+
+
+def outputs_of(answer):
+    """The outputs of a cell, if they are such."""
+    if "raised" in answer:
+        return [failure(answer["raised"][0][0], answer["raised"][1])]
+    fields = {
+        "stream": {"name": str, "text": str},
+        "error": {"ename": str, "evalue": str, "traceback": list},
+        "display_data": {"data": dict, "metadata": dict},
+    }
+    outputs = []
+    for output in answer["outputs"]:
+        wanted = fields[output["output_type"]]
+        kept = {key: kind(output[key]) for key, kind in wanted.items()}
+        outputs.append(new_output(output["output_type"], **kept))
+    return outputs
+
+
+def failure(name, text, *lines):
+    """The output of a cell that ended with an error."""
+    return new_output("error", ename=name, evalue=text, traceback=[f"{name}: {text}", *lines])
+
+
+def verdict(source, answers, given, student):
+    """Run a check or a hidden test, here, on stand-ins of the student's functions.
+
+    Parameters
+    ----------
+    source : str
+        The cell, as the book has it.
+    answers : collection of str
+        The names that students define.
+    given : dict
+        What stands beside them: imports and what the exercises provide.
+    student : Student
+
+    Returns
+    -------
+    list of nbformat.NotebookNode
+        The outputs: one error, or what a check that passed has printed.
+    """
+    names, out = dict(given), io.StringIO()
+    used = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+    try:
+        for name in sorted(used & set(answers)):
+            names[name] = student.find(name)
+        with contextlib.redirect_stdout(out), warnings.catch_warnings(action="ignore"):
+            exec(compile(source, "the test", "exec"), names)
+        if student.ended:
+            raise Ended(student.ended)
+    except Exception as error:
+        places = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == "the test"]
+        line = source.splitlines()[places[-1].lineno - 1].strip() if places else ""
+        idea = getattr(error, "idea", None)
+        return [failure(type(error).__name__, str(error) or line, *([f"[{idea}]"] if idea else []))]
+    return [new_output("stream", text=out.getvalue())] if out.getvalue() else []
