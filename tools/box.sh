@@ -12,7 +12,7 @@ while [ "$1" != -- ]; do
     shift
 done
 shift
-mkdir -p "$root/tmp" "$root/proc" "$root/dev"
+mkdir -p "$root/tmp" "$root/proc" "$root/dev/shm"
 mount -t proc proc "$root/proc"
 for device in null zero urandom; do
     : > "$root/dev/$device"

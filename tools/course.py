@@ -44,9 +44,6 @@ c.CourseDirectory.course_id = "dropout"
 # What stands where a solution was.
 c.ClearSolutions.code_stub = {{"python": {STUB!r}}}
 c.ClearSolutions.text_stub = {TEXT_STUB!r}
-
-# Pages that show what students wrote run none of it.
-c.HTMLExporter.sanitize_html = True
 '''
 
 
@@ -93,11 +90,11 @@ def new(folder, parts):
 
 def nbgrader(folder, *arguments):
     """Call nbgrader; what it says is shown only if it fails."""
-    tools = str(Path(sys.executable).parent)  # it calls a program that lies there
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     done = subprocess.run(
         [sys.executable, "-m", "nbgrader", *arguments],
         cwd=folder,
-        env=os.environ | {"PATH": f"{tools}{os.pathsep}{os.environ.get('PATH', os.defpath)}"},
+        env=os.environ | {"PATH": path, "PYTHONUTF8": "1"},  # it calls a program beside Python
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
@@ -114,6 +111,7 @@ def grade(folder, parts, sandbox, seconds):
     left_out = []
     with tempfile.TemporaryDirectory() as temporary:
         inside = Path(temporary)
+        inside.chmod(0o755)  # another user may run it
         prepare(inside, ROOT)
         command = shlex.split(sandbox.format(folder=inside)) if sandbox else box(inside)
         try:
@@ -150,7 +148,7 @@ def grade_part(folder, part, how):
             target.mkdir(parents=True)
             nbformat.write(notebook, target / f"{part}.ipynb")
             for stamp in handed_in.glob("timestamp.txt"):
-                (target / stamp.name).write_text(stamp.read_text(errors="replace"))
+                shutil.copyfile(stamp, target / stamp.name, follow_symlinks=False)
             (target / "mark").write_text(mark)
         except Exception as error:
             reason = "" if isinstance(error, Unreadable) else f"{type(error).__name__}: "
@@ -178,8 +176,9 @@ def checked(file, assignment, given, how):
     """Run a submission locked in, and return its notebook with the outputs of our checks."""
     cells, notes = read(file)
     notebook, mended = beside(cells, assignment)
+    notes += mended
     with Student(*how, assignment.modules()) as student:
-        for cell in notebook.cells:
+        for number, cell in enumerate(notebook.cells, start=1):
             if cell.cell_type != "code":
                 continue
             released = assignment.cells.get(id_of(cell))
@@ -189,8 +188,9 @@ def checked(file, assignment, given, how):
             else:
                 is_ours = released is not None and is_given(released)
                 cell.outputs = student.run(released.source if is_ours else cell.source)
-                notes += [o.evalue for o in cell.outputs if o.get("ename") == "Stopped"]
-    return notebook, list(dict.fromkeys(notes + mended))
+            if student.ended:
+                notes.append(f"cell {number}, {cell.id}: {student.ended}")
+    return notebook, notes
 
 
 def show(folder, part, said):

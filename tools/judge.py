@@ -14,6 +14,7 @@ import io
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -23,13 +24,14 @@ import traceback
 import warnings
 from pathlib import Path
 
-import numpy as np
 from nbformat.v4 import new_output
-from student import network_state, pack, set_network_state, unpack
+from student import changes, make_changes, network_state, pack, set_network_state, unpack
 
 HERE = Path(__file__).resolve().parent
 MESSAGE = 100_000_000  # bytes of one answer that are read
 RESTARTS = 5
+START = 600  # seconds, by the clock
+QUESTION = "arguments", "keywords"
 QUIET = {
     "OMP_NUM_THREADS": "1",
     "TQDM_DISABLE": "1",
@@ -119,10 +121,9 @@ class Student:
             env=os.environ | QUIET,
             start_new_session=True,
         )
-        self.lent, self.networks, self.ended = [], {}, None
-        answer = self.guarded(self.receive)
-        if answer.get("ready") is not True:
-            raise Ended("it did not start")
+        self.lent, self.networks, self.ended, self.ready = [], {}, None, False
+        answer = self.guarded(self.receive, limit=START)
+        self.ready = answer.get("ready") is True
 
     def stop(self):
         """End the process and all that it started."""
@@ -138,9 +139,9 @@ class Student:
                 stream.close()
         self.process.wait()
 
-    def guarded(self, action, *arguments):
+    def guarded(self, action, *arguments, limit=None):
         """Talk to the process within its time; whatever goes wrong is its end."""
-        watch = threading.Timer(10 * self.seconds, self.stop)
+        watch = threading.Timer(limit or 10 * self.seconds, self.stop)
         watch.start()
         try:
             return action(*arguments)
@@ -166,8 +167,9 @@ class Student:
             return "its answer was no answer, or too long"
         if code in (-signal.SIGXCPU, 128 + signal.SIGXCPU):
             return f"stopped after {self.seconds} s of processor time"
-        words = self.process.stderr.read(2000).decode(errors="replace").strip()
-        return words or f"the notebook ended its process (code {code})"
+        if not self.ready:
+            return self.process.stderr.read(2000).decode(errors="replace").strip()
+        return f"the notebook ended its process (code {code})"
 
     def ask(self, **request):
         """Send a request, lend the functions that it wants meanwhile, return the answer."""
@@ -188,19 +190,18 @@ class Student:
         self.process.stdin.flush()
 
     def lend(self, question):
-        """Call a function of ours, or a part of a network that stands here, for the student."""
-        ((kind, which),) = question["ask"].items()
+        """Call a function of ours for the student."""
         try:
-            if kind == "part":
-                function = self.networks[which[0]].get_submodule(which[1])
-            else:
-                function = self.lent[which]
-            values = [unpack(value, self.resolve) for value in question["arguments"]]
-            return {"value": pack(function(*values), self.refer)}
+            given = question["arguments"]
+            values = unpack(given, self.resolve)
+            value = self.lent[question["ask"]](
+                *values, **unpack(question["keywords"], self.resolve)
+            )
+            return {"value": pack(value, self.refer), "arguments": changes(values, given)}
         except Exception as error:
             return {"raised": str(error)}
 
-    def ready(self):
+    def revive(self):
         """Begin again after an end, with the cells that went well."""
         if not self.ended:
             return
@@ -215,7 +216,7 @@ class Student:
     def run(self, source):
         """Run a cell; return its outputs. One that ends the process is left out from then on."""
         try:
-            self.ready()
+            self.revive()
             outputs = self.guarded(outputs_of, self.ask(do="run", source=source))
         except Ended as end:
             return [failure("Stopped", str(end))]
@@ -224,53 +225,44 @@ class Student:
 
     def find(self, name):
         """What a name stands for there."""
-        self.ready()
+        self.revive()
         answer = self.ask(do="find", name=name)
         if "raised" in answer:
             raise NameError(f"the notebook defines no {name}")
         return unpack(answer["value"], self.resolve)
 
-    def call(self, target, arguments, keywords, network=None):
+    def call(self, target, arguments, keywords, network=None, learns=None):
         """Call a function there, with these arguments, which change here as they changed there."""
         torch = sys.modules.get("torch")
         request = {
             "do": "call",
             "target": target,
-            "arguments": [pack(value, self.refer) for value in arguments],
+            "arguments": pack(list(arguments), self.refer),
             "keywords": pack(keywords, self.refer),
             "dice": pack(torch.get_rng_state(), self.refer) if torch else None,
-            "state": network and pack(network_state(network), self.refer),
+            "learns": bool(torch and torch.is_grad_enabled()) if learns is None else learns,
         }
+        if network is not None:
+            request["state"] = pack(network_state(network), self.refer)
         answer = self.ask(**request)
         if torch:
             torch.set_rng_state(unpack(answer["dice"], self.resolve))
-            torch.set_grad_enabled(torch.is_grad_enabled() and bool(answer["gradients"]))
+            if learns is None:
+                torch.set_grad_enabled(bool(answer["learns"]))
         if network is not None:
             set_network_state(network, unpack(answer["state"], self.resolve))
-        for value, after in zip(arguments, answer["arguments"], strict=True):
-            if after is not None:
-                self.change(value, unpack(after, lambda *content: content))
+            network.graph = answer.get("graph")
+        make_changes(arguments, answer["arguments"], self.resolve)
         if "raised" in answer:
             raise exception(*answer["raised"])
         return unpack(answer["value"], self.resolve)
 
-    def change(self, value, after):
-        """Do to an argument what was done to its copy."""
-        torch = sys.modules.get("torch")
-        if isinstance(value, np.ndarray):
-            value[...] = after
-        elif isinstance(value, np.random.Generator):
-            value.bit_generator.state = after.bit_generator.state
-        elif isinstance(value, list | tuple) and len(value) == len(after):
-            for old, new in zip(value, after, strict=True):
-                self.change(old, new)
-        elif isinstance(value, list):
-            value[:] = after
-        elif torch and isinstance(value, torch.Tensor):
-            with torch.no_grad():
-                value.copy_(after)
-        elif torch and isinstance(value, torch.nn.Module):
-            set_network_state(value, unpack(after[1], self.resolve))
+    def gradients(self, graph, gradient):
+        """Carry a gradient back through a call of a network there."""
+        answer = self.ask(do="gradients", graph=graph, gradient=pack(gradient, self.refer))
+        if "raised" in answer:
+            raise exception(*answer["raised"])
+        return unpack(answer["value"], self.resolve)
 
     def refer(self, value):
         """Describe to the student's side what is no plain data."""
@@ -294,6 +286,8 @@ class Student:
         """Build a torch module as described: one of torch's own, or a stand-in of the student's."""
         import torch
 
+        if described["number"] in self.networks:
+            return self.networks[described["number"]]
         module, name = described["kind"]
         known = getattr(sys.modules.get(module), name, None) if is_known(module) else None
         if isinstance(known, type) and issubclass(known, torch.nn.Module):
@@ -326,9 +320,23 @@ def stand_in():
     """The class of torch modules that are called elsewhere."""
     import torch
 
+    class Elsewhere(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, network, learns, n, *tensors):
+            value = network.student.call(network.number, tensors[:n], {}, network, learns)
+            ctx.network, ctx.graph = network, network.graph
+            if isinstance(value, torch.Tensor) and not value.requires_grad:
+                ctx.mark_non_differentiable(value)
+            return value.detach() if isinstance(value, torch.Tensor) else value
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return None, None, None, *ctx.network.student.gradients(ctx.graph, gradient)
+
     class StandIn(torch.nn.Module):
         def forward(self, *arguments):
-            return self.student.call(self.number, arguments, {}, network=self)
+            learns, n = torch.is_grad_enabled(), len(arguments)
+            return Elsewhere.apply(self, learns, n, *arguments, *self.parameters())
 
     return StandIn
 
@@ -362,22 +370,29 @@ def outputs_of(answer):
     """The outputs of a cell, if they are such."""
     if "raised" in answer:
         return [failure(answer["raised"][0][0], answer["raised"][1])]
-    fields = {
-        "stream": {"name": str, "text": str},
-        "error": {"ename": str, "evalue": str, "traceback": list},
-        "display_data": {"data": dict, "metadata": dict},
-    }
     outputs = []
     for output in answer["outputs"]:
-        wanted = fields[output["output_type"]]
-        kept = {key: kind(output[key]) for key, kind in wanted.items()}
-        outputs.append(new_output(output["output_type"], **kept))
+        kind = output["output_type"]
+        if kind == "stream":
+            name = {"stderr": "stderr"}.get(output["name"], "stdout")
+            outputs.append(new_output(kind, name=name, text=str(output["text"])))
+        elif kind == "error":
+            lines = [str(line) for line in output["traceback"]]
+            words = {key: str(output[key]) for key in ("ename", "evalue")}
+            outputs.append(new_output(kind, **words, traceback=lines))
+        else:  # a page shows a picture's letters as they are
+            data = {"text/plain": str(output["data"].get("text/plain", ""))}
+            if re.fullmatch(
+                r"[\w+/=\s]+", picture := output["data"].get("image/png", ""), re.ASCII
+            ):
+                data["image/png"] = picture
+            outputs.append(new_output("display_data", data))
     return outputs
 
 
-def failure(name, text, *lines):
+def failure(name, text):
     """The output of a cell that ended with an error."""
-    return new_output("error", ename=name, evalue=text, traceback=[f"{name}: {text}", *lines])
+    return new_output("error", ename=name, evalue=text, traceback=[f"{name}: {text}"])
 
 
 def verdict(source, answers, given, student):
@@ -399,6 +414,7 @@ def verdict(source, answers, given, student):
         The outputs: one error, or what a check that passed has printed.
     """
     names, out = dict(given), io.StringIO()
+    student.lent.clear()  # what was lent for another exercise
     used = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
     try:
         for name in sorted(used & set(answers)):
@@ -410,6 +426,7 @@ def verdict(source, answers, given, student):
     except Exception as error:
         places = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == "the test"]
         line = source.splitlines()[places[-1].lineno - 1].strip() if places else ""
-        idea = getattr(error, "idea", None)
-        return [failure(type(error).__name__, str(error) or line, *([f"[{idea}]"] if idea else []))]
+        name, text = type(error).__name__, str(error) or line
+        lines = getattr(error, "_render_traceback_", lambda: [f"{name}: {text}"])()
+        return [new_output("error", ename=name, evalue=text, traceback=lines)]
     return [new_output("stream", text=out.getvalue())] if out.getvalue() else []

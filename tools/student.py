@@ -103,7 +103,47 @@ def set_network_state(network, state):
         module.training = bool(mode)
     with torch.no_grad():
         for tensor, value in zip(network.state_dict().values(), state[1], strict=True):
-            tensor.copy_(value)
+            if not torch.equal(tensor, value):
+                tensor.copy_(value)
+
+
+def change(value, after, resolve):
+    """Do to an argument what was done to its copy."""
+    torch = sys.modules.get("torch")
+    if isinstance(value, np.ndarray):
+        value[...] = after
+    elif isinstance(value, np.random.Generator):
+        value.bit_generator.state = after.bit_generator.state
+    elif isinstance(value, list | tuple) and len(value) == len(after):
+        for old, new in zip(value, after, strict=True):
+            change(old, new, resolve)
+    elif isinstance(value, list):
+        value[:] = after
+    elif torch and isinstance(value, torch.Tensor):
+        with torch.no_grad():
+            value.copy_(after)
+    elif torch and isinstance(value, torch.nn.Module):
+        set_network_state(value, unpack(after[1], resolve))
+
+
+def changes(values, before):
+    """Describe arguments after a call, where they differ from what they were."""
+
+    def refer(value):
+        torch = sys.modules.get("torch")
+        if torch and isinstance(value, torch.nn.Module):
+            return {"state": pack(network_state(value), refer)}
+        return {"opaque": type(value).__name__}
+
+    after = [pack(value, refer) for value in values]
+    return [None if new == old else new for new, old in zip(after, before, strict=True)]
+
+
+def make_changes(values, after, resolve):
+    """Do to arguments what `changes` says."""
+    for value, new in zip(values, after, strict=True):
+        if new is not None:
+            change(value, unpack(new, lambda *content: content), resolve)
 
 
 class Kept(io.TextIOBase):
@@ -131,7 +171,7 @@ class Answers:
         from IPython.core.interactiveshell import InteractiveShell
         from traitlets.config import Config
 
-        self.seconds, self.objects, self.error = seconds, [], None
+        self.seconds, self.error, self.objects, self.graphs = seconds, None, [], []
         self.reader = os.fdopen(os.dup(0), "r", encoding="utf-8")
         self.writer = os.fdopen(os.dup(1), "w", encoding="utf-8")
         nowhere = os.open(os.devnull, os.O_RDWR)
@@ -163,8 +203,7 @@ class Answers:
                 with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                     reply = action(**request)
             except BaseException as error:
-                kinds = [kind.__name__ for kind in type(error).__mro__]
-                reply = {"raised": [kinds, str(error)[:OUTPUT]]}
+                reply = {"raised": raised(error)}
             self.send(reply)
 
     def send(self, message):
@@ -204,79 +243,76 @@ class Answers:
             raise NameError(f"name {name!r} is not defined")
         return {"value": pack(self.names[name], self.refer)}
 
-    def call(self, target, arguments, keywords, dice, state=None):
+    def call(self, target, arguments, keywords, dice, state=None, learns=False):
         """Call something that was referred to; say as well what it did to its arguments."""
-        function = self.objects[target]
+        function, torch = self.objects[target], sys.modules.get("torch")
         if state is not None:
             set_network_state(function, unpack(state, self.resolve))
-        torch = sys.modules.get("torch")
         if torch and dice:
             torch.set_rng_state(unpack(dice, self.resolve))
-        values = unpack(arguments, self.resolve)
-        result = {"value": None}
+            torch.set_grad_enabled(learns)
+        values, result = unpack(arguments, self.resolve), {}
         try:
             value = function(*values, **unpack(keywords, self.resolve))
             result["value"] = pack(value, self.refer)
+            if state is not None:
+                self.graphs.append((value, [*values, *function.parameters()]))
+                result["graph"] = len(self.graphs) - 1
         except BaseException as error:
-            kinds = [kind.__name__ for kind in type(error).__mro__]
-            result = {"raised": [kinds, str(error)[:OUTPUT]]}
+            result["raised"] = raised(error)
         if torch and dice:
             result["dice"] = pack(torch.get_rng_state(), self.refer)
-            result["gradients"] = torch.is_grad_enabled()
+            result["learns"] = torch.is_grad_enabled()
             torch.set_grad_enabled(True)
         if state is not None:
             result["state"] = pack(network_state(function), self.refer)
-        after = [pack(value, self.after) for value in values]
-        pairs = zip(arguments, after, strict=True)
-        result["arguments"] = [None if old == new else new for old, new in pairs]
+        result["arguments"] = changes(values, arguments)
         return result
+
+    def gradients(self, graph, gradient):
+        """Carry a gradient back through a call, to its arguments and to the network's weights."""
+        import torch
+
+        value, inputs = self.graphs[graph]
+        wanted = [each for each in inputs if each.requires_grad]
+        gradient = unpack(gradient, self.resolve)
+        found = iter(torch.autograd.grad(value, wanted, gradient, True, allow_unused=True))
+        found = [next(found) if each.requires_grad else None for each in inputs]
+        return {"value": pack(found, self.refer)}
 
     def refer(self, value):
         """Describe what is no plain data: modules and functions can be called later."""
         torch = sys.modules.get("torch")
-        name = str(getattr(value, "__name__", type(value).__name__))
         if torch and isinstance(value, torch.nn.Module):
             return {"module": self.described(value)}
         if not callable(value):
             return {"opaque": type(value).__name__}
-        self.objects.append(value)
-        return {"function": [len(self.objects) - 1, name]}
+        name = str(getattr(value, "__name__", type(value).__name__))
+        return {"function": [self.numbered(value), name]}
+
+    def numbered(self, value):
+        """The number of something that can be called: always the same one."""
+        same = (number for number, each in enumerate(self.objects) if each is value)
+        number = next(same, len(self.objects))
+        self.objects[number:] = self.objects[number:] or [value]
+        return number
 
     def described(self, module):
         """Describe a torch module: its kind, its settings, its tensors, its parts."""
-        self.objects.append(module)
-        number, plain = len(self.objects) - 1, {}
         import torch
 
+        plain = {}
         for key in vars(module).keys() - vars(torch.nn.Module()).keys() | {"training"}:
-            with contextlib.suppress(TypeError):
+            with contextlib.suppress(TypeError):  # what is no plain data is left out
                 plain[key] = pack(getattr(module, key), None)
-        tensors = {
-            kind: {name: pack(tensor, self.refer) for name, tensor in found if tensor is not None}
-            for kind, found in (
-                ("parameters", module._parameters.items()),
-                ("buffers", module._buffers.items()),
-            )
-        }
-        parts = {name: self.described(part) for name, part in module.named_children()}
-        kind = type(module)
-        if kind.__module__ == "__main__":  # its parts then work where the check can watch them
-            for name, part in module.named_children():
-                part.forward = Elsewhere(self, {"part": [number, name]})
         return {
-            "number": number,
-            "kind": [kind.__module__, kind.__qualname__],
+            "number": self.numbered(module),
+            "kind": [type(module).__module__, type(module).__qualname__],
             "plain": plain,
-            **tensors,
-            "parts": parts,
+            "parameters": packed_tensors(module._parameters),
+            "buffers": packed_tensors(module._buffers),
+            "parts": {name: self.described(part) for name, part in module.named_children()},
         }
-
-    def after(self, value):
-        """Describe an argument after the call."""
-        torch = sys.modules.get("torch")
-        if torch and isinstance(value, torch.nn.Module):
-            return {"state": pack(network_state(value), self.refer)}
-        return {"opaque": type(value).__name__}
 
     def resolve(self, kind, content):
         """Find what the other side refers to: its functions, and modules it hands over."""
@@ -284,22 +320,34 @@ class Answers:
             return pickle.loads(base64.b64decode(content))
         if kind == "mine":
             return self.objects[content]
-        return Elsewhere(self, {kind: content})
+        return Elsewhere(self, content)
 
 
 class Elsewhere:
     """A function of the other side."""
 
     def __init__(self, answers, target):
-        self.answers, self.target = answers, target
+        self.answers, self.target, self.__name__ = answers, target, "the given function"
 
-    def __call__(self, *arguments):
-        packed = [pack(value, self.answers.refer) for value in arguments]
-        self.answers.send({"ask": self.target, "arguments": packed})
+    def __call__(self, *arguments, **keywords):
+        refer, resolve = self.answers.refer, self.answers.resolve
+        question = {"ask": self.target, "arguments": pack(list(arguments), refer)}
+        self.answers.send(question | {"keywords": pack(keywords, refer)})
         reply = json.loads(self.answers.reader.readline())
         if "raised" in reply:
             raise ValueError(reply["raised"])
-        return unpack(reply["value"], self.answers.resolve)
+        make_changes(arguments, reply["arguments"], resolve)
+        return unpack(reply["value"], resolve)
+
+
+def raised(error):
+    """Describe an error: the names of its class and of those above, and its message."""
+    return [[kind.__name__ for kind in type(error).__mro__], str(error)[:OUTPUT]]
+
+
+def packed_tensors(tensors):
+    """Pack the tensors of a module, by name."""
+    return {name: pack(each, None) for name, each in tensors.items() if each is not None}
 
 
 def main():

@@ -3,10 +3,12 @@
 import ast
 import codecs
 import json
+import re
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+TAG = re.compile(r"<(?=[a-zA-Z/!?])")
 LARGEST = 20_000_000  # bytes
 
 
@@ -137,7 +139,7 @@ def plain(cell):
     if cell["cell_type"] == "code":
         kept = new_code_cell(source)
     else:
-        kept = new_markdown_cell(source)
+        kept = new_markdown_cell(TAG.sub("&lt;", source))  # no page runs what a student wrote
         if isinstance(cell.get("attachments"), dict):
             kept.attachments = cell["attachments"]
     kept.id = cell["id"] if isinstance(cell.get("id"), str) else ""
@@ -165,12 +167,15 @@ def beside(cells, assignment):
     """
     notes, keys, last, answer = [], {}, (-1, 0), (-1, 0)
     chosen = {cell_id: choose(cell_id, cells, assignment, notes) for cell_id in assignment.cells}
-    if not any(id_of(cell) for cell in cells):
-        notes.append("had lost nbgrader's marks: its cells were told by name")
+    lost = [i for i, cell in assignment.cells.items() if chosen[i] is None]
+    if any(id_of(cell) for cell in cells):
+        notes += [f"put back what was deleted: {', '.join(lost)}"] if lost else []
+    else:
+        notes.append("had lost nbgrader's marks: its cells were told by their names")
+        lost = [i for i in lost if is_(assignment.cells[i], "solution")]
+        notes += [f"look yourself for {', '.join(lost)}"] if lost else []
     for order, (cell_id, cell) in enumerate(assignment.cells.items(), start=1):
         place = chosen[cell_id]
-        if place is None and (is_test(cell) or is_(cell, "solution")):
-            notes.append(f"{cell_id} was missing")
         key = (last[0], order) if place is None else (place, 0)
         if is_test(cell):  # behind the answer that it tests
             key = max(key, (answer[0], order))
