@@ -137,19 +137,21 @@ def grade_part(folder, part, how):
         target = folder / "checked" / student / part
         try:
             file = only_notebook(handed_in, part)
-            mark = hashlib.sha256(file.read_bytes() + assignment.source.encode()).hexdigest()
-            if (target / "mark").exists() and (target / "mark").read_text() == mark:
+            cells, notes = read(file)
+            mark = hashlib.sha256(file.read_bytes() + assignment.source.encode()).digest()
+            if (target / "mark").exists() and (target / "mark").read_bytes() == mark:
                 said[student] = "as before"
                 continue
-            notebook, notes = checked(file, assignment, given, how)
-            said[student] = "; ".join(notes)
+            notebook, mended = checked(cells, assignment, given, how)
+            said[student] = "; ".join(notes + mended)
             shutil.rmtree(target, ignore_errors=True)
             shutil.rmtree(folder / "autograded" / student / part, ignore_errors=True)
             target.mkdir(parents=True)
             nbformat.write(notebook, target / f"{part}.ipynb")
-            for stamp in handed_in.glob("timestamp.txt"):
-                shutil.copyfile(stamp, target / stamp.name, follow_symlinks=False)
-            (target / "mark").write_text(mark)
+            stamp = handed_in / "timestamp.txt"
+            if stamp.is_file() and not stamp.is_symlink():
+                shutil.copyfile(stamp, target / stamp.name)
+            (target / "mark").write_bytes(mark)
         except Exception as error:
             reason = "" if isinstance(error, Unreadable) else f"{type(error).__name__}: "
             said[student] = f"NOT GRADED: {reason}{error}"
@@ -172,11 +174,9 @@ def only_notebook(handed_in, part):
     return named[0]
 
 
-def checked(file, assignment, given, how):
+def checked(cells, assignment, given, how):
     """Run a submission locked in, and return its notebook with the outputs of our checks."""
-    cells, notes = read(file)
-    notebook, mended = beside(cells, assignment)
-    notes += mended
+    notebook, notes = beside(cells, assignment)
     with Student(*how, assignment.modules()) as student:
         for number, cell in enumerate(notebook.cells, start=1):
             if cell.cell_type != "code":

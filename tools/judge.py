@@ -245,7 +245,7 @@ class Student:
         if network is not None:
             request["state"] = pack(network_state(network), self.refer)
         answer = self.ask(**request)
-        if torch:
+        if torch and "dice" in answer:
             torch.set_rng_state(unpack(answer["dice"], self.resolve))
             if learns is None:
                 torch.set_grad_enabled(bool(answer["learns"]))
@@ -290,14 +290,14 @@ class Student:
             return self.networks[described["number"]]
         module, name = described["kind"]
         known = getattr(sys.modules.get(module), name, None) if is_known(module) else None
-        if isinstance(known, type) and issubclass(known, torch.nn.Module):
-            network = known.__new__(known)
-            torch.nn.Module.__init__(network)
-            for key in described["plain"].keys() - vars(network).keys():
-                if not hasattr(known, key):
-                    setattr(network, key, unpack(described["plain"][key], None))
-        else:
-            network = type(name, (stand_in(),), {})()
+        is_ours = isinstance(known, type) and issubclass(known, torch.nn.Module)
+        kind = known if is_ours else type(name, (stand_in(),), {})
+        network = kind.__new__(kind)
+        torch.nn.Module.__init__(network)
+        for key in described["plain"].keys() - vars(network).keys():
+            if not hasattr(kind, key):
+                setattr(network, key, unpack(described["plain"][key], None))
+        if not is_ours:
             network.student, network.number = self, described["number"]
         network.training = bool(described["plain"]["training"])
         for key, value in described["parameters"].items():

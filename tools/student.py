@@ -156,7 +156,7 @@ class Kept(io.TextIOBase):
         """Keep what there is room for."""
         if self.left > 0:
             self.parts.append(text[: self.left])
-            self.left -= len(text)
+        self.left -= len(text)
         return len(text)
 
     def text(self):
@@ -174,9 +174,9 @@ class Answers:
         self.seconds, self.error, self.objects, self.graphs = seconds, None, [], []
         self.reader = os.fdopen(os.dup(0), "r", encoding="utf-8")
         self.writer = os.fdopen(os.dup(1), "w", encoding="utf-8")
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for number in (0, 1, 2):
-            os.dup2(nowhere, number)
+        with open(os.devnull, "r+b") as nowhere:
+            for number in (0, 1, 2):
+                os.dup2(nowhere.fileno(), number)
         settings = Config()
         settings.HistoryManager.enabled = False
         self.shell = InteractiveShell.instance(config=settings)

@@ -165,7 +165,8 @@ def beside(cells, assignment):
     list of str
         What was mended.
     """
-    notes, keys, last, answer = [], {}, (-1, 0), (-1, 0)
+    first_code = next((place for place, cell in enumerate(cells) if cell.cell_type == "code"), 0)
+    notes, keys, last, answer = [], {}, (first_code, 0), (first_code, 0)
     chosen = {cell_id: choose(cell_id, cells, assignment, notes) for cell_id in assignment.cells}
     lost = [i for i, cell in assignment.cells.items() if chosen[i] is None]
     if any(id_of(cell) for cell in cells):
