@@ -89,7 +89,7 @@ def new(folder, parts):
 
 
 def nbgrader(folder, *arguments):
-    """Call nbgrader; what it says is shown only if it fails."""
+    """Call nbgrader; return what it says if it fails, else nothing."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     done = subprocess.run(
         [sys.executable, "-m", "nbgrader", *arguments],
@@ -101,8 +101,7 @@ def nbgrader(folder, *arguments):
         errors="replace",
         check=False,
     )
-    if done.returncode:
-        sys.exit(f"nbgrader {' '.join(arguments)} failed:\n{done.stdout}")
+    return done.returncode and f"nbgrader {' '.join(arguments)} failed:\n{done.stdout}"
 
 
 def grade(folder, parts, sandbox, seconds):
@@ -128,7 +127,8 @@ def grade(folder, parts, sandbox, seconds):
 
 def grade_part(folder, part, how):
     """Grade a part's submissions; return those that could not be."""
-    nbgrader(folder, "generate_assignment", part, "--create", "--force")
+    if failed := nbgrader(folder, "generate_assignment", part, "--create", "--force"):
+        sys.exit(failed)
     stages = (folder / stage / part / f"{part}.ipynb" for stage in ("source", "release"))
     assignment, said, left_out = Assignment(*stages), {}, []
     given = assignment.given()
@@ -147,7 +147,8 @@ def grade_part(folder, part, how):
             shutil.rmtree(target, ignore_errors=True)
             shutil.rmtree(folder / "autograded" / student / part, ignore_errors=True)
             target.mkdir(parents=True)
-            nbformat.write(notebook, target / f"{part}.ipynb")
+            text = nbformat.writes(notebook).encode(errors="replace")
+            (target / f"{part}.ipynb").write_bytes(text)
             stamp = handed_in / "timestamp.txt"
             if stamp.is_file() and not stamp.is_symlink():
                 shutil.copyfile(stamp, target / stamp.name)
@@ -156,11 +157,16 @@ def grade_part(folder, part, how):
             reason = "" if isinstance(error, Unreadable) else f"{type(error).__name__}: "
             said[student] = f"NOT GRADED: {reason}{error}"
             left_out.append(f"{student}/{part}")
+    place = "--CourseDirectory.submitted_directory=checked"
     if any(folder.glob(f"checked/*/{part}")):
-        place = "--CourseDirectory.submitted_directory=checked"
-        nbgrader(folder, "autograde", part, "--no-execute", place)
+        failed = nbgrader(folder, "autograde", part, "--no-execute", place)
+        for student in said if failed else ():
+            if not (folder / "autograded" / student / part / f"{part}.ipynb").exists():
+                said[student] = "NOT GRADED: nbgrader failed, see above"
+                left_out.append(f"{student}/{part}")
+        print(failed or "", end="")
     show(folder, part, said)
-    return left_out
+    return sorted(set(left_out))
 
 
 def only_notebook(handed_in, part):
@@ -202,7 +208,12 @@ def show(folder, part, said):
             found = graded.get(student)
             points = f"{found.score:g} of {found.max_score:g}" if found else "-"
             waits = ["an answer waits for you"] if found and found.needs_manual_grade else []
-            print(f"  {student:20}  {points:>9}  {'; '.join(waits + [words] * bool(words))}")
+            print(f"  {student:20}  {points:>9}  {plain('; '.join(waits + [words] * bool(words)))}")
+
+
+def plain(text):
+    """A text on one line, without what would steer a terminal."""
+    return "".join(each if each.isprintable() else " " for each in text)
 
 
 def missed(folder, parts):
@@ -217,7 +228,7 @@ def missed(folder, parts):
                 sentence[idea] = words
         for idea in sorted(who, key=lambda idea: (-len(who[idea]), idea)):
             count = f"{len(who[idea])} of {len(files)}"
-            print(f"{count:>9}  {part}.{idea}: {sentence[idea]}")
+            print(f"{count:>9}  {part}.{idea}: {plain(sentence[idea])}")
 
 
 def missed_in(notebook):

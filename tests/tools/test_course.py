@@ -237,7 +237,7 @@ def test_solutions_and_the_gradebook_are_out_of_reach(course, sandbox):
 @pytest.mark.slow
 def test_feedback_shows_what_was_wrong_and_runs_nothing(course):
     for student, words in (("half", "residual_block"), ("latin", "&lt;script&gt;alert(1)")):
-        tool.nbgrader(course, "generate_feedback", PART, f"--student={student}")
+        assert not tool.nbgrader(course, "generate_feedback", PART, f"--student={student}")
         page = text_of(course / "feedback" / student / PART / f"{PART}.html")
         assert words in page
     assert "<script>alert" not in page
