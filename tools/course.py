@@ -107,20 +107,22 @@ def nbgrader(folder, *arguments):
 def grade(folder, parts, sandbox, seconds):
     """Grade what was handed in anew, and say how it went; fail if something was not graded."""
     sys.path.insert(0, str(ROOT))  # the checks are this clone's
+    parts = [part for part in parts if any(folder.glob(f"submitted/*/{part}"))]
+    if not parts:
+        sys.exit(f"nothing was handed in: {folder / 'submitted'} has no <student>/<part>")
     left_out = []
     with tempfile.TemporaryDirectory() as temporary:
         inside = Path(temporary)
         inside.chmod(0o755)  # another user may run it
         prepare(inside, ROOT)
-        command = shlex.split(sandbox.format(folder=inside)) if sandbox else box(inside)
+        command = shlex.split(sandbox.replace("{folder}", temporary)) if sandbox else box(inside)
         try:
             with Student(command, inside, seconds, []):
                 pass
         except (Ended, OSError) as error:
             sys.exit(NOT_LOCKED_IN.format(error))
         for part in parts:
-            if any(folder.glob(f"submitted/*/{part}")):
-                left_out += grade_part(folder, part, (command, inside, seconds))
+            left_out += grade_part(folder, part, (command, inside, seconds))
     if left_out:
         sys.exit(f"not graded: {', '.join(left_out)}")
 
@@ -131,7 +133,6 @@ def grade_part(folder, part, how):
         sys.exit(failed)
     stages = (folder / stage / part / f"{part}.ipynb" for stage in ("source", "release"))
     assignment, said, left_out = Assignment(*stages), {}, []
-    given = assignment.given()
     for handed_in in sorted(folder.glob(f"submitted/*/{part}")):
         student = handed_in.parent.name
         target = folder / "checked" / student / part
@@ -142,7 +143,7 @@ def grade_part(folder, part, how):
             if (target / "mark").exists() and (target / "mark").read_bytes() == mark:
                 said[student] = "as before"
                 continue
-            notebook, mended = checked(cells, assignment, given, how)
+            notebook, mended = checked(cells, assignment, how)
             said[student] = "; ".join(notes + mended)
             shutil.rmtree(target, ignore_errors=True)
             shutil.rmtree(folder / "autograded" / student / part, ignore_errors=True)
@@ -180,9 +181,10 @@ def only_notebook(handed_in, part):
     return named[0]
 
 
-def checked(cells, assignment, given, how):
+def checked(cells, assignment, how):
     """Run a submission locked in, and return its notebook with the outputs of our checks."""
     notebook, notes = beside(cells, assignment)
+    given = assignment.given()  # anew, for each: a function may change its arguments
     with Student(*how, assignment.modules()) as student:
         for number, cell in enumerate(notebook.cells, start=1):
             if cell.cell_type != "code":
@@ -234,7 +236,8 @@ def missed(folder, parts):
 def missed_in(notebook):
     """The ideas that a graded notebook was told of: their ids and sentences."""
     for cell in notebook.cells:
-        for output in cell.get("outputs", ()):
+        is_ours = cell.metadata.get("nbgrader", {}).get("locked")
+        for output in cell.get("outputs", ()) if is_ours else ():
             if output.output_type == "error" and output.ename == "Missed" and output.traceback:
                 found = IDEA.search(COLOUR.sub("", output.traceback[-1]))
                 if found:

@@ -102,7 +102,7 @@ class Student:
 
     def __init__(self, command, folder, seconds, modules):
         self.command = [*command, str(folder / "student.py"), str(seconds), *modules]
-        self.seconds, self.cells, self.deaths = seconds, [], 0
+        self.seconds, self.cells, self.deaths, self.deadly = seconds, [], 0, {}
 
     def __enter__(self):
         self.start()
@@ -416,14 +416,19 @@ def verdict(source, answers, given, student):
     names, out = dict(given), io.StringIO()
     student.lent.clear()  # what was lent for another exercise
     used = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+    used = sorted(used & set(answers))
     try:
-        for name in sorted(used & set(answers)):
+        for name in used:
+            if name in student.deadly:  # once is enough
+                raise Ended(student.deadly[name])
             names[name] = student.find(name)
         with contextlib.redirect_stdout(out), warnings.catch_warnings(action="ignore"):
             exec(compile(source, "the test", "exec"), names)
         if student.ended:
             raise Ended(student.ended)
     except Exception as error:
+        if student.ended:
+            student.deadly |= dict.fromkeys(used, student.ended)
         places = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == "the test"]
         line = source.splitlines()[places[-1].lineno - 1].strip() if places else ""
         name, text = type(error).__name__, str(error) or line

@@ -256,6 +256,8 @@ def test_what_is_unchanged_is_not_run_again(course, sandbox, capsys, tmp_path):
 
 
 def test_what_cannot_be_locked_in_is_not_run(tmp_path):
+    assert "nothing was handed in" in grade(tmp_path, PART)
+    (tmp_path / "submitted" / "a" / PART).mkdir(parents=True)
     assert "cannot be locked in" in grade(tmp_path, PART, "--sandbox", "nosuchprogram")
 
 
@@ -282,12 +284,15 @@ def test_an_unknown_part_is_named(tmp_path, command):
 
 
 def told(*ideas):
-    """A graded notebook in which these ideas were missed."""
-    cells = [new_code_cell("1 / 0", outputs=[new_output("error", ename="ZeroDivisionError")])]
-    for idea in ideas:
+    """A graded notebook in which these ideas were missed; its own cells do not count."""
+    cells, ours = [], {"nbgrader": {"locked": True, "grade": True}}
+    for idea, metadata in [*((idea, ours) for idea in ideas), ("mine/forged", {})]:
         lines = [f"Sentence of {idea}.", "Your line: return x", f"\x1b[31m[{idea}]\x1b[0m"]
-        error = new_output("error", ename="Missed", evalue=lines[0], traceback=lines)
-        cells.append(new_code_cell("check", outputs=[error]))
+        errors = [
+            new_output("error", ename="ZeroDivisionError", evalue="", traceback=["[no/idea]"]),
+            new_output("error", ename="Missed", evalue=lines[0], traceback=lines),
+        ]
+        cells.append(new_code_cell("check", outputs=errors, metadata=metadata))
     return new_notebook(cells=cells)
 
 

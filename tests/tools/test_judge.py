@@ -128,7 +128,12 @@ def test_what_follows_an_end_still_counts(student):
     outputs = student.run("import os; os._exit(3)")
     assert outputs[0].evalue == "the notebook ended its process (code 3)"
     assert judged(student, f"{NOT_RIGHT}import os; os._exit(0)").startswith("Ended")
-    assert judged(student, RIGHT) == "double: right.\n"
+    assert judged(student, "def double(x, rng, add): pass").startswith("Ended")  # not tried again
+    triple = RIGHT.replace("double", "triple")
+    student.run(triple)
+    given = {"check": SimpleNamespace(triple=check_double)}
+    (output,) = verdict("check.triple(triple)", {"triple"}, given, student)
+    assert output.text == "double: right.\n"
 
 
 def test_one_that_always_ends_is_given_up(student):
