@@ -189,7 +189,7 @@ def phases_traits(run, data):
         off = not np.allclose(run(act=act, keep_prob=1.0, phase="train"), act)
         yield from found(off, "keep-prob-1", "With keep_prob=1 training changes nothing.")
 
-    yield from first(of_size(0.8, (200, 40)), of_size(0.3, (300, 25)), all_kept(np.ones((3, 4))))
+    yield from first(of_size(0.8, (100, 40)), of_size(0.3, (120, 25)), all_kept(np.ones((3, 4))))
 
 
 @exercise(
@@ -564,12 +564,10 @@ def one_keras_net(run, data, shape, n_units, keep_probs):
     if not isinstance(model, keras.Model):
         raise Missed(f"Return a keras.Sequential; yours is {type(model).__name__}.", "no-net")
     sizes = [[weights.shape for weights in net.get_weights()] for net in (model, right)]
-    yield from found(
-        sizes[0] != sizes[1], "other-layers",
-        f"For shape={shape} and n_units={n_units} the weights should have the shapes {sizes[1]}, "
-        f"yours have {sizes[0]}."[:300],
-    )  # fmt: skip
     if sizes[0] != sizes[1]:
+        yours = sizes[0] or "none: does it begin with keras.Input?"
+        text = f"For shape={shape} and n_units={n_units} the weights should have the shapes "
+        yield from found(True, "other-layers", f"{text}{sizes[1]}, yours have {yours}"[:390])
         return
     right.set_weights(model.get_weights())
     x = data.normal(size=(100, *shape)).astype("float32")
@@ -593,11 +591,13 @@ def one_keras_net(run, data, shape, n_units, keep_probs):
     shares = [(each != 0).mean() for each in calls[1:-1]]
     turned = max(map(abs, np.subtract(shares, keep_probs[::-1]))) < 0.05
 
-    def behind(outputs, keep_prob):
+    def behind(outputs, keep_prob, n):
         value = outputs.max()
+        say = {"no-mask": f"Behind the dense layer of {n} units nothing is dropped. Each hidden "
+               "dense layer has a Dropout layer of its own."}  # fmt: skip
         yield from first(
             one_factor(outputs, np.ones(outputs.shape[1:]), keep_prob),
-            coins(outputs != 0, keep_prob, ("call", "example", "unit")),
+            coins(outputs != 0, keep_prob, ("call", "example", "unit"), sentences=say),
             found(not math.isclose(value * keep_prob, 1, rel_tol=1e-3), "another-factor",
                   f"What is kept has the factor {value:.4g}, with keep_prob={keep_prob:g}. A "
                   "keras.layers.Dropout divides by keep_prob, and nothing more is needed."),
@@ -617,7 +617,7 @@ def one_keras_net(run, data, shape, n_units, keep_probs):
         found(turned and keep_probs != keep_probs[::-1], "reversed",
               "The keep_probs are the wrong way round: keep_probs[0] is that of the first dense "
               "layer."),
-        *(behind(*each) for each in zip(calls[1:-1], keep_probs, strict=True)),
+        *(behind(*each) for each in zip(calls[1:-1], keep_probs, n_units, strict=True)),
     )  # fmt: skip
 
 
@@ -703,7 +703,7 @@ def one_script(run, data, keep_prob):
                   "itself: nothing is to be added."),
         )  # fmt: skip
 
-    masked = [np.any(np.abs(ratios(predictions[-1:], k) - 1) > 1e-3) for k in (0, 1)]
+    at_prediction = np.concatenate([ratios(predictions[-1:], k) for k in (0, 1)])
     with torch.no_grad():
         logits, again = net.eval()(x[80:]), net(x[80:])
         wanted = logits.softmax(-1).numpy()
@@ -713,10 +713,12 @@ def one_script(run, data, keep_prob):
         found(not torch.equal(logits, again), "function-in-eval",
               "After net.eval() two predictions for the same input differ: some dropout does not "
               "hear of eval(). F.dropout is a function: it needs training=self.training."),
-        found(any(masked), "no-eval", "Units were dropped while x_test was predicted. Dropout is "
-              "for training: call net.eval() before the prediction."),
+        found(not at_prediction.all(), "no-eval", "Units were dropped while x_test was "
+              "predicted. Dropout is for training: call net.eval() before the prediction."),
         trained(0),
         trained(1),
+        found(not np.allclose(at_prediction, 1, rtol=1e-3), "scaled-at-prediction", "Units have a "
+              "factor when x_test is predicted. torch scales in training: nothing is to be added."),
         found(not close, "other-probabilities", "The probabilities are not those that the network "
               "gives for x_test in eval mode, a softmax over the classes."),
     )  # fmt: skip
@@ -800,8 +802,8 @@ def several_units(run, data, keep_prob, calls=150, n=25):
         found(off and together, "shared-by-units", "In each sample all units are kept or dropped "
               "together. Each unit needs its own draw."),
         found(off, "mean-off", f"With 4 hidden units and keep_prob={keep_prob:g} your averages "
-              f"have the mean {average:.4f}; over all masks it is {right:.4f}. Each sample needs one "
-              "mask with a draw for each unit, and the output of the whole."),
+              f"have the mean {average:.4f}; over all masks it is {right:.4f}. Each sample needs "
+              "one mask with a draw for each unit, and the output of the whole."),
     )  # fmt: skip
 
 
