@@ -1,563 +1,450 @@
 """Checks of the exercises on Baldi's analysis."""
 
-import itertools
 import math
-import numbers
 
 import numpy as np
 from scipy.special import expit as sigmoid
 from scipy.special import logit
 
-from lib.checks.common import (
-    VARIANCES,
-    as_array,
-    as_number,
-    as_pair,
-    call,
-    check_value,
-    expect,
-    farthest,
-)
+from lib.checks.engine import Array, Number, exercise, found, summary_of
+from lib.checks.traits import VARIANCES
 from lib.masks import all_masks, mask_probabilities
-from lib.theory import nwgm as theory
 
-EQUALLY = (
-    "All outputs count the same. Their probabilities differ: output k has the exponent P_k, not "
-    "one over the number of outputs."
-)
-ARITHMETIC = (
-    "This is the arithmetic mean, the sum of P_k O_k. In a geometric mean the outputs are "
-    "multiplied and the probabilities are exponents: the product of O_k ** P_k."
-)
-NO_EXPONENTS = (
-    "The outputs are multiplied without exponents. Raise each to its probability first, "
-    "O_k ** P_k; since the P_k add up to 1, that takes the root as well."
-)
-TIMES_PROBABILITY = (
-    "The probabilities multiply the outputs. In a weighted geometric mean they are exponents: "
-    "O_k ** P_k."
-)
-OTHER_WAY_ROUND = (
-    "Base and exponent are swapped: it is O_k ** P_k, the output raised to its probability."
-)
-STILL_A_LOGARITHM = "This is the logarithm of it: the exponential is missing."
-ROOT_AGAIN = (
-    "A root is taken on top. The exponents P_k add up to 1, so the product is a mean already."
-)
-ONE_LESS_G = (
-    "G' is taken for 1 - G. It is a geometric mean of its own, the product of (1 - O_k) ** P_k; "
-    "the two add up to less than 1 unless all outputs are equal."
-)
+summary = summary_of("baldi")
 
 
-def geometric_means(student):
-    """Check the two weighted geometric means of a unit's outputs.
-
-    Parameters
-    ----------
-    student : callable
-        ``geometric_means(outputs, probabilities)``, returning the product of O_k ** P_k and that
-        of (1 - O_k) ** P_k.
-
-    Raises
-    ------
-    AssertionError
-        Naming what is wrong: arithmetic means, equal weights, 1 - G for the second, no exponents.
-    """
-    __tracebackhide__ = True
-    for outputs, probabilities in _units():
-        result = call(student, outputs=outputs, probabilities=probabilities)
-        pair = as_pair(result, "g, g_prime")
-        g, g_prime = (as_number(value, name) for value, name in zip(pair, ("G", "G'"), strict=True))
-        right = _weighted(outputs, probabilities)
-        right_prime = _weighted(1 - outputs, probabilities)
-        expect(
-            not np.allclose((g, g_prime), (right_prime, right)) or np.isclose(right, right_prime),
-            "The two are swapped: G is made of the outputs, G' of what they lack to 1.",
-        )
-        total = right + right_prime
-        expect(
-            not np.allclose((g, g_prime), (right / total, right_prime / total))
-            or np.isclose(total, 1),
-            "The two are divided by their sum already. Return G and G' as they are; the next "
-            "exercise normalizes them.",
-        )
-        given = f"With {len(outputs)} outputs"
-        check_value(
-            g,
-            right,
-            _geometric(outputs, probabilities),
-            f"{given} G, the product of O_k ** P_k, is {right:.6f}; yours is {g:.6f}.",
-        )
-        check_value(
-            g_prime,
-            right_prime,
-            itertools.chain(
-                [
-                    (1 - right, ONE_LESS_G),
-                    (1 / right, "G' is not 1 / G. It is made like G, of 1 - O_k."),
-                    (
-                        np.prod(outputs ** (1 - probabilities)),
-                        "G' takes the outputs less, not the exponents: (1 - O_k) ** P_k.",
-                    ),
-                    (
-                        np.prod((1 - outputs) ** (1 - probabilities)),
-                        "The exponents of G' are those of G, P_k: both have the same masks.",
-                    ),
-                ],
-                _geometric(1 - outputs, probabilities),
-            ),
-            f"{given} G', the product of (1 - O_k) ** P_k, is {right_prime:.6f}; yours is "
-            f"{g_prime:.6f}.",
-        )
-    print("geometric_means: each output with its probability as exponent.")
+def setting(name, *values):
+    """Several values of one setting of a right answer."""
+    return [{name: value} for value in values]
 
 
-def _units():
-    """Outputs of a few units, and the probabilities of the masks they belong to."""
-    for n, keep_prob in ((2, 0.8), (3, 0.3), (4, 0.5)):
-        data = np.random.default_rng(n)
+# Two geometric means
+
+
+def unit_cases(data):
+    """Outputs of a unit, one for each mask, and the masks' probabilities."""
+    cases = []
+    for n, keep_prob in ((2, 0.8), (3, 0.3), (4, 0.5), (1, 0.7)):
         masks = all_masks(n)
-        sums = masks @ data.normal(0, 2, size=n) + data.normal()
-        yield sigmoid(sums), mask_probabilities(masks, keep_prob)
+        outputs = sigmoid(masks @ data.normal(0, 2, n) + data.normal())
+        cases.append({"outputs": outputs, "probabilities": mask_probabilities(masks, keep_prob)})
+    drawn = data.dirichlet(np.ones(8))
+    others = sigmoid(data.normal(0, 2, 8))
+    return [*cases, cases[1] | {"probabilities": drawn}, cases[1] | {"outputs": others}]
 
 
-def _weighted(factors, exponents):
+def weighted(values, p):
     """A weighted geometric mean."""
-    return np.exp(exponents @ np.log(factors))
+    return np.exp(p @ np.log(values))
 
 
-def _geometric(factors, probabilities):
-    """What may stand for a weighted geometric mean, and what each mistake means."""
-    m, right = len(factors), _weighted(factors, probabilities)
-    yield probabilities @ factors, ARITHMETIC
-    yield factors.mean(), f"{ARITHMETIC} And all outputs count the same."
-    yield np.exp(np.log(factors).mean()), EQUALLY
-    yield np.prod(factors), NO_EXPONENTS
-    yield np.prod(probabilities * factors), TIMES_PROBABILITY
-    yield np.prod(probabilities * factors) ** (1 / m), TIMES_PROBABILITY
-    yield np.prod(probabilities**factors), OTHER_WAY_ROUND
-    yield np.log(right), STILL_A_LOGARITHM
-    yield right ** (1 / m), ROOT_AGAIN
-    yield math.sqrt(right), ROOT_AGAIN
-    yield (factors**probabilities).sum(), "The factors are added: multiply them."
-    yield (factors**probabilities).mean(), "The factors are averaged: multiply them."
-    yield 1 / (probabilities @ (1 / factors)), "This is the harmonic mean: multiply O_k ** P_k."
-    yield np.median(factors), "This is the median. Multiply O_k ** P_k."
-
-
-NOT_NORMALIZED = (
-    "This is G itself: the normalization is forgotten. G and G' add up to less than 1; divide by "
-    "their sum, G / (G + G')."
+@exercise(
+    returns=(Number("G", "g"), Number("G'", "g_prime")),
+    cases=unit_cases,
+    otherwise="G is the product of O_k ** P_k, and G' that of (1 - O_k) ** P_k.",
+    done="each output with its probability as exponent.",
 )
-BEFORE_THE_SIGMOID = (
-    "This is the mean of the logits, log(G / G'). The sigmoid of it is the normalized mean."
-)
-UNDERFLOW = (
-    "The result is NaN, for {which}. Products of many small numbers underflow to 0, and 0/0 is "
-    "NaN. Raise each output to its P_k before you multiply, or add logarithms."
-)
-CLIPPED = (
-    "The smallest outputs seem to be clipped, or something was added to them. A geometric mean "
-    "needs them as they are: the logarithm of 1e-300 is a fine number, -691."
-)
+def geometric_means(outputs, probabilities, *, mean=weighted, prime=weighted):
+    """Weighted geometric means of the outputs and of 1 - outputs."""
+    return mean(outputs, probabilities), prime(1 - outputs, probabilities)
 
 
-def nwgm(student):
-    """Check the normalized weighted geometric mean.
+MEANS = (  # what is taken for a weighted geometric mean
+    (
+        "arithmetic-mean",
+        "This is an arithmetic mean, a sum of P_k O_k. In a geometric mean the outputs are "
+        "multiplied and the probabilities are exponents: the product of O_k ** P_k.",
+        lambda v, p: p @ v, lambda v, p: v.mean(),
+    ),
+    (
+        "equal-weights",
+        "All outputs count the same. Their probabilities differ: output k has the exponent P_k, "
+        "not one over the number of outputs.",
+        lambda v, p: np.exp(np.log(v).mean()), lambda v, p: np.prod(v) ** (1 / len(v)),
+    ),
+    (
+        "no-exponents",
+        "The outputs are multiplied without exponents. Raise each to its probability first, "
+        "O_k ** P_k; since the P_k add up to 1, that takes the root as well.",
+        lambda v, p: np.prod(v),
+    ),
+    (
+        "probabilities-multiply",
+        "The probabilities multiply the outputs. In a weighted geometric mean they are exponents: "
+        "O_k ** P_k.",
+        lambda v, p: np.prod(p * v), lambda v, p: np.prod(p * v) ** (1 / len(v)),
+    ),
+    (
+        "base-and-exponent",
+        "Base and exponent are swapped: it is O_k ** P_k, the output raised to its probability.",
+        lambda v, p: np.prod(p**v), lambda v, p: np.exp(v @ np.log(p)),
+    ),
+    (
+        "still-a-logarithm",
+        "This is the logarithm of it: the exponential is missing.",
+        lambda v, p: p @ np.log(v), lambda v, p: -p @ np.log(v),
+    ),
+    (
+        "root-again",
+        "A root is taken on top. The exponents P_k add up to 1, so the product is a mean already.",
+        lambda v, p: weighted(v, p) ** (1 / len(v)), lambda v, p: weighted(v, p) ** 0.5,
+    ),
+    (
+        "added",
+        "The factors O_k ** P_k are added or averaged: multiply them.",
+        lambda v, p: (v**p).sum(), lambda v, p: (v**p).mean(),
+    ),
+    (
+        "another-mean",
+        "This is the harmonic mean, the median, or the root of a mean square. Multiply O_k ** P_k.",
+        lambda v, p: 1 / (p @ (1 / v)), lambda v, p: np.median(v), lambda v, p: np.sqrt(p @ v**2),
+        lambda v, p: len(v) / (1 / v).sum(),
+    ),
+)  # fmt: skip
+for idea, sentence, *means in MEANS:
+    geometric_means.wrong(idea, sentence, *({"mean": each, "prime": each} for each in means))
+# fmt: off
+wrong = geometric_means.wrong
+wrong("swapped", "The two are swapped: G is made of the outputs, G' of what they lack to 1.",
+      lambda o, p: geometric_means.right(1 - o, p))
+wrong("divided-by-sum", "The two are divided by their sum already. Return G and G' as they are; "
+      "the next exercise normalizes them.",
+      lambda o, p: (v := np.array(geometric_means.right(o, p))) / v.sum())
+wrong("one-minus-g", "G' is taken for 1 - G. It is a geometric mean of its own, the product of (1 "
+      "- O_k) ** P_k; the two add up to less than 1 unless all outputs are equal.",
+      {"prime": lambda v, p: 1 - weighted(1 - v, p)})
+wrong("g-again", "G' is G once more. It is made of what the outputs lack to 1, of 1 - O_k.",
+      {"prime": lambda v, p: weighted(1 - v, p)})
+wrong("one-by-g", "G' is not 1 / G. It is made like G, of 1 - O_k.",
+      {"prime": lambda v, p: 1 / weighted(1 - v, p)})
+wrong("other-exponents", "G' takes 1 less the outputs, and the exponents of G: (1 - O_k) ** P_k. "
+      "Both have the same masks.", {"prime": lambda v, p: weighted(1 - v, 1 - p)},
+      {"prime": lambda v, p: weighted(v, 1 - p)})
+# fmt: on
 
-    Parameters
-    ----------
-    student : callable
-        ``nwgm(outputs, probabilities)``, returning G / (G + G').
 
-    Raises
-    ------
-    AssertionError
-        Naming what is wrong: an arithmetic mean, equal weights, no normalization, underflow.
-    """
-    __tracebackhide__ = True
+# The normalized geometric mean
+
+
+def nwgm_cases(data):
+    masks, few = all_masks(12), unit_cases(data)
+    many = sigmoid(masks @ data.normal(0, 1, 12) - 1)
     tiny = np.array([1e-300, 3e-250, 0.4, 0.9]), np.array([0.01, 0.02, 0.67, 0.3])
-    data = np.random.default_rng(12)
-    masks = all_masks(12)
-    many = sigmoid(masks @ data.normal(0, 1, size=12) - 1), mask_probabilities(masks, 0.3)
-    one = np.array([0.2, 0.7]), np.array([0.0, 1.0])
-    for which, (outputs, probabilities) in (
-        *(("a few outputs", unit) for unit in _units()),
-        ("outputs of 1e-300", tiny),
-        ("4096 masks", many),
-        ("a mask of probability 0", one),
-    ):
-        result = call(student, outputs=outputs, probabilities=probabilities)
-        expect(
-            not (isinstance(result, numbers.Real) and math.isnan(result)),
-            UNDERFLOW.format(which=which),
-        )
-        value = as_number(result, "The normalized mean")
-        right = float(theory.nwgm(outputs, probabilities))
-        check_value(
-            value,
-            right,
-            _normalized(outputs, probabilities),
-            f"For {which} G / (G + G') is {right:.6g}, yours is {value:.6g}.",
-            rtol=1e-5,
-            atol=0,
-        )
-    print("nwgm: G / (G + G'), for 4096 masks and outputs of 1e-300 too.")
+    large = sigmoid(np.linspace(-600, 20, 1000)), np.full(1000, 1e-3)
+    apart = np.array([1e-300, 1 - 1e-15]), np.array([0.5, 0.5])
+    others = (tiny, large, apart, (many, mask_probabilities(masks, 0.3)),
+              (np.array([0.2, 0.7]), np.array([0.0, 1.0])))  # fmt: skip
+    return few + [{"outputs": outputs, "probabilities": p} for outputs, p in others]
 
 
-def _normalized(outputs, probabilities):
-    """What may stand for G / (G + G'), and what each mistake means."""
-    lacks, mean = 1 - outputs, probabilities @ outputs
-    g, g_prime = _weighted(outputs, probabilities), _weighted(lacks, probabilities)
-    equal, equal_prime = (np.exp(np.log(values).mean()) for values in (outputs, lacks))
-    yield mean, f"{ARITHMETIC} Then G / (G + G')."
-    yield outputs.mean(), f"{ARITHMETIC} And all count the same here."
-    yield _share(equal, equal_prime), EQUALLY
-    yield g, NOT_NORMALIZED
-    yield equal, NOT_NORMALIZED
-    yield _share(g_prime, g), "This is G' / (G + G'): G belongs on top."
-    yield g / g_prime, "This is G / G'. Divide by G + G', so that the two shares add up to 1."
-    yield g / (1 + g), "This is G / (1 + G): G' is not 1."
-    yield (
-        g / (g + mean),
-        "G is divided by G plus the arithmetic mean: G' is the product of (1 - O_k) ** P_k.",
-    )
-    yield logit(_share(g, g_prime)), BEFORE_THE_SIGMOID
-    yield (
-        sigmoid(mean),
-        "This is the sigmoid of the mean OUTPUT. It is the mean SUM whose sigmoid is the NWGM, "
-        "and the sum is the logit of the output.",
-    )
-    product, product_prime = outputs.prod(), lacks.prod()
-    if product + product_prime > 0:  # not so for many outputs
-        yield _share(product, product_prime), NO_EXPONENTS
-    for eps in 10.0 ** -np.arange(3, 17):
-        for changed in (outputs, outputs + eps):
-            changed = np.clip(changed, eps, 1 - eps)
-            both = (_weighted(values, probabilities) for values in (changed, 1 - changed))
-            yield _share(*both), CLIPPED
-        both = (_weighted(values + eps, probabilities) for values in (outputs, lacks))
-        yield _share(*both), CLIPPED
+@exercise(
+    returns=Number("The normalized mean"),
+    cases=nwgm_cases,
+    otherwise="It is G / (G + G'), where G is the product of O_k ** P_k: with logarithms, and in "
+    "double precision, nothing underflows.",
+    done="G / (G + G'), for 4096 masks and outputs of 1e-300 too.",
+)
+def nwgm(outputs, probabilities, *, mean=weighted, changed=lambda o: o,
+         of=lambda g, prime: g / (g + prime)):  # fmt: skip
+    """Normalized weighted geometric mean."""
+    o = changed(outputs)
+    return of(mean(o, probabilities), mean(1 - o, probabilities))
 
 
-def _share(a, b):
-    return a / (a + b)
+# fmt: off
+for idea, sentence, *means in MEANS:
+    nwgm.wrong(idea, sentence, *setting("mean", *means))
+wrong = nwgm.wrong
+wrong("not-normalized", "This is G itself: the normalization is forgotten. G and G' add up to less "
+      "than 1; divide by their sum, G / (G + G').", {"of": lambda g, prime: g})
+wrong("prime-on-top", "This is G' / (G + G'): G belongs on top.",
+      {"of": lambda g, prime: prime / (g + prime)}, {"of": lambda g, prime: prime})
+wrong("odds", "This is G / G'. Divide by G + G', so that the two shares add up to 1.",
+      {"of": lambda g, prime: g / prime}, {"of": lambda g, prime: prime / g})
+wrong("one-for-prime", "This is G / (1 + G): G' is not 1.", {"of": lambda g, prime: g / (1 + g)})
+wrong("arithmetic-prime", "G is divided by G plus the arithmetic mean: G' is the product of (1 - "
+      "O_k) ** P_k.", lambda o, p: weighted(o, p) / (weighted(o, p) + p @ o),
+      lambda o, p: weighted(o, p) / (weighted(o, p) + p @ (1 - o)))
+wrong("mean-logit", "This is the mean of the logits, log(G / G'). The sigmoid of it is the "
+      "normalized mean.", {"of": lambda g, prime: np.log(g / prime)}, lambda o, p: p @ logit(o))
+wrong("sigmoid-of-output", "This is the sigmoid of the mean OUTPUT. It is the mean SUM whose "
+      "sigmoid is the NWGM, and the sum is the logit of the output.", lambda o, p: sigmoid(p @ o))
+wrong("arithmetic-mean", MEANS[0][1], lambda o, p: p @ o, lambda o, p: o.mean())
+wrong("underflow", "With many masks it is NaN, or off. Products of many small numbers underflow to "
+      "0, and 0/0 is NaN. Raise each output to its P_k before you multiply, or add logarithms.",
+      {"mean": lambda v, p: np.prod(v ** (len(v) * p)) ** (1 / len(v))})
+wrong("single-precision", "Outputs as small as 1e-300 are 0 in single precision, and their "
+      "logarithm is lost: compute in double precision.",
+      {"changed": lambda o: o.astype(np.float32)},
+      *setting("mean", *(lambda v, p, f=f: f(np.float32(v), np.float32(p)) for f in (
+         weighted, lambda v, p: np.prod(v**p)))))
+wrong("clipped", "The smallest outputs seem to be clipped or left out, or something was added to "
+      "them. A geometric mean needs them as they are: the logarithm of 1e-300 is a fine number, "
+      "-691.",
+      *(wrong for eps in 10.0 ** -np.arange(2, 17) for wrong in (
+         {"changed": lambda o, eps=eps: np.clip(o, eps, 1 - eps)},
+         {"changed": lambda o, eps=eps: np.clip(o, eps, None)},
+         {"changed": lambda o, eps=eps: np.clip(o + eps, eps, 1 - eps)},
+         {"mean": lambda v, p, eps=eps: weighted(v + eps, p)})),
+      *setting("of", *(lambda g, h, n=n: g / (g + h + 10.0**-n) for n in range(3, 13))))
+# fmt: on
 
 
-def counterexample(student):
-    """Check that a unit is a counterexample to the estimate of how good the NWGM is.
-
-    Parameters
-    ----------
-    student : callable
-        ``counterexample()``, returning outputs in (0, 1) and their probabilities, for which
-        ``|E - NWGM|`` is larger than ``2 E (1 - E) |1 - 2E|``.
-
-    Raises
-    ------
-    AssertionError
-        Saying by how much the estimate holds, or why these are no outputs with probabilities.
-    """
-    __tracebackhide__ = True
-    pair = as_pair(call(student), "outputs, probabilities")
-    outputs, probabilities = (
-        _row(value, name) for value, name in zip(pair, ("outputs", "probabilities"), strict=True)
-    )
-    expect(
-        len(outputs) == len(probabilities),
-        f"There are {len(outputs)} outputs and {len(probabilities)} probabilities: each output "
-        "needs one.",
-    )
-    total = probabilities.sum()
-    expect(
-        (probabilities >= 0).all(),
-        f"A probability is {probabilities.min():.4g}. Probabilities are not negative.",
-    )
-    expect(
-        np.isclose(total, 1, rtol=0, atol=1e-9),
-        f"The probabilities add up to {total:.6g}, not to 1: some mask is always drawn.",
-    )
-    worst = outputs[np.abs(outputs - 0.5).argmax()]
-    expect(
-        (outputs > 0).all() and (outputs < 1).all(),
-        f"An output is {worst:.6g}. A sigmoid stays strictly between 0 and 1; in floating point "
-        "1 - 1e-17 is 1 as well.",
-    )
-    mean = float(probabilities @ outputs)
-    geometric = float(theory.nwgm(outputs, probabilities))
-    distance, estimate = abs(mean - geometric), 2 * mean * (1 - mean) * abs(1 - 2 * mean)
-    _check_exceeded(distance, estimate, mean, outputs[probabilities > 0])
-    print(f"counterexample: E and NWGM {distance:.4f} apart, the estimate is {estimate:.4f}.")
+# A bound that is none
 
 
-def _row(value, name):
-    """A student's list of numbers."""
-    __tracebackhide__ = True
+def row(value):
+    """A student's list of numbers, or None."""
     try:
-        row = np.asarray(value, dtype=float)
+        values = np.asarray(value, dtype=float)
     except (TypeError, ValueError):
-        row = None
-    expect(
-        row is not None and row.ndim == 1 and row.size > 0,
-        f"{name} must be a list of numbers, or an array of shape (m,).",
-    )
-    return as_array(row, row.shape, name)
+        return None
+    return values if values.ndim == 1 and values.size else None
 
 
-def _check_exceeded(distance, estimate, mean, outputs):
-    __tracebackhide__ = True
-    numbers_are = f"|E - NWGM| is {distance:.4g} and 2E(1 - E)|1 - 2E| is {estimate:.4g}"
-    expect(
-        np.ptp(outputs) > 1e-9,
-        "All outputs that can happen are the same, so the arithmetic and the geometric mean are "
-        "that very number. The masks must make a difference.",
-    )
-    expect(
-        distance > 1e-12 or abs(mean - 0.5) > 1e-9,
-        "E is 1/2 and the right side 0: well aimed. But the NWGM is 1/2 too, since outputs that "
-        "lie evenly about 1/2 pull it both ways alike. Let them lie unevenly, with E = 1/2.",
-    )
-    expect(
-        distance > estimate,
-        f"The estimate holds here: {numbers_are}, so {estimate - distance:.4g} is to "
-        "spare. Where is the right side 0, whatever the outputs do?",
-    )
-    expect(
-        distance > estimate + 1e-6,
-        f"{numbers_are}: that is exceeded by {distance - estimate:.1g} only, which may be "
-        "rounding. Exceed it by more than 1e-6.",
-    )
+def counterexample_traits(run, data):
+    pair = run(raw=True)
+    several = isinstance(pair, list | tuple) or (isinstance(pair, np.ndarray) and pair.ndim > 0)
+    if not several or len(pair) != 2:
+        text = "The function must return two things: return outputs, probabilities."
+        yield from found(True, "how-many", text)
+        return
+    o, p = map(row, pair)
+    for name, values in (("outputs", o), ("probabilities", p)):
+        text = f"{name} must be a list of numbers, or an array of shape (m,)."
+        yield from found(values is None, "no-list", text)
+        text = f"{name} has entries that are NaN or infinite."
+        yield from found(values is not None and not np.isfinite(values).all(), "not-finite", text)
+    if o is None or p is None or not (np.isfinite(o).all() and np.isfinite(p).all()):
+        return
+    text = f"There are {len(o)} outputs and {len(p)} probabilities: each output needs one."
+    yield from found(len(o) != len(p), "lengths", text)
+    text = f"A probability is {p.min():.4g}. Probabilities are not negative."
+    yield from found((p < 0).any(), "negative-probability", text)
+    text = "Are the two in the other order? Return the outputs first, then their probabilities."
+    off = abs(p.sum() - 1) > 1e-6
+    yield from found(off and abs(o.sum() - 1) < 1e-6 and (p < 1).all(), "swapped", text)
+    text = f"The probabilities add up to {p.sum():.6g}, not to 1: some mask is always drawn."
+    yield from found(off, "no-distribution", text)
+    worst = o[np.abs(o - 0.5).argmax()]
+    text = (f"An output is {worst:.6g}. A sigmoid stays strictly between 0 and 1; in floating "
+            "point 1 - 1e-17 is 1 as well.")  # fmt: skip
+    yield from found((o <= 0).any() or (o >= 1).any(), "outside-0-1", text)
+    if len(o) == len(p) and (o > 0).all() and (o < 1).all():
+        yield from exceeded(o, p / p.sum())
 
 
-AT_THE_MEAN = (
-    "This is the gradient of the ensemble, at the mean sum: one mask that holds keep_prob. The "
-    "sigmoid bends, so take the gradient for each mask first, then its mean."
+def exceeded(o, p):
+    """Whether |E - NWGM| exceeds the estimate."""
+    mean, geometric = p @ o, sigmoid(p @ logit(o))
+    distance, estimate = abs(mean - geometric), 2 * mean * (1 - mean) * abs(1 - 2 * mean)
+    numbers = f"|E - NWGM| is {distance:.4g} and 2E(1 - E)|1 - 2E| is {estimate:.4g}"
+    text = ("All outputs that can happen are the same, so the arithmetic and the geometric mean "
+            "are that very number. The masks must make a difference.")  # fmt: skip
+    yield from found(np.ptp(o[p > 0]) <= 1e-9, "no-difference", text)
+    text = ("E is 1/2 and the right side 0: well aimed. But the NWGM is 1/2 too, since outputs "
+            "that lie evenly about 1/2 pull it both ways alike. Let them lie unevenly, with E = "
+            "1/2.")  # fmt: skip
+    skew = abs(p @ (o - mean) ** 3) / max(p @ (o - mean) ** 2, 1e-100) ** 1.5
+    yield from found(skew < 1e-4 and abs(mean - 0.5) < 1e-9, "evenly", text)
+    text = f"{numbers}: well aimed, but exceed it by more than 1e-6. Take outputs farther apart."
+    yield from found(max(distance, estimate) < 1e-6, "by-too-little", text)
+    text = (f"The estimate holds here: {numbers}, so {estimate - distance:.4g} is to spare. Where "
+            "is the right side 0, whatever the outputs do?")  # fmt: skip
+    yield from found(distance <= estimate, "holds", text)
+    text = (f"{numbers}: that is exceeded by {distance - estimate:.1g} only, which may be "
+            "rounding. Exceed it by more than 1e-6.")  # fmt: skip
+    yield from found(distance <= estimate + 1e-6, "by-too-little", text)
+
+
+@exercise(
+    returns=Number("outputs, probabilities"),
+    traits=counterexample_traits,
+    done="|E - NWGM| is larger than the estimate, so this is no bound.",
 )
-UNMASKED_DERIVATIVE = (
-    "The mask is forgotten in the derivative. The sum is S = sum_i m_i w_i x_i, so dS/dw_i is "
-    "m_i x_i: a weight whose input is dropped gets no gradient."
-)
-UNMASKED_SUM = (
-    "The mask is forgotten in the sum: output - t belongs to the masked sum, sum_i m_i w_i x_i."
-)
-APART = (
-    "output - t and the mask are averaged apart, then multiplied. They go together: with input i "
-    "kept the output is another than with it dropped. Multiply for each mask, then take the mean."
-)
-NO_MASK = "There is no mask: this is the gradient without dropout."
-SQUARED_ERROR = (
-    "There is a factor sigma'(S) = O (1 - O), as with the squared error. With cross-entropy it "
-    "cancels, and the derivative by the sum is O - t."
-)
-NO_INPUT = "The inputs are missing: the derivative of the sum by w_i is m_i x_i."
-WEIGHT_FOR_INPUT = "The derivative of the sum by w_i is m_i x_i, not m_i w_i."
-INVERTED = "The masks are scaled by 1/keep_prob. In this exercise they hold zeros and ones."
-NO_TARGET = "The target is missing: the derivative of the loss by the sum is O - t."
-OF_DROPPING = (
-    "The probabilities are those of dropping: did you take keep_prob for the probability to drop?"
-)
-TARGET_FLIPPED = "This is the gradient for the target 1 - t."
+def counterexample():
+    """Outputs and probabilities that exceed the estimate."""
+    return [0.3, 0.9], [2 / 3, 1 / 3]
 
 
-def dropout_gradient(student):
-    """Check the gradient of the loss under dropout, averaged over all masks.
-
-    Parameters
-    ----------
-    student : callable
-        ``dropout_gradient(w, x, t, keep_prob)`` of a sigmoid unit with cross-entropy and masks of
-        zeros and ones, returning the mean over the masks of (O - t) m_i x_i.
-
-    Raises
-    ------
-    AssertionError
-        Naming what is wrong: the gradient at the mean sum, the mask forgotten in the derivative,
-        masks weighted equally, the sign, masks that are drawn.
-    """
-    __tracebackhide__ = True
-    for n, t, keep_prob in ((4, 1, 0.8), (3, 0, 0.3), (5, 1, 0.5), (2, 0.3, 0.7), (3, 1, 1.0)):
-        data = np.random.default_rng(n)
-        w, x = data.normal(0, 2, size=n), data.uniform(0.4, 1.6, size=n)
-        given = {"w": w, "x": x, "t": t, "keep_prob": keep_prob}
-        why = "There is one entry for each weight."
-        gradient = as_array(call(student, **given), (n,), "The gradient", why)
-        right = theory.dropout_gradient(w, x, t, keep_prob)
-        if np.allclose(gradient, right, rtol=1e-4, atol=1e-6):
-            continue
-        expect(
-            all(np.array_equal(gradient, call(student, **given)) for _ in range(12)),
-            "Two calls give different gradients: are masks drawn at random? The mean over all "
-            f"masks is asked for, and {n} inputs have only {2**n}.",
-        )
-        (i,) = farthest(gradient, right)
-        off = np.linalg.norm(gradient - right) / np.linalg.norm(right)
-        check_value(
-            gradient,
-            right,
-            _gradients(w, x, t, keep_prob),
-            f"For {n} inputs, t={t} and keep_prob={keep_prob} the mean gradient by weight {i} is "
-            f"{right[i]:.6f}, yours is {gradient[i]:.6f}."
-            + (" Near, but not equal: list all masks." if off < 0.1 else ""),
-            rtol=1e-4,
-            atol=1e-6,
-        )
-    print("dropout_gradient: averaged over all masks, each with its probability.")
+# The gradient, averaged over all masks
 
 
-def _gradients(w, x, t, keep_prob):
-    """What may stand for the gradient, and what each mistake means: with either sign."""
-    wrong = [
-        (theory.dropout_gradient(w, x, t, keep_prob), None),
-        *_wrong_gradients(w, x, t, keep_prob),
+def gradient_cases(data):
+    def case(n, t, keep_prob):
+        w, x = data.normal(0, 2, n), data.uniform(0.4, 1.6, n) * data.choice([-1, 1, 1], n)
+        return {"w": w, "x": x, "t": t, "keep_prob": keep_prob}
+
+    first, other = case(8, 1, 0.8), case(8, 0.3, 0.35)
+    return [
+        *(first, *(first | {name: other[name]} for name in first)),
+        *(case(3, 0, 0.3), case(5, 1, 0.5), case(2, 0.3, 0.7), case(3, 1, 1.0), case(1, 0, 0.6)),
     ]
-    for sign, of_sign in (
-        (1, None),
-        (-1, "The sign is turned round: with cross-entropy the derivative by the sum is O - t."),
-    ):
-        for gradient, message in wrong:
-            if message or of_sign:
-                yield sign * gradient, message or of_sign
 
 
-def _wrong_gradients(w, x, t, keep_prob):
-    masks = all_masks(len(w))
-    chance = mask_probabilities(masks, keep_prob)
-    outputs = sigmoid(masks * x @ w)
-    delta, whole = outputs - t, sigmoid(x @ w) - t
-    if keep_prob != 0.5:
-        yield delta @ masks * x / len(masks), _equally(keep_prob)
-        swapped = mask_probabilities(masks, 1 - keep_prob) if keep_prob < 1 else chance[::-1]
-        yield (swapped * delta) @ masks * x, OF_DROPPING
-    at_mean = sigmoid(keep_prob * x @ w) - t
-    yield at_mean * keep_prob * x, AT_THE_MEAN
-    yield at_mean * x, f"{AT_THE_MEAN} And dS/dw_i would be keep_prob x_i there."
-    yield chance @ delta * x, UNMASKED_DERIVATIVE
-    yield delta.mean() * x, UNMASKED_DERIVATIVE
-    yield whole * keep_prob * x, UNMASKED_SUM
-    yield whole * masks.mean(axis=0) * x, UNMASKED_SUM
-    yield whole * x, NO_MASK
-    yield (chance @ delta) * keep_prob * x, APART
-    slope = outputs * (1 - outputs)
-    yield (chance * delta * slope) @ masks * x, SQUARED_ERROR
-    yield (chance * delta) @ masks, NO_INPUT
-    yield (chance * delta) @ masks * w, WEIGHT_FOR_INPUT
-    yield (chance * outputs) @ masks * x, NO_TARGET
-    yield (chance * (outputs - (1 - t))) @ masks * x, TARGET_FLIPPED
-    yield theory.dropout_gradient(w, x, t, keep_prob, scaling="inverted"), INVERTED
-    yield (chance * (sigmoid(masks / keep_prob * x @ w) - t)) @ masks * x, INVERTED
-    yield (chance * delta) @ masks * x / keep_prob, INVERTED
-    yield (
-        (chance * delta) @ masks * x / len(masks),
-        "Weighted by their probabilities the gradients are summed, not averaged once more.",
-    )
-    yield delta @ masks * x, "The gradients of all masks are summed without their probabilities."
-    kept = masks.sum(axis=1)
-    for weights in (keep_prob**kept, (1 - keep_prob) ** (len(w) - kept)):
-        yield (
-            (weights * delta) @ masks * x,
-            "The probabilities of the masks do not add up to 1: it is "
-            "keep_prob^kept * (1 - keep_prob)^dropped.",
-        )
-    for row in masks[:-1]:
-        yield (
-            (sigmoid(row * x @ w) - t) * row * x,
-            "This is the gradient for a single mask. Average over all of them.",
-        )
-
-
-def _equally(keep_prob):
-    return (
-        f"All masks count the same. With keep_prob={keep_prob} they are not equally likely: weight "
-        "each by its probability, keep_prob^kept * (1 - keep_prob)^dropped."
-    )
-
-
-# What may stand for the variance p (1 - p) of a mask of zeros and ones.
-UNSCALED_VARIANCES = (
-    (
-        lambda p: (1 - p) / p,
-        "(1 - keep_prob) / keep_prob, the variance of a mask scaled by 1/keep_prob. Zeros and ones "
-        "have keep_prob (1 - keep_prob).",
-    ),
-    (
-        lambda p: p,
-        "keep_prob, which is the mean square of zeros and ones. Their variance is less, by the "
-        "square of the mean: keep_prob - keep_prob^2.",
-    ),
-    (
-        lambda p: 1 - p,
-        "1 - keep_prob, the probability to drop. The variance of zeros and ones is "
-        "keep_prob (1 - keep_prob).",
-    ),
-    (
-        lambda p: math.sqrt(p * (1 - p)),
-        "the standard deviation. The factor is the variance, without a root.",
-    ),
-    (
-        lambda p: (p * (1 - p)) ** 2,
-        "squared once too often: keep_prob (1 - keep_prob) is a variance already.",
-    ),
-    (lambda p: p**2, "keep_prob squared, the square of the mean. The variance is what is left."),
-    (lambda p: (1 - p) ** 2, "the square of 1 - keep_prob: one factor is keep_prob."),
-    (lambda p: p**2 * (1 - p), "multiplied by keep_prob once too often."),
-    (lambda p: p * (1 - p) ** 2, "multiplied by 1 - keep_prob once too often."),
-    (lambda p: 2 * p * (1 - p), "twice too large: there is no factor 2."),
-    (lambda p: p * (1 - p) / 2, "half of what it must be: there is no factor 1/2."),
-    (
-        lambda p: p / (1 - p),
-        "keep_prob / (1 - keep_prob). Take the product of the two, not their ratio.",
-    ),
-    (
-        lambda p: 0.25,
-        "that of keep_prob=1/2, whatever keep_prob is: take keep_prob (1 - keep_prob).",
-    ),
+@exercise(
+    returns=Array("The gradient", lambda w: w.shape, "There is one entry for each weight."),
+    cases=gradient_cases,
+    rtol=1e-4,
+    otherwise="List all masks, draw none: for each take (O - t) m_i x_i, weighted by its "
+    "probability, and add them up.",
+    chance="Two calls give different gradients: are masks drawn at random? The mean over all masks "
+    "is asked for, and n inputs have only 2^n: list them.",
+    done="averaged over all masks, each with its probability.",
 )
+def dropout_gradient(w, x, t, keep_prob, *, weigh=mask_probabilities, summed=lambda m, p: m,
+                     passed=lambda m, x, w: m * x, delta=lambda o, t: o - t, sign=1,
+                     scale=lambda p, n: 1):  # fmt: skip
+    """Mean gradient of the cross-entropy over all masks."""
+    masks = all_masks(len(w))
+    o = sigmoid(summed(masks, keep_prob) @ (w * x))
+    chance = weigh(masks, keep_prob) * scale(keep_prob, len(masks))
+    return sign * (chance * delta(o, t)) @ passed(masks, x, w)
 
 
-def weight_decay_factor(student):
-    """Check the variance of a mask, with and without the scale 1/keep_prob.
+def at_mean(w, x, t, keep_prob):
+    return (sigmoid(keep_prob * x @ w) - t) * keep_prob * x
 
-    Parameters
-    ----------
-    student : callable
-        ``weight_decay_factor(keep_prob, scaling)``, returning keep_prob (1 - keep_prob) for the
-        scaling "weight" and (1 - keep_prob) / keep_prob for "inverted".
 
-    Raises
-    ------
-    AssertionError
-        Naming what is wrong: one formula for both, the two swapped, a slip in either.
-    """
-    __tracebackhide__ = True
-    wrong = {
-        "weight": UNSCALED_VARIANCES,
-        "inverted": [(of, f"{name}, {message}") for name, (of, message) in VARIANCES.items()],
-    }
-    right = {"weight": lambda p: p * (1 - p), "inverted": lambda p: (1 - p) / p}
+def with_decay(w, x, t, keep_prob):
+    o = sigmoid(keep_prob * x @ w)
+    return at_mean(w, x, t, keep_prob) + o * (1 - o) * keep_prob * (1 - keep_prob) * x**2 * w
 
-    def factor(scaling, p):
-        __tracebackhide__ = True
-        value = call(student, keep_prob=p, scaling=scaling)
-        return as_number(value, f'The factor for scaling="{scaling}"')
 
-    expect(
-        not np.allclose(
-            [factor(scaling, 0.85) for scaling in right], [of(0.85) for of in right.values()][::-1]
-        ),
-        'The two are swapped: with scaling="inverted" the mask is divided by keep_prob, and its '
-        "variance by keep_prob squared.",
-    )
-    for p, scaling in itertools.product((0.85, 0.3, 0.55, 1.0), right):
-        value, correct = factor(scaling, p), right[scaling](p)
-        mistakes = (
-            (of(p), f'With scaling="{scaling}" the factor is {message}')
-            for of, message in wrong[scaling]
-            if p < 1
-        )
-        otherwise = (
-            f'With keep_prob={p} and scaling="{scaling}" the variance of the mask is {correct:.6g};'
-            f" yours is {value:.6g}."
-        )
-        check_value(value, correct, mistakes, otherwise)
-    print("weight_decay_factor: the variance of the mask, for both scalings.")
+def of_mean_output(w, x, t, keep_prob):
+    masks = all_masks(len(w))
+    o, chance = sigmoid(masks @ (w * x)), mask_probabilities(masks, keep_prob)
+    mean = chance @ o
+    return (mean - t) / (mean * (1 - mean)) * ((chance * o * (1 - o)) @ masks * x)
+
+
+def averaged_apart(w, x, t, keep_prob):
+    masks = all_masks(len(w))
+    return (mask_probabilities(masks, keep_prob) @ sigmoid(masks @ (w * x)) - t) * keep_prob * x
+
+
+# fmt: off
+wrong = dropout_gradient.wrong
+wrong("at-the-mean", "This is the gradient of the ensemble, at the mean sum: one mask that holds "
+      "keep_prob. The sigmoid bends, so take the gradient for each mask first, then its mean.",
+      at_mean, lambda w, x, t, p: -at_mean(w, x, t, p), lambda w, x, t, p: at_mean(w, x, t, p) / p)
+wrong("with-decay", "This is the ensemble's gradient and the weight decay: an approximation. The "
+      "mean over all masks is asked for, exactly: list them.", with_decay)
+wrong("loss-of-mean-output", "This is the gradient of the loss of the MEAN output. Under dropout "
+      "each mask has a loss of its own: take the gradient of each, then the mean.", of_mean_output)
+wrong("no-mask", "There is no mask: this is the gradient without dropout.",
+      lambda w, x, t, p: at_mean(w, x, t, 1), lambda w, x, t, p: -at_mean(w, x, t, 1))
+wrong("unmasked-derivative", "The mask is forgotten in the derivative. The sum is S = sum_i m_i "
+      "w_i x_i, so dS/dw_i is m_i x_i: a weight whose input is dropped gets no gradient.",
+      {"passed": lambda m, x, w: np.ones_like(m) * x})
+wrong("unmasked-sum", "The mask is forgotten in the sum: output - t belongs to the masked sum, "
+      "sum_i m_i w_i x_i.", {"summed": lambda m, p: np.ones_like(m)})
+wrong("averaged-apart", "output - t and the mask are averaged apart, then multiplied. They go "
+      "together: with input i kept the output is another than with it dropped. Multiply for each "
+      "mask, then take the mean.", averaged_apart, lambda w, x, t, p: -averaged_apart(w, x, t, p))
+wrong("equal-weights", "All masks count the same. Unless keep_prob is 1/2 they are not equally "
+      "likely: weight each by its probability, keep_prob^kept * (1 - keep_prob)^dropped.",
+      {"weigh": lambda m, p: np.full(len(m), 1 / len(m))})
+wrong("no-probabilities", "The gradients of all masks are summed without their probabilities.",
+      {"weigh": lambda m, p: np.ones(len(m))})
+wrong("drop-for-keep", "The probabilities are those of dropping: did you take keep_prob for the "
+      "probability to drop?",
+      {"weigh": lambda m, p: p ** (1 - m).sum(axis=1) * (1 - p) ** m.sum(axis=1)})
+wrong("no-distribution", "The probabilities of the masks do not add up to 1: it is keep_prob^kept "
+      "* (1 - keep_prob)^dropped.",
+      *setting("weigh", lambda m, p: p ** m.sum(1), lambda m, p: (1 - p) ** (1 - m).sum(1)),
+      *setting("weigh", lambda m, p: m.mean(axis=1), lambda m, p: np.full(len(m), p)))
+wrong("averaged-again", "Weighted by their probabilities the gradients are summed, not averaged "
+      "once more.", {"scale": lambda p, n: 1 / n})
+wrong("squared-error", "There is a factor sigma'(S) = O (1 - O), as with the squared error. With "
+      "cross-entropy it cancels, and the derivative by the sum is O - t.",
+      *({"delta": lambda o, t, n=n: n * (o - t) * o * (1 - o)} for n in (1, 2)))
+wrong("half-of-the-loss", "Half of the loss is missing: -t log O gives t (O - 1), and -(1 - t) "
+      "log(1 - O) gives (1 - t) O. Together they are O - t.", {"delta": lambda o, t: t * (o - 1)},
+      {"delta": lambda o, t: (1 - t) * o})
+wrong("by-the-output", "This is the derivative by the output O: the sigmoid's, O (1 - O), is "
+      "missing. With it, all that is left is O - t.",
+      {"delta": lambda o, t: (o - t) / (o * (1 - o))}, {"delta": lambda o, t: -t / o},
+      {"delta": lambda o, t: -t / o + (1 - t) / (1 - o)})
+wrong("no-target", "The target is missing: the derivative of the loss by the sum is O - t.",
+      {"delta": lambda o, t: o})
+wrong("target-flipped", "This is the gradient for the target 1 - t.",
+      {"delta": lambda o, t: o - (1 - t)})
+wrong("thresholded", "The output is made 0 or 1 before the target is taken off: O is the sigmoid.",
+      {"delta": lambda o, t: (o > 0.5) - t}, {"delta": lambda o, t: np.sign(o - t)})
+wrong("no-inputs", "The inputs are missing: the derivative of the sum by w_i is m_i x_i.",
+      {"passed": lambda m, x, w: m})
+wrong("weight-for-input", "The derivative of the sum by w_i is m_i x_i, not m_i w_i.",
+      {"passed": lambda m, x, w: m * w}, {"passed": lambda m, x, w: m * w * x})
+wrong("inverted", "The masks are scaled by 1/keep_prob. In this exercise they hold zeros and ones.",
+      {"summed": lambda m, p: m / p, "scale": lambda p, n: 1 / p}, {"summed": lambda m, p: m / p},
+      {"scale": lambda p, n: 1 / p})
+wrong("sign", "The sign is turned round: with cross-entropy the derivative by the sum is O - t.",
+      {"sign": -1})
+# fmt: on
+
+
+# Where is the decay largest?
+
+
+def factor_cases(data):
+    keep_probs = (0.85, 0.3, 0.55, 1.0, *data.uniform(0.05, 0.95, 2).round(2).tolist())
+    return [{"keep_prob": p, "scaling": s} for p in keep_probs for s in ("weight", "inverted")]
+
+
+@exercise(
+    returns=Number("The factor"),
+    cases=factor_cases,
+    otherwise="The variance of a mask is the mean of its square less the square of its mean.",
+    done="the variance of the mask, for both scalings.",
+)
+def weight_decay_factor(keep_prob, scaling, *, plain=lambda p: p * (1 - p),
+                        inverted=lambda p: (1 - p) / p):  # fmt: skip
+    """Variance of the mask, without a scale or divided by keep_prob."""
+    return (plain if scaling == "weight" else inverted)(keep_prob)
+
+
+weight_decay_factor.wrong(
+    "swapped",
+    'The two are swapped: with scaling="inverted" the mask is divided by keep_prob, and its '
+    "variance by keep_prob squared.",
+    {"plain": lambda p: (1 - p) / p, "inverted": lambda p: p * (1 - p)},
+)
+PLAIN = (  # what is taken for the variance p (1 - p) of zeros and ones
+    ("of-inverted", "(1 - keep_prob) / keep_prob, the variance of a mask scaled by 1/keep_prob. "
+     "Zeros and ones have keep_prob (1 - keep_prob).", lambda p: (1 - p) / p),
+    ("mean-square", "keep_prob, which is the mean square of zeros and ones. Their variance is "
+     "less, by the square of the mean: keep_prob - keep_prob^2.", lambda p: p),
+    ("drop-probability", "1 - keep_prob, the probability to drop. The variance of zeros and ones "
+     "is keep_prob (1 - keep_prob).", lambda p: 1 - p),
+    ("root", "the standard deviation. The factor is the variance, without a root.",
+     lambda p: math.sqrt(p * (1 - p))),
+    ("squared", "squared once too often: keep_prob (1 - keep_prob) is a variance already.",
+     lambda p: (p * (1 - p)) ** 2),
+    ("square-of-mean", "keep_prob squared, the square of the mean. The variance is what is left.",
+     lambda p: p**2),
+    ("square-of-drop", "the square of 1 - keep_prob: one factor is keep_prob.",
+     lambda p: (1 - p) ** 2),
+    ("times-keep-prob", "multiplied by keep_prob once too often.", lambda p: p**2 * (1 - p)),
+    ("times-drop", "multiplied by 1 - keep_prob once too often.", lambda p: p * (1 - p) ** 2),
+    ("doubled", "twice too large: there is no factor 2.", lambda p: 2 * p * (1 - p)),
+    ("halved", "half of what it must be: there is no factor 1/2.", lambda p: p * (1 - p) / 2),
+    ("ratio", "keep_prob / (1 - keep_prob). Take the product of the two, not their ratio.",
+     lambda p: p / (1 - p)),
+    ("always-half", "that of keep_prob=1/2, whatever keep_prob is: take keep_prob "
+     "(1 - keep_prob).", lambda p: 0.25),
+)  # fmt: skip
+for idea, why, of in PLAIN:
+    safe = lambda p, of=of: of(p) if p < 1 else 0.0  # noqa: E731
+    sentence = f"With scaling={{scaling}} the factor is {why}"
+    weight_decay_factor.wrong(f"plain-{idea}", sentence, *setting("plain", of, safe))
+for idea, formula, of, why in VARIANCES:
+    safe = lambda p, of=of: of(p) if p < 1 else 0.0  # noqa: E731
+    sentence = f"With scaling={{scaling}} the factor is {formula}, {why}"
+    weight_decay_factor.wrong(f"inverted-{idea}", sentence, *setting("inverted", of, safe))
+weight_decay_factor.wrong(
+    "inverted-squared",
+    "With scaling={scaling} the factor is squared, or a standard deviation is taken for it: it is "
+    "(1 - keep_prob) / keep_prob, a variance already.",
+    *setting("inverted", lambda p: ((1 - p) / p) ** 2, lambda p: (1 - p) ** 2 / p),
+)

@@ -155,7 +155,8 @@ class Exercise:
             raise Missed(self.chance, "not-repeatable")
         stop = [each for each in missed if each and each.idea not in TOO_HARD]
         if stop or all(missed):
-            self._match(lambda wrong: all(map(alike, raw, wrong)), cases, raw=True)
+            if all(each is not None for each in raw):
+                self._match([lambda wrong: all(map(alike, raw, wrong))], cases, raw=True)
             raise (stop or missed)[0]
         equal = np.array([[y is not None and close(y[p], r[p], self.rtol) for p in range(len(r))]
                           for y, r in zip(yours, right, strict=True)])  # fmt: skip
@@ -177,14 +178,17 @@ class Exercise:
             return as_
 
         what = format_["what"] = self._names()[part]
-        self._match(matches(range(equal.shape[1])), cases, **format_)
-        if len(self._slots) > 1:
-            self._match(matches([part]), cases, **format_)
+        several = [matches([part])] if len(right[0]) > 1 else []
+        self._match([matches(range(len(right[0]))), *several], cases, **format_)
         if equal[able].all():
             hard = f"{missed[first]} {self.otherwise.format(**format_)}".strip()
             raise Missed(hard[:390], missed[first].idea, missed[first].line)
         cases, raw, yours, right = ([each[i] for i in able] for each in (cases, raw, yours, right))
         first = able.index(first)
+        for name, sentence in off_by(
+            [y[part] for y in yours], [r[part] for r in right], cases, self.rtol
+        ):
+            raise Missed(f"{what} {sentence}. {self.otherwise}".strip().format(**format_), name)
         ignored = self._ignored(
             cases, [each[part] for each in yours], [each[part] for each in right]
         )
@@ -192,10 +196,6 @@ class Exercise:
             raise Missed(
                 f"{what} does not depend on {ignored}, and it should.", f"ignores-{ignored}"
             )
-        for name, sentence in off_by(
-            [y[part] for y in yours], [r[part] for r in right], cases, self.rtol
-        ):
-            raise Missed(f"{what} {sentence}. {self.otherwise}".strip().format(**format_), name)
         given = raw[first][part] if isinstance(self.returns, tuple) else raw[first]
         coarse = getattr(given, "dtype", None) in (np.float16, np.float32)
         if coarse and close(yours[first][part], right[first][part], 0.01):
@@ -214,16 +214,17 @@ class Exercise:
         sentence = f"{what} is off, for {asked}: {detail} {self.otherwise.format(**format_)}"
         raise Missed(sentence.strip(), "otherwise")
 
-    def _match(self, matches, cases, raw=False, **format_):
-        """Raise the sentence of the first wrong answer, or pair of such, that `matches`."""
+    def _match(self, matchers, cases, raw=False, **format_):
+        """Raise the sentence of a wrong answer that matches, or else of a pair of such."""
         singles = [(each, each.answer) for each in self.table]
         settings = [each for each in self.table if each.settings]
         pairs = [(one, partial(self.right, **one.settings, **two.settings))
                  for one, two in itertools.combinations(settings, 2)
                  if not one.settings.keys() & two.settings.keys()]  # fmt: skip
-        for wrong, answer in [*singles, *pairs]:
-            if matches(self._attempt(answer, case, raw) for case in cases):
-                raise Missed(wrong.sentence.format_map(Lenient(format_)), wrong.name)
+        for group, matches in itertools.product((singles, pairs), matchers):
+            for wrong, answer in group:
+                if matches(self._attempt(answer, case, raw) for case in cases):
+                    raise Missed(wrong.sentence.format_map(Lenient(format_)), wrong.name)
 
     def _outcome(self, student, case):
         """What a student's function returns, as it is and as it is read, and what is missed."""
@@ -587,6 +588,11 @@ def off_by(yours, right, cases, rtol):
         "twice": (lambda r, case: 2 * r, "is twice what it should be"),
         "half": (lambda r, case: r / 2, "is half of what it should be"),
     }
+    for digits in range(1, 5):
+        forms[f"rounded-to-{digits}"] = (
+            lambda r, case, n=digits: np.round(r, n),
+            "is rounded: return it as it is",
+        )
     for name, value in cases[0].items():
         if isinstance(value, float | int) and not isinstance(value, bool):
             forms |= {

@@ -24,55 +24,48 @@ from lib.masks import all_masks
 
 summary = summary_of("normalization")
 
-NO_SCALE = (
-    "The mask is right, but nothing is scaled: the mean falls to keep_prob times itself. Divide "
-    "what is kept by keep_prob."
-)
-TIMES_KEEP = (
-    "Kept units are multiplied by keep_prob, which makes small activations smaller still. The mask "
-    "has already lowered the mean to keep_prob times itself: scale by 1/keep_prob to restore it."
-)
-TWICE = (
-    "Kept units are divided by keep_prob squared, so the mean grows to 1/keep_prob times itself: "
-    "did you divide by keep_prob twice?"
-)
-SLIP = (
-    "The factor is 1/(1 - keep_prob). That is the formula of those who write p for the probability "
-    "to drop; with the probability to keep it is 1/keep_prob."
-)
-ROOT = (
-    "Kept units are divided by the root of keep_prob. That keeps the mean SQUARE. It is the mean "
-    "that must stay: with probability keep_prob an entry is a, so keep_prob * a = 1."
-)
-LATE = (
-    "The scale is in the wrong phase: divide by keep_prob in training, where units are missing, "
-    "not at prediction, where all are there."
-)
-INVERTED = {
-    ("1", "1"): ("no-scale", NO_SCALE),
-    ("keep_prob", "1"): ("times-keep", TIMES_KEEP),
-    ("keep_prob", "keep_prob"): ("times-keep", TIMES_KEEP),
-    ("1/keep_prob^2", "1"): ("divided-twice", TWICE),
-    ("1/(1 - keep_prob)", "1"): ("factor-of-drop", SLIP),
-    ("sqrt(1/keep_prob)", "1"): ("root", ROOT),
-    ("1", "keep_prob"): (
-        "original-rule",
-        "The scale is in the wrong phase: this is the original rule, which keeps the mean by "
-        "scaling at prediction. The inverted one divides by keep_prob in training, so that "
-        "prediction has nothing to do.",
-    ),
-    ("1", "1/keep_prob"): ("divided-at-prediction", LATE),
-    ("1/keep_prob", "keep_prob"): (
-        "scaled-twice",
-        "The scale is there twice: you divide by keep_prob in training and multiply by it at "
-        "prediction. After the first the mean is right; leave prediction alone.",
-    ),
-    ("1/keep_prob", "1/keep_prob"): (
-        "both-phases",
-        "You divide by keep_prob in both phases. At prediction no unit is missing, so there is "
-        "nothing to make up for.",
-    ),
+# fmt: off
+TIMES_KEEP = ("times-keep", "Kept units are multiplied by keep_prob, which makes small activations "
+    "smaller still. The mask has already lowered the mean to keep_prob times itself: scale by "
+    "1/keep_prob to restore it.")
+INVERTED = {  # from the factors in training and at prediction
+    ("1", "1"): ("no-scale", "The mask is right, but nothing is scaled: the mean falls to "
+        "keep_prob times itself. Divide what is kept by keep_prob."),
+    ("keep_prob", "1"): TIMES_KEEP,
+    ("keep_prob", "keep_prob"): TIMES_KEEP,
+    ("1/keep_prob^2", "1"): ("divided-twice", "Kept units are divided by keep_prob squared, so the "
+        "mean grows to 1/keep_prob times itself: did you divide by keep_prob twice?"),
+    ("1/(1 - keep_prob)", "1"): ("factor-of-drop", "The factor is 1/(1 - keep_prob). That is the "
+        "formula of those who write p for the probability to drop; with the probability to keep it "
+        "is 1/keep_prob."),
+    ("sqrt(1/keep_prob)", "1"): ("root", "Kept units are divided by the root of keep_prob. That "
+        "keeps the mean SQUARE. It is the mean that must stay: with probability keep_prob an entry "
+        "is a, so keep_prob * a = 1."),
+    ("1", "keep_prob"): ("original-rule", "The scale is in the wrong phase: this is the original "
+        "rule, which keeps the mean by scaling at prediction. The inverted one divides by "
+        "keep_prob in training, so that prediction has nothing to do."),
+    ("1", "1/keep_prob"): ("divided-at-prediction", "The scale is in the wrong phase: divide by "
+        "keep_prob in training, where units are missing, not at prediction, where all are there."),
+    ("1/keep_prob", "keep_prob"): ("scaled-twice", "The scale is there twice: you divide by "
+        "keep_prob in training and multiply by it at prediction. After the first the mean is "
+        "right; leave prediction alone."),
+    ("1/keep_prob", "1/keep_prob"): ("both-phases", "You divide by keep_prob in both phases. At "
+        "prediction no unit is missing, so there is nothing to make up for."),
 }
+IN_TORCH = INVERTED | {
+    ("1/keep_prob", "keep_prob"): ("scaled-twice", "The scale is there twice: torch already "
+        "divides by keep_prob in training, so eval() needs no factor."),
+    ("1/keep_prob^2", "1"): ("divided-twice", "The scale is there twice in training: torch already "
+        "divides by keep_prob."),
+    ("1", "1"): ("no-scale", "The mean is not kept: torch divides by keep_prob in training, and "
+        "something undoes that."),
+    ("1", "keep_prob"): ("original-rule", "This keeps the mean, but in the original way, by a "
+        "factor after eval(). F.dropout divides in training, so that eval() has nothing to do: "
+        "leave both to it."),
+    "mask-at-prediction": "Neither F.dropout nor an nn.Dropout made inside forward hears of "
+        "eval(): pass training=self.training.",
+}
+# fmt: on
 
 
 def first(*parts):
@@ -196,7 +189,7 @@ def phases_traits(run, data):
         off = not np.allclose(run(act=act, keep_prob=1.0, phase="train"), act)
         yield from found(off, "keep-prob-1", "With keep_prob=1 training changes nothing.")
 
-    yield from first(of_size(0.8, (200, 40)), of_size(0.3, (300, 25)), all_kept(np.ones((3, 4))))
+    yield from first(of_size(0.8, (100, 40)), of_size(0.3, (120, 25)), all_kept(np.ones((3, 4))))
 
 
 @exercise(
@@ -262,153 +255,90 @@ def fold_into_weights(layers, keep_probs, *, place=lambda k: [1, *k], of=lambda 
     return [(on_weights(f) * w, on_bias(f) * b) for f, (w, b) in zip(factors, layers, strict=True)]
 
 
-fold_into_weights.wrong(
-    "unchanged", "The weights are the old ones: where has the factor gone?", {"of": lambda k: 1}
-)
-fold_into_weights.wrong(
-    "into-units",
-    "The factors are in the weights that lead INTO the units dropped. They scale what these units "
-    "say, so they belong to the weights that lead out: those of the next layer.",
-    {"place": lambda k: [*k, 1]},
-    {"place": lambda k: [*k, 1], "on_bias": lambda f: f},
-)
-fold_into_weights.wrong(
-    "first-layer-too",
-    "The weights of the first layer are scaled, but nothing was dropped before them: keep_probs[0] "
-    "is that of its own units, and goes into the second layer's weights.",
-    {"place": lambda k: [*k[:1], *k] if k else [1]},
-)
-fold_into_weights.wrong(
-    "both-sides",
-    "The factors are in the weights into the units dropped AND in those out of them. Each factor "
-    "is needed once, in the weights that lead out.",
-    {"place": lambda k: [a * b for a, b in zip([1, *k], [*k, 1], strict=True)]},
-)
-fold_into_weights.wrong(
-    "bias-scaled",
-    "The biases are scaled too. Dropout scaled the activations that come in; the bias is added "
-    "whether units are dropped or not.",
-    {"on_bias": lambda f: f},
-)
-fold_into_weights.wrong(
-    "only-bias",
-    "The factors are on the biases. Dropout scaled the activations, and it is the weights that "
-    "multiply them.",
+# fmt: off
+fold_into_weights.wrong("unchanged", "The weights are the old ones: where has the factor gone?",
+    {"of": lambda k: 1})
+fold_into_weights.wrong("into-units", "The factors are in the weights that lead INTO the units "
+    "dropped. They scale what these units say, so they belong to the weights that lead out: "
+    "those of the next layer.", {"place": lambda k: [*k, 1]},
+    {"place": lambda k: [*k, 1], "on_bias": lambda f: f})
+fold_into_weights.wrong("first-layer-too", "The weights of the first layer are scaled, but "
+    "nothing was dropped before them: keep_probs[0] is that of its own units, and goes into the "
+    "second layer's weights.", {"place": lambda k: [*k[:1], *k] if k else [1]})
+fold_into_weights.wrong("both-sides", "The factors are in the weights into the units dropped AND "
+    "in those out of them. Each factor is needed once, in the weights that lead out.",
+    {"place": lambda k: [a * b for a, b in zip([1, *k], [*k, 1], strict=True)]})
+fold_into_weights.wrong("bias-scaled", "The biases are scaled too. Dropout scaled the "
+    "activations that come in; the bias is there whether units are dropped or not.",
+    {"on_bias": lambda f: f})
+fold_into_weights.wrong("only-bias", "The factors are on the biases. Dropout scaled the "
+    "activations, and it is the weights that multiply them.",
     {"on_weights": lambda f: 1, "on_bias": lambda f: f},
-    {"on_weights": lambda f: 1, "on_bias": lambda f: 1 / f},
-)
-fold_into_weights.wrong(
-    "bias-sign", "The biases changed their sign. They stay as they are.", {"on_bias": lambda f: -1}
-)
-fold_into_weights.wrong(
-    "bias-divided",
-    "The biases are divided by the factor. They are added after the weights have done their work: "
-    "leave them as they are.",
-    {"on_bias": lambda f: 1 / f},
-)
-fold_into_weights.wrong(
-    "divided",
-    "The weights are divided by keep_prob. In training a share keep_prob of the units spoke, at "
-    "prediction all do: multiply.",
-    {"of": lambda k: 1 / k},
-)
-fold_into_weights.wrong(
-    "reversed",
-    "The keep_probs are the wrong way round: keep_probs[0] is that of the first hidden layer.",
-    {"place": lambda k: [1, *k[::-1]]},
-    {"place": lambda k: [*k[::-1], 1]},
-)
-fold_into_weights.wrong(
-    "drop-for-keep",
-    "The factor is 1 - keep_prob, or 1 over it: did you take keep_prob for the probability to "
-    "drop?",
-    {"of": lambda k: 1 - k},
-    {"of": lambda k: 1 / (1 - k)},
-)
-fold_into_weights.wrong(
-    "squared", "The factor is keep_prob squared: is it applied twice?", {"of": lambda k: k**2}
-)
-fold_into_weights.wrong(
-    "root",
-    "The factor is the root of keep_prob. The activations had keep_prob itself, and the weights "
-    "that multiply them take it over.",
-    {"of": lambda k: k**0.5},
-)
-fold_into_weights.wrong(
-    "piled-up",
-    "The factors pile up from layer to layer. A sigmoid stands between two layers, and through it "
-    "no factor goes: each acts once, on the weights right after its units.",
-    {"place": lambda k: np.cumprod([1, *k])},
-    {"place": lambda k: [*np.cumprod(k), 1]},
-    {"place": lambda k: [1] * len(k) + [math.prod(k)]},
+    {"on_weights": lambda f: 1, "on_bias": lambda f: 1 / f})
+fold_into_weights.wrong("bias-sign", "The biases changed their sign. They stay as they are.",
+    {"on_bias": lambda f: -1})
+fold_into_weights.wrong("bias-divided", "The biases are divided by the factor. They come "
+    "after the weights have done their work: leave them as they are.", {"on_bias": lambda f: 1 / f})
+fold_into_weights.wrong("divided", "The weights are divided by keep_prob. In training a share "
+    "keep_prob of the units spoke, at prediction all do: multiply.", {"of": lambda k: 1 / k})
+fold_into_weights.wrong("reversed", "The keep_probs are the wrong way round: keep_probs[0] is "
+    "that of the first hidden layer.", {"place": lambda k: [1, *k[::-1]]},
+    {"place": lambda k: [*k[::-1], 1]})
+fold_into_weights.wrong("drop-for-keep", "The factor is 1 - keep_prob, or 1 over it: did you "
+    "take keep_prob for the probability to drop?", {"of": lambda k: 1 - k},
+    {"of": lambda k: 1 / (1 - k)})
+fold_into_weights.wrong("squared", "The factor is keep_prob squared: is it applied twice?",
+    {"of": lambda k: k**2})
+fold_into_weights.wrong("root", "The factor is the root of keep_prob. The activations had "
+    "keep_prob itself, and the weights that multiply them take it over.", {"of": lambda k: k**0.5})
+fold_into_weights.wrong("piled-up", "The factors pile up from layer to layer. A sigmoid stands "
+    "between two layers, and through it no factor goes: each acts once, on the weights right "
+    "after its units.", {"place": lambda k: np.cumprod([1, *k])},
+    {"place": lambda k: [*np.cumprod(k), 1]}, {"place": lambda k: [1] * len(k) + [math.prod(k)]},
     {"place": lambda k: [math.prod(k)] * (len(k) + 1)},
-    {"place": lambda k: [math.prod(k)] + [1] * len(k)},
-)
-fold_into_weights.wrong(
-    "one-keep-prob",
-    "One keep_prob is used for all layers. Each hidden layer has its own.",
+    {"place": lambda k: [math.prod(k)] + [1] * len(k)})
+fold_into_weights.wrong("one-keep-prob", "One keep_prob is used for all layers. Each hidden "
+    "layer has its own.",
     *({"place": lambda k, i=i: [1] + [k[i]] * len(k) if k else [1]} for i in (0, -1)),
-    {"place": lambda k: [1] + [float(np.mean(k))] * len(k) if k else [1]},
-)
-fold_into_weights.wrong(
-    "some-layers",
-    "Some layers got no factor: every layer but the first has dropped units before it, the last "
-    "one too.",
+    {"place": lambda k: [1] + [float(np.mean(k))] * len(k) if k else [1]})
+fold_into_weights.wrong("some-layers", "Some layers got no factor: every layer but the first has "
+    "dropped units before it, the last one too.",
     {"place": lambda k: [1, *k[:-1], 1] if k else [1]},
     {"place": lambda k: [1] + [1] * len(k[1:]) + k[-1:]},
     {"place": lambda k: [1] + k[:1] + [1] * len(k[1:])},
-    {"place": lambda k: [*k[:1], *[1] * len(k)] if k else [1]},
-)
+    {"place": lambda k: [*k[:1], *[1] * len(k)] if k else [1]})
+# fmt: on
 
 
 # The exact mean
 
+# fmt: off
 UNIT = {  # what may stand for sigmoid(m @ s - b), with masks m and shares s = hidden * weights
-    "scaled-masks": (
-        "The masks are scaled, by 1/keep_prob or by the share kept. In this exercise they hold "
-        "zeros and ones.",
-        lambda m, s, b, p: sigmoid(m @ s / p - b),
-        lambda m, s, b, p: sigmoid(m @ s / np.maximum(m.mean(1), 1e-9) - b),
-    ),
-    "scaled-too": (
-        "keep_prob is there twice: as a factor, and in the masks. The masks alone do it.",
-        lambda m, s, b, p: sigmoid(m @ s * p - b),
-        lambda m, s, b, p: sigmoid(m @ s - b) * p,
-    ),
-    "bias-added": (
-        "The bias is subtracted in this exercise: sigmoid(w . (m h) - b).",
-        lambda m, s, b, p: sigmoid(m @ s + b),
-    ),
+    "scaled-masks": ("The masks are scaled, by 1/keep_prob or by the share kept. In this "
+        "exercise they hold zeros and ones.", lambda m, s, b, p: sigmoid(m @ s / p - b),
+        lambda m, s, b, p: sigmoid(m @ s / np.maximum(m.mean(1), 1e-9) - b)),
+    "scaled-too": ("keep_prob is there twice: as a factor, and in the masks. The masks alone do "
+        "it.", lambda m, s, b, p: sigmoid(m @ s * p - b),
+        lambda m, s, b, p: sigmoid(m @ s - b) * p),
+    "bias-added": ("The bias is subtracted in this exercise: sigmoid(w . (m h) - b).",
+        lambda m, s, b, p: sigmoid(m @ s + b)),
     "no-bias": ("The bias is missing: sigmoid(w . (m h) - b).", lambda m, s, b, p: sigmoid(m @ s)),
-    "bias-masked": (
-        "The bias is masked, outside the sigmoid, or there for each input. It is subtracted once, "
-        "inside, whether units are dropped or not.",
-        lambda m, s, b, p: sigmoid(m @ s) - b,
-        lambda m, s, b, p: sigmoid(m @ (s - b)),
-        lambda m, s, b, p: sigmoid(m @ s - len(s) * b),
-    ),
-    "mask-outside": (
-        "The mask multiplies the output. It belongs to the inputs of the unit: w . (m h).",
-        lambda m, s, b, p: m.mean(1) * sigmoid(s.sum() - b),
-    ),
-    "sigmoid-of-each": (
-        "The sigmoid is taken of each input's share. Sum over the inputs first: the unit has one "
-        "sigmoid.",
-        lambda m, s, b, p: m @ sigmoid(s - b),
-        lambda m, s, b, p: m @ sigmoid(s),
-        lambda m, s, b, p: sigmoid(m * s - b).sum(1),
-    ),
-    "plus-minus": (
-        "A dropped unit has its sign turned. It says nothing: its entry in the mask is 0.",
-        lambda m, s, b, p: sigmoid((2 * m - 1) @ s - b),
-    ),
-    "other-activation": (
-        "The nonlinearity is another one, or missing: the unit says sigmoid(w . (m h) - b).",
-        lambda m, s, b, p: m @ s - b,
-        lambda m, s, b, p: np.tanh(m @ s - b),
-        lambda m, s, b, p: np.maximum(m @ s - b, 0),
-    ),
+    "bias-masked": ("The bias is masked, outside the sigmoid, or there for each input. It is "
+        "subtracted once, inside, whether units are dropped or not.",
+        lambda m, s, b, p: sigmoid(m @ s) - b, lambda m, s, b, p: sigmoid(m @ (s - b)),
+        lambda m, s, b, p: sigmoid(m @ s - len(s) * b)),
+    "mask-outside": ("The mask multiplies the output. It belongs to the inputs of the unit: w . "
+        "(m h).", lambda m, s, b, p: m.mean(1) * sigmoid(s.sum() - b)),
+    "sigmoid-of-each": ("The sigmoid is taken of each input's share. Sum over the inputs first: "
+        "the unit has one sigmoid.", lambda m, s, b, p: m @ sigmoid(s - b),
+        lambda m, s, b, p: m @ sigmoid(s), lambda m, s, b, p: sigmoid(m * s - b).sum(1)),
+    "plus-minus": ("A dropped unit has its sign turned. It says nothing: its entry in the mask "
+        "is 0.", lambda m, s, b, p: sigmoid((2 * m - 1) @ s - b)),
+    "other-activation": ("The nonlinearity is another one, or missing: the unit says sigmoid(w "
+        ". (m h) - b).", lambda m, s, b, p: m @ s - b, lambda m, s, b, p: np.tanh(m @ s - b),
+        lambda m, s, b, p: np.maximum(m @ s - b, 0)),
 }
+# fmt: on
 BEFORE = (
     "The average is taken before the nonlinearity: this is weight scaling, which only approximates "
     "the mean. Compute the output for each mask, then average the outputs."
@@ -431,75 +361,39 @@ def without(row):
     return lambda m, p: np.where(np.arange(len(m)) == row % len(m), 0, chances(m, p))
 
 
+# fmt: off
 MEANS = [  # what may stand for the mean over masks: other weights, or another combination
-    (
-        "equally",
-        "All masks count the same. They are equally likely for keep_prob=0.5 only: weight each by "
-        "its probability, keep_prob^kept * (1 - keep_prob)^dropped.",
-        {"chance": lambda m, p: np.full(len(m), 1 / len(m))},
-    ),
-    (
-        "drop-for-keep",
-        "The probabilities are those of dropping: did you take keep_prob for the probability to "
-        "drop? A mask of k ones among n has keep_prob^k * (1 - keep_prob)^(n - k).",
-        {"chance": lambda m, p: chances(m, 1 - p)},
-    ),
-    *(
-        (
-            f"mask-that-{which}-all-missing",
-            f"The mask that {which} every unit is missing. There are 2^n masks, that one too.",
-            *both(without(row)),
-        )
-        for row, which in ((0, "drops"), (-1, "keeps"))
-    ),
-    (
-        "no-dropped",
-        "The weights are keep_prob^kept alone, and those do not add up to 1. A unit that is "
-        "dropped has a probability too: times (1 - keep_prob)^dropped.",
-        *both(lambda m, p: p ** m.sum(1)),
-    ),
-    (
-        "no-kept",
-        "The weights are (1 - keep_prob)^dropped alone. A unit that is kept has a probability too: "
-        "times keep_prob^kept.",
-        *both(lambda m, p: (1 - p) ** (1 - m).sum(1)),
-    ),
-    (
-        "binomial",
-        "The weights hold a binomial coefficient: that is the probability of k units in all. Each "
-        "of the masks with k ones is in the list, and counts once.",
-        *both(lambda m, p: comb(m.shape[1], m.sum(1)) * chances(m, p)),
-    ),
-    (
-        "numbers-kept",
-        "The weights are the numbers of units kept, not probabilities.",
-        *both(lambda m, p: m.sum(1)),
-    ),
-    (
-        "chances-added",
-        "The probabilities of the units are added. They are independent: multiply them.",
-        *both(lambda m, p: np.where(m, p, 1 - p).sum(1)),
-    ),
-    (
-        "averaged-once-more",
-        "Weighted by their probabilities the outputs are summed, not averaged once more: the "
-        "probabilities already add up to 1.",
-        {"combine": lambda c, y: c @ y / len(y)},
-    ),
-    (
-        "sum",
-        "This is a sum of outputs. The weights must be the masks' probabilities, and add up to 1.",
-        {"combine": lambda c, y: y.sum(0)},
-    ),
-    (
-        "geometric",
-        "This is another kind of mean, such as the geometric. The mean is a sum: probability times "
-        "output.",
-        {"combine": lambda c, y: np.exp(c @ np.log(np.abs(y)))},
-        {"combine": lambda c, y: (c @ y**2) ** 0.5},
-        {"combine": lambda c, y: 1 / (c @ (1 / y))},
-    ),
+    ("equally", "All masks count the same. They are equally likely for keep_prob=0.5 only: "
+        "weight each by its probability, keep_prob^kept * (1 - keep_prob)^dropped.",
+        {"chance": lambda m, p: np.full(len(m), 1 / len(m))}),
+    ("drop-for-keep", "The probabilities are those of dropping: did you take keep_prob for the "
+        "probability to drop? A mask of k ones among n has keep_prob^k * (1 - keep_prob)^(n - k).",
+        {"chance": lambda m, p: chances(m, 1 - p)}),
+    *((f"mask-that-{which}-all-missing", f"The mask that {which} every unit is missing. There are "
+        "2^n masks, that one too.", *both(without(row))) for row, which in ((0, "drops"),
+                                                                            (-1, "keeps"))),
+    ("no-dropped", "The weights are keep_prob^kept alone, and those do not add up to 1. A unit "
+        "that is dropped has a probability too: times (1 - keep_prob)^dropped.",
+        *both(lambda m, p: p ** m.sum(1))),
+    ("no-kept", "The weights are (1 - keep_prob)^dropped alone. A unit that is kept has a "
+        "probability too: times keep_prob^kept.", *both(lambda m, p: (1 - p) ** (1 - m).sum(1))),
+    ("binomial", "The weights hold a binomial coefficient: that is the probability of k units in "
+        "all. Each of the masks with k ones is in the list, and counts once.",
+        *both(lambda m, p: comb(m.shape[1], m.sum(1)) * chances(m, p))),
+    ("numbers-kept", "The weights are the numbers of units kept, not probabilities.",
+        *both(lambda m, p: m.sum(1))),
+    ("chances-added", "The probabilities of the units are added. They are independent: multiply "
+        "them.", *both(lambda m, p: np.where(m, p, 1 - p).sum(1))),
+    ("averaged-once-more", "Weighted by their probabilities the outputs are summed, not averaged "
+        "once more: the probabilities already add up to 1.",
+        {"combine": lambda c, y: c @ y / len(y)}),
+    ("sum", "This is a sum of outputs. The weights must be the masks' probabilities, and add up "
+        "to 1.", {"combine": lambda c, y: y.sum(0)}),
+    ("geometric", "This is another kind of mean, such as the geometric. The mean is a sum: "
+        "probability times output.", {"combine": lambda c, y: np.exp(c @ np.log(np.abs(y)))},
+        {"combine": lambda c, y: (c @ y**2) ** 0.5}, {"combine": lambda c, y: 1 / (c @ (1 / y))}),
 ]
+# fmt: on
 
 
 def mean_cases(data):
@@ -533,66 +427,18 @@ for name, (sentence, *outputs) in UNIT.items():
         exact_mean.wrong(name, sentence, *({"y": y} for y in outputs))
 for each in MEANS:
     exact_mean.wrong(*each)
-exact_mean.wrong(
-    "averaged-before-activation",
-    BEFORE,
-    lambda h, w, b, p: sigmoid(p * h @ w - b),
-    lambda h, w, b, p: sigmoid(p * h @ w + b),
-    lambda h, w, b, p: sigmoid(h @ w / 2 - b),
-    lambda h, w, b, p: sigmoid(p * (h @ w - b)),
-)
-exact_mean.wrong(
-    "one-mask",
-    "This is the output of one mask, with all units or with the most likely choice, perhaps times "
-    "keep_prob. Average over all of them.",
-    lambda h, w, b, p: sigmoid(h @ w - b),
-    lambda h, w, b, p: p * sigmoid(h @ w - b),
-    {"combine": lambda c, y: y[c.argmax()]},
-)
+# fmt: off
+exact_mean.wrong("averaged-before-activation", BEFORE, lambda h, w, b, p: sigmoid(p * h @ w - b),
+    lambda h, w, b, p: sigmoid(p * h @ w + b), lambda h, w, b, p: sigmoid(h @ w / 2 - b),
+    lambda h, w, b, p: sigmoid(p * (h @ w - b)))
+exact_mean.wrong("one-mask", "This is the output of one mask, with all units or with the most "
+    "likely choice, perhaps times keep_prob. Average over all of them.",
+    lambda h, w, b, p: sigmoid(h @ w - b), lambda h, w, b, p: p * sigmoid(h @ w - b),
+    {"combine": lambda c, y: y[c.argmax()]})
+# fmt: on
 
 
 # Dropout as a function, in torch
-
-
-def net_of(forward, drop=None):
-    """A network of two linear layers, `hidden` and `out`, from what follows the hidden units."""
-    import torch  # here, so that the other checks do without it
-
-    class Net(torch.nn.Module):
-        def __init__(self, n_inputs, n_units, n_outputs, keep_prob):
-            super().__init__()
-            self.keep_prob = keep_prob
-            self.hidden = torch.nn.Linear(n_inputs, n_units)
-            self.out = torch.nn.Linear(n_units, n_outputs)
-
-        def forward(self, x):
-            return forward(self, torch.relu(self.hidden(x)), torch.nn.functional.dropout)
-
-    return Net
-
-
-IN_TORCH = INVERTED | {
-    ("1/keep_prob", "keep_prob"): (
-        "scaled-twice",
-        "The scale is there twice: torch already divides by keep_prob in training, so eval() needs "
-        "no factor.",
-    ),
-    ("1/keep_prob^2", "1"): (
-        "divided-twice",
-        "The scale is there twice in training: torch already divides by keep_prob.",
-    ),
-    ("1", "1"): (
-        "no-scale",
-        "The mean is not kept: torch divides by keep_prob in training, and something undoes that.",
-    ),
-    ("1", "keep_prob"): (
-        "original-rule",
-        "This keeps the mean, but in the original way, by a factor after eval(). F.dropout divides "
-        "in training, so that eval() has nothing to do: leave both to it.",
-    ),
-    "mask-at-prediction": "Neither F.dropout nor an nn.Dropout made inside forward hears of "
-    "eval(): pass training=self.training.",
-}
 
 
 def net_traits(run, data):
@@ -682,8 +528,19 @@ def one_net(run, data, keep_prob, n_units):
 )
 def functional_net(n_inputs, n_units, n_outputs, keep_prob):
     """A network that hands torch the probability to drop, and its mode."""
-    net = net_of(lambda self, h, drop: self.out(drop(h, 1 - self.keep_prob, self.training)))
-    return net(n_inputs, n_units, n_outputs, keep_prob)
+    import torch  # here, so that the other checks do without it
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.hidden, self.out = nn.Linear(n_inputs, n_units), nn.Linear(n_units, n_outputs)
+
+        def forward(self, x):
+            h = torch.relu(self.hidden(x))
+            return self.out(nn.functional.dropout(h, 1 - keep_prob, self.training))
+
+    return Net()
 
 
 # The slides' network, in Keras
@@ -707,12 +564,12 @@ def one_keras_net(run, data, shape, n_units, keep_probs):
     if not isinstance(model, keras.Model):
         raise Missed(f"Return a keras.Sequential; yours is {type(model).__name__}.", "no-net")
     sizes = [[weights.shape for weights in net.get_weights()] for net in (model, right)]
-    yield from found(
-        sizes[0] != sizes[1], "other-layers",
-        f"For shape={shape} and n_units={n_units} the weights should have the shapes {sizes[1]}, "
-        f"yours have {sizes[0]}."[:300],
-    )  # fmt: skip
     if sizes[0] != sizes[1]:
+        yours = (
+            f"yours have {sizes[0]}" if sizes[0] else "yours has none: does it begin with Input?"
+        )
+        yield from found(True, "other-layers", f"For shape={shape} and n_units={n_units} the weights "
+                         f"should have the shapes {sizes[1]}, {yours}"[:390])  # fmt: skip
         return
     right.set_weights(model.get_weights())
     x = data.normal(size=(100, *shape)).astype("float32")
@@ -736,11 +593,13 @@ def one_keras_net(run, data, shape, n_units, keep_probs):
     shares = [(each != 0).mean() for each in calls[1:-1]]
     turned = max(map(abs, np.subtract(shares, keep_probs[::-1]))) < 0.05
 
-    def behind(outputs, keep_prob):
+    def behind(outputs, keep_prob, n):
         value = outputs.max()
+        say = {"no-mask": f"Behind the dense layer of {n} units nothing is dropped. Each hidden "
+               "dense layer has a Dropout layer of its own."}  # fmt: skip
         yield from first(
             one_factor(outputs, np.ones(outputs.shape[1:]), keep_prob),
-            coins(outputs != 0, keep_prob, ("call", "example", "unit")),
+            coins(outputs != 0, keep_prob, ("call", "example", "unit"), sentences=say),
             found(not math.isclose(value * keep_prob, 1, rel_tol=1e-3), "another-factor",
                   f"What is kept has the factor {value:.4g}, with keep_prob={keep_prob:g}. A "
                   "keras.layers.Dropout divides by keep_prob, and nothing more is needed."),
@@ -760,7 +619,7 @@ def one_keras_net(run, data, shape, n_units, keep_probs):
         found(turned and keep_probs != keep_probs[::-1], "reversed",
               "The keep_probs are the wrong way round: keep_probs[0] is that of the first dense "
               "layer."),
-        *(behind(*each) for each in zip(calls[1:-1], keep_probs, strict=True)),
+        *(behind(*each) for each in zip(calls[1:-1], keep_probs, n_units, strict=True)),
     )  # fmt: skip
 
 
@@ -846,7 +705,7 @@ def one_script(run, data, keep_prob):
                   "itself: nothing is to be added."),
         )  # fmt: skip
 
-    masked = [np.any(np.abs(ratios(predictions[-1:], k) - 1) > 1e-3) for k in (0, 1)]
+    at_prediction = np.concatenate([ratios(predictions[-1:], k) for k in (0, 1)])
     with torch.no_grad():
         logits, again = net.eval()(x[80:]), net(x[80:])
         wanted = logits.softmax(-1).numpy()
@@ -856,10 +715,12 @@ def one_script(run, data, keep_prob):
         found(not torch.equal(logits, again), "function-in-eval",
               "After net.eval() two predictions for the same input differ: some dropout does not "
               "hear of eval(). F.dropout is a function: it needs training=self.training."),
-        found(any(masked), "no-eval", "Units were dropped while x_test was predicted. Dropout is "
+        found(not at_prediction.all(), "no-eval", "Units were dropped while x_test was predicted. Dropout is "
               "for training: call net.eval() before the prediction."),
         trained(0),
         trained(1),
+        found(not np.allclose(at_prediction, 1, rtol=1e-3), "scaled-at-prediction", "Units have a "
+              "factor when x_test is predicted. torch scales in training: nothing is to be added."),
         found(not close, "other-probabilities", "The probabilities are not those that the network "
               "gives for x_test in eval mode, a softmax over the classes."),
     )  # fmt: skip
@@ -939,15 +800,12 @@ def several_units(run, data, keep_prob, calls=150, n=25):
     reach = SIGMAS * math.sqrt(chance @ (outputs - right) ** 2 / calls / n)
     together = abs(keep_prob * outputs[-1] + (1 - keep_prob) * outputs[0] - average) < reach
     off = abs(average - right) > reach
-    yield from found(
-        off and together, "shared-by-units",
-        "In each sample all units are kept or dropped together. Each unit needs its own draw.",
-    )  # fmt: skip
-    yield from found(
-        off and not together, "mean-off",
-        f"With 4 hidden units and keep_prob={keep_prob:g} your averages have the mean "
-        f"{average:.4f}; over all masks it is {right:.4f}. Each sample needs one mask with a draw "
-        "for each unit, and the output of the whole.",
+    yield from first(
+        found(off and together, "shared-by-units", "In each sample all units are kept or dropped "
+              "together. Each unit needs its own draw."),
+        found(off, "mean-off", f"With 4 hidden units and keep_prob={keep_prob:g} your averages "
+              f"have the mean {average:.4f}; over all masks it is {right:.4f}. Each sample needs "
+              "one mask with a draw for each unit, and the output of the whole."),
     )  # fmt: skip
 
 
@@ -1028,45 +886,31 @@ def wrong_errors(errors, k, sizes, keep_prob, n, means):
         return size * np.sqrt(k * (n - k) / n / (n - ddof))
 
     sd, by_n, root, coin = sd_of(k), sd_of(k, 0), math.sqrt(n), keep_prob * (1 - keep_prob)
+    # fmt: off
     kinds = {
-        "standard-deviation": (
-            "This is the standard deviation of one sample. The error of their mean is smaller by "
-            "the square root of their number.",
-            [sd, by_n, sd**2, by_n**2],
-        ),
-        "not-the-root-of-n": (
-            "The standard error falls as 1 over the square root of the number of samples: it is "
-            "the standard deviation divided by sqrt(n_samples).",
-            [sd / n, sd**2 / n, by_n / n, by_n**2 / n],
-        ),
-        "ddof": (
-            "The standard deviation divides by n. From a sample take n - 1: std(ddof=1).",
-            [by_n / root],
-        ),
-        "n-1-twice": (
-            "n - 1 belongs to the standard deviation alone; that is divided by sqrt(n_samples).",
-            [sd / math.sqrt(n - 1)],
-        ),
-        "interval": (
-            "An interval is not asked for: return the standard error itself, not twice as much.",
-            [f * s / root for f in (1.96, 2, stats.t.ppf(0.975, n - 1)) for s in (sd, by_n)],
-        ),
-        "bernoulli": (
-            "sqrt(y (1 - y) / n) is the error of a share of zeros and ones. Outputs lie between: "
-            "take their standard deviation.",
-            [np.sqrt(means * (1 - means) / n)],
-        ),
-        "of-other-numbers": (
-            "The standard error is that of the masks, or of the pre-activations. It is the outputs "
-            "that you average: take their standard deviation.",
-            [s / size * other / root for s in (sd, by_n) for other in (1, of_z)],
-        ),
-        "exact-error": (
-            "This is the exact standard error. Estimate it from the samples that you averaged: "
-            "their standard deviation, divided by sqrt(n_samples).",
-            [size * math.sqrt(coin / n), math.sqrt(coin / n), math.sqrt(coin)],
-        ),
+        "standard-deviation": ("This is the standard deviation of one sample. The error of "
+            "their mean is smaller by the square root of their number.",
+            [sd, by_n, sd**2, by_n**2]),
+        "not-the-root-of-n": ("The standard error falls as 1 over the square root of the number "
+            "of samples: it is the standard deviation divided by sqrt(n_samples).",
+            [sd / n, sd**2 / n, by_n / n, by_n**2 / n]),
+        "ddof": ("The standard deviation divides by n. From a sample take n - 1: std(ddof=1).",
+            [by_n / root]),
+        "n-1-twice": ("n - 1 belongs to the standard deviation alone; that is divided by "
+            "sqrt(n_samples).", [sd / math.sqrt(n - 1)]),
+        "interval": ("An interval is not asked for: return the standard error itself, not twice "
+            "as much.",
+            [f * s / root for f in (1.96, 2, stats.t.ppf(0.975, n - 1)) for s in (sd, by_n)]),
+        "bernoulli": ("sqrt(y (1 - y) / n) is the error of a share of zeros and ones. Outputs "
+            "lie between: take their standard deviation.", [np.sqrt(means * (1 - means) / n)]),
+        "of-other-numbers": ("The standard error is that of the masks, or of the "
+            "pre-activations. It is the outputs that you average: take their standard deviation.",
+            [s / size * other / root for s in (sd, by_n) for other in (1, of_z)]),
+        "exact-error": ("This is the exact standard error. Estimate it from the samples that "
+            "you averaged: their standard deviation, divided by sqrt(n_samples).",
+            [size * math.sqrt(coin / n), math.sqrt(coin / n), math.sqrt(coin)]),
     }
+    # fmt: on
 
     def fits(wanted):
         return np.allclose(errors, wanted, rtol=1e-3, atol=1e-6)

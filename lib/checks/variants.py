@@ -71,6 +71,14 @@ def known(check, yours, **case):
             return
 
 
+def bent(yours, z):
+    """Whether outputs are a function of z that rises, and no straight line: an activation."""
+    order = np.argsort(z, axis=None)
+    y, z = yours.flat[order], z.flat[order]
+    line = np.polynomial.Polynomial.fit(z, y, 1)(z)
+    return np.ptp(y) > 1e-6 and (np.diff(y) > -1e-6).all() and not close(y, line, 1e-4)
+
+
 # The moments of a rectified Gaussian
 
 ROOT = math.sqrt(2 * math.pi)
@@ -99,7 +107,8 @@ def rectified_cases(data):
     ),
     cases=rectified_cases,
     otherwise="Phi and phi are those of the standard Gaussian at mean / s, with s the root of the "
-    "variance. A variance is the mean square minus the squared mean.",
+    "variance. A variance is the mean square minus the squared mean. Where s is 0 the two are "
+    "max(0, mean) and 0.",
     done="mean and variance of a rectified Gaussian, variance 0 too.",
 )  # fmt: skip
 def fast_relu(
@@ -127,9 +136,11 @@ wrong("variance-for-deviation", "The variance is taken for the standard deviatio
       {"s": lambda v: v / 2}, {"s": np.square},
       {"P_at": lambda mu, s: mu / s**2, "p_at": lambda mu, s: mu / s**2},
       {"P_at": lambda mu, s: mu / s**2}, {"p_at": lambda mu, s: mu / s**2})
-wrong("taken-at-mean", "Phi or phi is taken at the mean. They are those of the STANDARD Gaussian: "
-      "take both at mean / s.", {"P_at": lambda mu, s: mu, "p_at": lambda mu, s: mu},
-      {"P_at": lambda mu, s: mu}, {"p_at": lambda mu, s: mu},
+wrong("taken-at-mean", "Phi or phi is not taken at mean / s. They are those of the STANDARD "
+      "Gaussian: take both there.", {"P_at": lambda mu, s: mu, "p_at": lambda mu, s: mu},
+      {"P_at": lambda mu, s: mu}, {"p_at": lambda mu, s: mu}, {"p_at": lambda mu, s: mu - s},
+      {"P_at": lambda mu, s: mu - s, "p_at": lambda mu, s: mu - s},
+      {"P_at": lambda mu, s: s / mu, "p_at": lambda mu, s: s / mu},
       {"P_at": lambda mu, s: mu * s, "p_at": lambda mu, s: mu * s})
 wrong("other-density", "phi is the density of the standard Gaussian, exp(-a^2 / 2) / sqrt(2 pi). "
       "Yours is another.", {"phi": lambda a: np.exp(-(a**2) / 2)},
@@ -179,6 +190,9 @@ wrong("minus-unsquared-mean", "The mean is subtracted from the mean square. Subt
       "of the mean.", {"spread": lambda m, q, mu, s, P: q - m})
 wrong("deviation", "This is the standard deviation. Return its square, the variance.",
       {"spread": lambda m, q, mu, s, P: np.sqrt(q - m**2)})
+wrong("variance-given-above", "This is the variance of what is above 0, given that it IS above. "
+      "The zeros count too: take the mean square, and subtract the squared mean.",
+      {"spread": lambda m, q, mu, s, P: q / P - (m / P) ** 2})
 wrong("variance-sign", "The sign of the variance is turned: it is the mean square minus the "
       "squared mean.", {"spread": lambda m, q, mu, s, P: m**2 - q},
       {"spread": lambda m, q, mu, s, P: m**2 + q})
@@ -218,7 +232,8 @@ wrong("variance-0", "Where the variance is 0, nothing is random: the mean is max
       *[partial(fast_relu.right, zero=lambda mu, m, v, f=f, v0=v0: (f(mu), v0 + 0 * mu))
         for f in (lambda mu: np.nan * mu, lambda mu: 0 * mu, lambda mu: mu, lambda mu: mu / 2,
                   lambda mu: mu > 0, np.abs, lambda mu: np.maximum(mu, 0))
-        for v0 in (np.nan, 1, 0)][:-1], lambda m, v: fast_relu.right(m, v if v.all() else 0 * v))
+        for v0 in (np.nan, 1, 0)][:-1], lambda m, v: fast_relu.right(m, v if v.all() else 0 * v),
+      lambda m, v: fast_relu.right(m, np.where(v > 0, v, 1)))
 # fmt: on
 
 
@@ -284,6 +299,11 @@ wrong("not-divided-by-n", "The KL is not divided by n_train. It is paid once for
 wrong("kl-by-minibatch", "The KL is divided by the size of the minibatch. It is paid once for the "
       "whole training set: divide by n_train.", {"weight": lambda ll, N: 1 / len(ll)},
       {"weight": lambda ll, N: 1 / (len(ll) * N)})
+wrong("kl-divisor", "The KL is divided by another number. It is paid once for the whole training "
+      "set: divide by n_train.", {"weight": lambda ll, N: 1 / (N - 1)},
+      {"weight": lambda ll, N: 1 / N**2}, {"weight": lambda ll, N: 1 / (2 * N)},
+      {"weight": lambda ll, N: 1 / math.sqrt(N)}, {"weight": lambda ll, N: 1 / (N + len(ll))},
+      {"weight": lambda ll, N: 1 / (N // len(ll))})
 wrong("kl-times-share", "The KL is multiplied by batch / n_train. That belongs to a loss summed "
       "over the minibatch; with the mean loss, divide by n_train.",
       {"weight": lambda ll, N: len(ll) / N})
@@ -300,8 +320,10 @@ wrong("likelihood-not-mean", "The first part is the mean over ALL log-likelihood
       {"data": lambda ll, N: -ll.min()}, {"data": lambda ll, N: -ll[0]},
       {"data": lambda ll, N: -np.median(ll)},
       {"data": lambda ll, N: -ll.sum() / max(len(ll) - 1, 1)})
-wrong("not-all-weights", "The KL is summed over ALL weights: over every row and every column of "
-      "log_alpha.", {"see": lambda a: a[0]}, {"see": lambda a: a[:, 0]},
+wrong("not-all-weights", "Every weight has a KL of its own. Compute it for each entry of "
+      "log_alpha, and sum over every row and column.", {"see": lambda a: a.sum(keepdims=True)},
+      {"cost": lambda a: a.size * negative_bound.right(np.zeros(1), a.mean(keepdims=True), 1)},
+      {"see": lambda a: a[0]}, {"see": lambda a: a[:, 0]},
       {"see": lambda a: a.diagonal()}, {"see": lambda a: a.mean(keepdims=True)})
 wrong("exp-of-likelihood", "They are log-likelihoods already: no np.exp, and no np.log.",
       {"data": lambda ll, N: -np.exp(ll).mean()},
@@ -317,7 +339,8 @@ wrong("one-plus-alpha", "The logarithm takes 1 + alpha. It is log(1 + 1/alpha): 
       {"tail": lambda a: np.log(1 + np.exp(a))}, {"tail": lambda a: np.log1p(np.exp(a))})
 wrong("no-half", "log(1 + 1/alpha) lacks its factor 1/2, in front of the logarithm.", {"half": 1},
       {"half": 2}, {"half": 1, "tail": lambda a: np.logaddexp(0, -a) + math.log(0.5)},
-      {"half": 1, "tail": lambda a: np.logaddexp(0, -a - math.log(2))})
+      {"half": 1, "tail": lambda a: np.logaddexp(0, -a - math.log(2))},
+      {"half": 1, "tail": lambda a: np.sqrt(np.logaddexp(0, -a))})
 wrong("tail-sign", "The sign of 1/2 log(1 + 1/alpha) is turned. In -KL it is subtracted.",
       {"half": -0.5})
 wrong("no-tail", "The part 1/2 log(1 + 1/alpha) is missing.", {"half": 0})
@@ -340,7 +363,8 @@ wrong("constants-mistaken", "k1 sigmoid(k2 + k3 log(alpha)): a constant is left 
 wrong("small-alpha", "This is -1/2 log(alpha), the start of the formula for small alpha alone. "
       "Take the whole of it.", {"cost": lambda a: -a / 2})
 wrong("other-logarithm", "These are natural logarithms: np.log, not np.log2 or np.log10.",
-      {"half": 0.5 / math.log(2)}, {"half": 0.5 / math.log(10)})
+      {"half": 0.5 / math.log(2)}, {"half": 0.5 / math.log(10)},
+      {"tail": lambda a: np.logaddexp2(0, -a)})
 wrong("overflow", "At log_alpha = -800 or 800 the loss is not finite: alpha or 1/alpha is beyond "
       "the largest number. Stay in logarithms: log(1 + 1/alpha) is np.logaddexp(0, -log_alpha), "
       "and expit never overflows.",
@@ -371,9 +395,12 @@ STATES = {
     "training.",
     "mask-at-prediction": "The mask is still on at prediction: the same sequences came out "
     "differently. There nothing is dropped, and the whole state is carried on.",
+    "first-step-random": "At prediction chance is at work in the first step already. The state "
+    "before it is 0, and nothing is masked there.",
     "prediction-off": "Without masks the states must be h_t = tanh(W x_t + U h_(t-1) + b), "
     "beginning with a state of 0. At [sequence, step, unit] = {at} that is {right:.4f}; yours is "
     "{yours:.4f}.",
+    "other-activation": "The activation is another one, or missing. This network has tanh.",
     "no-mask": "Nothing is dropped in training: where is the mask?",
     "zoneout": "Units keep their old state where they are dropped: that is zoneout. Here a dropped "
     "old state is 0 on its way into the next step, U (m * h), and the new state is computed as "
@@ -422,9 +449,12 @@ def rnn_traits(run, data):
         train, test, again = (run(**given, phase=p, rng=rng) for p in ("train", "test", "test"))
         random = not np.array_equal(test, again)
         yield from state_off(random and np.allclose(train, right), "phases-swapped")
+        yield from state_off(not np.array_equal(test[:, 0], again[:, 0]), "first-step-random")
         yield from state_off(random, "mask-at-prediction")
         if not np.allclose(test, right, 1e-4, 1e-5):
             yield from known(run_rnn, test, **given, phase="test")
+            begin, z = test[:, 0], np.arctanh(right[:, 0])
+            yield from state_off(bent(begin, z) and bent(begin, right[:, 0]), "other-activation")
             at = np.unravel_index(np.abs(test - right).argmax(), test.shape)
             values = {"at": [int(i) for i in at], "right": right[at], "yours": test[at]}
             yield from state_off(True, "prediction-off", **values)
@@ -517,7 +547,7 @@ wrong("no-inputs", "The inputs have no part in the states after the first: where
 wrong("first-input-only", "Every step reads the input of one and the same step. Step t reads x[:, "
       "t].", lambda x, *rest: run_rnn.right(np.repeat(x[:, :1], x.shape[1], 1), *rest),
       lambda x, *rest: run_rnn.right(np.repeat(x[:, -1:], x.shape[1], 1), *rest))
-wrong("other-activation", "The activation is another one, or missing. This network has tanh.",
+wrong("other-activation", STATES["other-activation"],
       {"g": expit}, {"g": lambda z: np.maximum(z, 0)}, {"g": lambda z: z},
       {"g": lambda z: softmax(z, axis=-1)})
 wrong("pre-activations", "These are pre-activations. The state is their tanh, and the state is "
@@ -535,6 +565,8 @@ wrong("start", "The state before the first step must be 0; yours is 1.", {"start
 
 # fmt: off
 SUMS = {
+    "activation": "An activation is applied. Return the pre-activation, the masked sum itself; "
+    "what follows it is another layer.",
     "no-coins": "The factors before a weight take more than two values. A mask holds two only, 0 "
     "and 1/keep_prob: multiply each weight by a coin of its own.",
     "not-a-sum": "With weights 1, 2, 4, 8 and so on, inputs of 1 and keep_prob={keep_prob:g}, an "
@@ -622,6 +654,7 @@ def dropconnect_traits(run, data):
         right, yours = small["x"] @ small["W"].T + small["b"], draw(**near_1)
         if not close(yours, right, 1e-5):
             yield from known(dropconnect, yours, **near_1)
+            yield from sum_off(bent(yours, right), "activation")
         # With weights 1, 2, 4 ... and inputs of 1, a sum tells which weights are in it.
         x, W = np.ones((n, n_inputs)), np.tile(2.0 ** np.arange(n_inputs), (n_outputs, 1))
         yield from weight_traits(calls(x, W, no_bias), keep_prob, n_inputs)
@@ -689,14 +722,12 @@ def dropconnect(x, W, b, keep_prob, rng, *, g=lambda z: z, see=lambda x: x, sign
 
 # fmt: off
 wrong = dropconnect.wrong
-wrong("activation", "An activation is applied. Return the pre-activation, the masked sum itself; "
-      "what follows it is another layer.", {"g": lambda z: np.maximum(z, 0)}, {"g": np.tanh},
-      {"g": expit}, {"g": lambda z: softmax(z, axis=-1)},
-      {"g": lambda z: np.where(z > 0, z, 0.01 * z)})
+wrong("activation", SUMS["activation"], {"g": lambda z: np.maximum(z, 0)}, {"g": np.tanh},
+      {"g": expit}, {"g": lambda z: softmax(z, axis=-1)})
 wrong("inputs-mistaken", "With keep_prob=1 the output must be W x + b; in yours the inputs or "
       "weights are squared, or have no part. A term of the sum is mask * weight * input.",
-      {"see": np.square}, {"see": np.ones_like}, {"see": np.abs}, {"w": np.square},
-      {"w": np.ones_like}, {"w": np.abs})
+      {"see": np.square}, {"see": lambda x: np.maximum(x, 0)}, {"see": np.ones_like},
+      {"see": np.abs}, {"w": np.square}, {"w": np.ones_like}, {"w": np.abs})
 # fmt: on
 
 
@@ -741,6 +772,8 @@ SAMPLES = {
     "activations-off": "With activation=np.square the result must be near mean^2 + variance of the "
     "pre-activation, {right:.2f}; yours is {yours:.2f}. Apply the activation to each sample, once, "
     "and average over the samples.",
+    "other-factor": "With keep_prob={keep_prob:g} your variance is about {by:.2f} times the sum of "
+    "squares. It must be (1 - keep_prob) / keep_prob = {right:.2f} times.",
     "moments-off": "With keep_prob={keep_prob:g}, n_samples=1 and an activation that does nothing, "
     "the results for one example must have {what} {right}; yours have {yours}.",
     "not-gaussian": "Mean and variance are right, but the samples are not Gaussian. Draw them with "
@@ -830,6 +863,11 @@ def moment_traits(u, W, b, keep_prob):
                                      (spread_so, "variances", variance, spread)):  # fmt: skip
         if not fits({}):
             yield from explained(gaussian_inference, fits)
+            if fits is spread_so:
+                by = spread / (variance * keep_prob / (1 - keep_prob))
+                even = (np.abs(by / by.mean() - 1) < SIGMAS * math.sqrt(2 / n)).all()
+                yield from sample_off(even, "other-factor", by=by.mean(), keep_prob=keep_prob,
+                                      right=(1 - keep_prob) / keep_prob)  # fmt: skip
             asked = {"what": what, "right": right[0].round(2), "yours": yours[0].round(2)}
             yield from sample_off(True, "moments-off", keep_prob=keep_prob, **asked)
     z = (u - mean) / np.sqrt(variance)
@@ -899,7 +937,7 @@ wrong("mean-times-keep", "The mean of the pre-activation is keep_prob times too 
       {"mean": lambda x, W, b, p: p * x @ W.T + b}, {"mean": lambda x, W, b, p: x @ W.T + p * b})
 wrong("mean-divided", "The mean of the pre-activation is divided by keep_prob. The scaled mask "
       "has mean 1 already." + SCALED, {"mean": lambda x, W, b, p: (x @ W.T + b) / p},
-      {"mean": lambda x, W, b, p: x @ W.T / p + b})
+      {"mean": lambda x, W, b, p: x @ W.T / p + b}, {"mean": lambda x, W, b, p: x @ W.T + b / p})
 wrong("mean-without-bias", "The mean of the pre-activation is without the bias, or subtracts it."
       + SCALED, {"mean": lambda x, W, b, p: x @ W.T}, {"mean": lambda x, W, b, p: x @ W.T - b})
 wrong("no-mean", "The mean of the pre-activation is missing: it is 0." + SCALED,

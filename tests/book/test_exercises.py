@@ -112,7 +112,8 @@ def test_copy_holds_no_solution(source):
     cells = read(source).cells
     regions = [region for cell in cells for _, region in SOLUTION.findall(cell.source)]
     solutions = [line.strip() for region in regions for line in region.splitlines()]
-    solutions = [line for line in solutions if len(line) > 20]
+    given = "".join(cell.source for cell in cells if is_given(cell))  # such as a script to repair
+    solutions = [line for line in solutions if len(line) > 20 and line not in given]
     folded, inside = [], False
     for cell in cells:
         inside = inside or "{solution-start}" in cell.source

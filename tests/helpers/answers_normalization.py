@@ -245,11 +245,17 @@ class ScriptNet(nn.Module):
         return self.out(self.middle(self.hidden(x)))
 
 
-def script(validate=lambda net, x: None, before=lambda net: net.train(), predict=None):
+class ScaledNet(ScriptNet):
+    def forward(self, x):
+        h = self.middle(self.hidden(x))
+        return self.out(h if self.training else h / 2)
+
+
+def script(validate=lambda net, x: 0, before=lambda net: 0, predict=None, make=ScriptNet):
     """A repaired_script from what it does around its steps of training."""
 
     def run(x_train, y_train, x_test, keep_prob, epochs):
-        net = ScriptNet(x_train.shape[1], keep_prob)
+        net = make(x_train.shape[1], keep_prob)
         optimizer = torch.optim.Adam(net.parameters())
         before(net)
         for _ in range(epochs):
@@ -288,7 +294,7 @@ RIGHT = {
         script(),
         script(validated(again=True)),
         script(predict=lambda net, x: F.softmax(net.eval()(x), dim=1).detach().numpy()),
-        script(before=lambda net: None, predict=lambda net, x: net.train(False)(x).softmax(-1)),
+        script(before=lambda net: net.train(), predict=lambda net, x: net.train(False)(x).softmax(-1)),
     ],
     "inverted_mask": [
         loop_mask,
@@ -372,6 +378,7 @@ UNLISTED = {
         (script(before=lambda net: net.eval()), "no-mask"),
         (script(validated(again=False)), "train-lost"),
         (script(predict=lambda net, x: net.eval()(x)), "other-probabilities"),
+        (script(make=ScaledNet), "scaled-at-prediction"),
         (script(predict=lambda net, x: torch.no_grad()(net)(x).softmax(1)), "no-eval"),
         (script(predict=lambda net, x: net.eval()(x).softmax(0)), "other-probabilities"),
         (lambda *given: script()(*given)[0], "how-many"),

@@ -116,6 +116,12 @@ def same_number(axis):
     return coins
 
 
+def never_empty(rng, size, p):
+    M = rng.random(size) < p
+    M[~M.any(axis=2), 0] = True
+    return M
+
+
 def gaussian_weights(x, W, b, keep_prob, rng):
     noise = rng.normal(1, math.sqrt((1 - keep_prob) / keep_prob), (len(x), *W.shape))
     return np.einsum("noi,oi,ni->no", noise, W, x) + b
@@ -185,6 +191,11 @@ UNLISTED = {
         (drop(after=np.squeeze), "shape"),
         (lambda x, W, b, p, rng: x @ W + b, "raises"),
         (drop(coins=lambda rng, size, p: rng.uniform(0, 2 * p, size)), "no-coins"),
+        (drop(coins=lambda rng, size, p: rng.poisson(p, size)), "no-coins"),
+        (drop(coins=lambda rng, size, p: np.where(rng.random(size) < p, 1, -1)), "not-a-sum"),
+        (drop(coins=never_empty), "never-empty"),
+        (drop(coins=lambda rng, size, p: (rng.random(size) < p) / size[2]), "averaged"),
+        (drop(after=lambda z: z / (1 + np.abs(z))), "activation"),
     ]
 }
 
@@ -278,6 +289,10 @@ def standardized(axis):
     return noise
 
 
+def stratified(rng, T, n, o):
+    return stats.norm.ppf((np.arange(T)[:, None, None] + rng.random((T, n, o))) / T)
+
+
 def antithetic(rng, T, n, o):
     z = rng.normal(size=(T // 2, n, o))
     return np.concatenate([z, -z, rng.normal(size=(T % 2, n, o))])
@@ -301,6 +316,9 @@ UNLISTED["gaussian_inference"] = [
     (infer(average=lambda u, a: np.tanh(u).mean(axis=0)), "ignores-activation"),
     (noisy_activation, "noise-after-activation"),
     (infer(average=lambda u, a: a(u)), "shape"),
+    (infer(average=lambda u, a: a(np.maximum(u, 0)).mean(axis=0)), "ignores-activation"),
+    (infer(average=lambda u, a: a(u).sum(axis=0) / max(len(u) - 1, 1)), "not-averaged"),
+    (infer(noise=stratified), "not-independent-samples"),
     (infer(average=lambda u, a: a(u).sum(axis=0)), "not-averaged"),
     (infer(average=lambda u, a: a(u)[0]), "one-draw"),
     (infer(average=lambda u, a: a(u)[: len(u) // 2 + 1].mean(axis=0)), "not-independent-samples"),
@@ -322,7 +340,7 @@ UNLISTED["gaussian_inference"] = [
         infer(mean=lambda x, W, b, p: p * (x @ W.T + b), factor=lambda p: p * (1 - p)),
         "mean-times-keep",
     ),
-    (infer(factor=lambda p: 3.0), "moments-off"),
+    (infer(factor=lambda p: 3.0), "other-factor"),
     (infer(base=lambda x, W, b: x @ W.T + b), "not-finite"),
     (infer(base=lambda x, W, b: x**2 @ W.T + b**2), "not-finite"),
     (lambda *a: infer()(*a[:5], 100, a[-1]), "one-draw"),
@@ -656,6 +674,9 @@ UNLISTED["run_rnn"] = [
     (placed(scaled_output), "outputs-scaled"),
     (placed(after_u), "masked-after-u"),
     (zoneout, "zoneout"),
+    (lambda *a: rnn()(*a[:5], {"train": "train", "test": "test"}[a[5]], a[6]), "other-phase"),
+    (lambda *a: rnn()(*a[:5], a[5].lower(), a[6]), "other-phase"),
+    (lambda *a: rnn()(*a) * (1 + 1e-3 * a[6].normal()), "first-step-random"),
     (
         placed(
             lambda x_t, h, W, U, b, m: np.tanh(pre(x_t, h, W, m * U, b)), lambda n, i, h: (h, h)
