@@ -147,7 +147,8 @@ class Exercise:
         try:
             yours = [self._read(each, case) for each, case in zip(raw, cases, strict=True)]
         except Missed:
-            self._match(lambda wrong: all(map(alike, raw, wrong)), cases, raw=True)
+            what = self._names()[0]
+            self._match(lambda i, wrong: alike(raw[i], wrong), cases, raw=True, what=what)
             raise
         equal = np.array([[close(*pair, self.rtol) for pair in zip(y, r, strict=True)]
                           for y, r in zip(yours, right, strict=True)])  # fmt: skip
@@ -158,9 +159,8 @@ class Exercise:
         format_ |= {name: in_short(value) for name, value in cases[first].items()}
 
         def matches(parts):
-            def as_(wrong):
-                return all(close(y[p], w[p], self.rtol)
-                           for y, w in zip(yours, wrong, strict=True) for p in parts)  # fmt: skip
+            def as_(i, wrong):
+                return all(close(yours[i][p], wrong[p], self.rtol) for p in parts)
 
             return as_
 
@@ -199,10 +199,10 @@ class Exercise:
                  if not one.settings.keys() & two.settings.keys()]  # fmt: skip
         for wrong, answer in [*singles, *pairs]:
             try:
-                outputs = [self._run(answer, case, raw) for case in cases]
+                equal = all(matches(i, self._run(answer, c, raw)) for i, c in enumerate(cases))
             except Exception:  # it can't do these cases, so the student's did something else
                 continue
-            if matches(outputs):
+            if equal:
                 raise Missed(wrong.sentence.format_map(Lenient(format_)), wrong.name)
 
     def _ignored(self, cases, yours, right):
