@@ -266,19 +266,14 @@ grid_posterior.wrong("underflow-covered-up",
     "Subtract the largest entry of log_likelihood + log_prior before np.exp instead.",
     lambda a, b: np.nan_to_num(of_all(np.exp(a + b))),
     lambda a, b: of_all(np.nan_to_num(np.exp(a + b))),
-    *({"weights": lambda c, e=e: np.exp(c) + e} for e in (1e-300, 1e-16, 1e-12, 1e-10, 1e-8)),
-    *(
-        {"weights": np.exp, "normalise": lambda w, e=e: w / (w.sum() + e)}
-        for e in (1e-300, 1e-16, 1e-15, 1e-12, 1e-10, 1e-8)
-    ),
-    *({"weights": lambda c, e=e: np.exp(np.clip(c, -e, e))} for e in (500, 700, 709)),
-    *(
-        {"joint": lambda a, b, e=e, top=top: np.clip(a, -e, top) + np.clip(b, -e, top)}
-        for e in (100, 300, 500, 700, 709, 745, 1000)
-        for top in (e, None)
-    ),
-    *({"joint": lambda a, b, e=e: np.clip(a + b, -e, e)} for e in (100, 500, 700, 709, 1000)),
-    lambda a, b: of_all(np.exp(np.maximum(a, -700)) * np.exp(np.maximum(b, -700))))
+    lambda a, b: of_all(np.exp(np.maximum(a, -700)) * np.exp(np.maximum(b, -700))),
+    *(lambda a, b, e=e: of_all(np.exp(a + b) + e) for e in (1e-300, 1e-16, 1e-12, 1e-10, 1e-8)),
+    *(lambda a, b, e=e: np.exp(a + b) / (np.exp(a + b).sum() + e)
+      for e in (1e-300, 1e-16, 1e-15, 1e-12, 1e-10, 1e-9, 1e-8)),
+    *(lambda a, b, e=e: of_all(np.exp(np.clip(a + b, -e, e))) for e in (500, 700, 709)),
+    *(lambda a, b, e=e: softmax(np.clip(a + b, -e, e)) for e in (100, 500, 700, 709, 1000)),
+    *(lambda a, b, e=e, top=top: softmax(np.clip(a, -e, top) + np.clip(b, -e, top))
+      for e in (100, 300, 500, 700, 709, 745, 1000) for top in (e, None)))
 grid_posterior.wrong("naive",
     "np.exp(-2000) is 0 in the computer and np.exp(2000) is infinite, so that 0 is divided by 0. "
     "Stay in logarithms: subtract the largest entry of log_likelihood + log_prior BEFORE np.exp. "
@@ -420,28 +415,17 @@ likelihood.wrong("largest-not-back",
     {"average": lambda d: np.log(np.exp(d - d.max(axis=0)).mean(axis=0))},
     {"average": lambda d: np.log(np.exp(d - d.max(axis=0)).sum(axis=0))},
     {"average": lambda d: np.log(np.exp(d - d.max()).mean(axis=0)) + d.max()})
+PADS = (2.2250738585072014e-308, 2.220446049250313e-16, 1e-15,
+        *(10.0**-k for k in (323, 308, 300, 200, 100, 50, 30, 20, 16, 12, 10, 9, 8, 7, 6, 5, 4, 3)))
 likelihood.wrong("underflow-covered-up",
     "Far from all samples the log-likelihood is off: something small is added before the "
     "logarithm, or it is clipped. Use logsumexp, which stays in logarithms.",
-    *(
-        {"average": lambda d, e=e, pad=pad: np.log(pad(np.exp(d).mean(axis=0), e))}
-        for e in (
-            5e-324,
-            1e-323,
-            1e-308,
-            2.2250738585072014e-308,
-            2.220446049250313e-16,
-            1e-15,
-            *(10.0**-k for k in (300, 200, 100, 50, 30, 20, 16, 12, 10, 9, 8, 7, 6, 5, 4, 3)),
-        )
-        for pad in (np.add, np.maximum)
-    ),
+    *(partial(likelihood.right, average=lambda d, e=e, pad=pad: np.log(pad(np.exp(d).mean(0), e)))
+      for e in PADS for pad in (np.add, np.maximum)),
     {"average": lambda d: np.nan_to_num(np.log(np.exp(d).mean(axis=0)))},
     {"average": lambda d: np.nan_to_num(np.log(np.exp(d).mean(axis=0)), neginf=0)},
-    *(
-        {"average": lambda d, e=e: np.log(np.exp(np.maximum(d, -e)).mean(axis=0))}
-        for e in (500, 700, 745)
-    ))
+    *(partial(likelihood.right, average=lambda d, e=e: np.log(np.exp(np.maximum(d, -e)).mean(0)))
+      for e in (500, 700, 745)))
 likelihood.wrong("naive",
     "A target far from all samples has a density that np.exp rounds to 0, and log(0) is -inf. Stay "
     "in logarithms: scipy.special.logsumexp over the samples of the log-densities.",
