@@ -41,7 +41,11 @@ def run(cells):
 
 def checks(cells):
     """What the check cells run, one for each function."""
-    found = [cell.source for cell in cells if cell.source.startswith("check.")]
+    found = [
+        cell.source
+        for cell in cells
+        if cell.source.startswith("check.") and cell.source != "check.summary()"
+    ]
     assert len(found) == sum(map(is_function, cells)) >= 4
     return found
 
@@ -98,7 +102,7 @@ def test_hidden_tests_pass_and_stay_out_of_the_book(source):
 def test_hidden_tests_fail_on_stubs(source):
     namespace = run(code_cells(copy_of(source)))
     for cell in hidden_tests(source):
-        with pytest.raises(NotImplementedError):
+        with pytest.raises((AssertionError, NotImplementedError), match="not written"):
             exec(cell.source, namespace)
 
 
@@ -112,7 +116,8 @@ def test_copy_holds_no_solution(source):
     cells = read(source).cells
     regions = [region for cell in cells for _, region in SOLUTION.findall(cell.source)]
     solutions = [line.strip() for region in regions for line in region.splitlines()]
-    solutions = [line for line in solutions if len(line) > 20]
+    given = "\n".join(cell.source for cell in cells if is_given(cell))  # a script to repair
+    solutions = [line for line in solutions if len(line) > 20 and line not in given]
     folded, inside = [], False
     for cell in cells:
         inside = inside or "{solution-start}" in cell.source
@@ -163,7 +168,7 @@ def test_every_exercise_has_label_solution_and_short_cells(source):
     labels = re.findall(r"^:label: (\S+)$", text, re.M)
     part = source.parent.name
     assert labels == [f"ex-{part}-{number}" for number in range(1, len(labels) + 1)]
-    assert 4 <= len(labels) <= 6
+    assert 4 <= len(labels) <= 8
     assert re.findall(r"\{solution-start\} (\S+)", text) == labels
     assert all(len(cell.source.splitlines()) <= 40 for cell in read(source).cells)
 
