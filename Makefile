@@ -75,7 +75,7 @@ exercises: environment
 	$(PY) tools/exercises.py
 
 course: environment
-	$(PY) tools/course.py "$(COURSE)"
+	$(PY) tools/course.py new "$(COURSE)"
 
 outputs: environment
 	$(PY) tools/notebooks.py $(NOTEBOOKS)

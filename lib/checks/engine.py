@@ -156,7 +156,8 @@ class Exercise:
         stop = [each for each in missed if each and each.idea not in TOO_HARD]
         if stop or all(missed):
             if all(each is not None for each in raw):
-                self._match([lambda wrong: all(map(alike, raw, wrong))], cases, raw=True)
+                what = self._names()[0]
+                self._match([lambda wrong: all(map(alike, raw, wrong))], cases, True, what=what)
             raise (stop or missed)[0]
         equal = np.array([[y is not None and close(y[p], r[p], self.rtol) for p in range(len(r))]
                           for y, r in zip(yours, right, strict=True)])  # fmt: skip

@@ -565,11 +565,9 @@ def one_keras_net(run, data, shape, n_units, keep_probs):
         raise Missed(f"Return a keras.Sequential; yours is {type(model).__name__}.", "no-net")
     sizes = [[weights.shape for weights in net.get_weights()] for net in (model, right)]
     if sizes[0] != sizes[1]:
-        yours = (
-            f"yours have {sizes[0]}" if sizes[0] else "yours has none: does it begin with Input?"
-        )
-        yield from found(True, "other-layers", f"For shape={shape} and n_units={n_units} the weights "
-                         f"should have the shapes {sizes[1]}, {yours}"[:390])  # fmt: skip
+        yours = sizes[0] or "none: does it begin with keras.Input?"
+        text = f"For shape={shape} and n_units={n_units} the weights should have the shapes "
+        yield from found(True, "other-layers", f"{text}{sizes[1]}, yours have {yours}"[:390])
         return
     right.set_weights(model.get_weights())
     x = data.normal(size=(100, *shape)).astype("float32")
@@ -715,8 +713,8 @@ def one_script(run, data, keep_prob):
         found(not torch.equal(logits, again), "function-in-eval",
               "After net.eval() two predictions for the same input differ: some dropout does not "
               "hear of eval(). F.dropout is a function: it needs training=self.training."),
-        found(not at_prediction.all(), "no-eval", "Units were dropped while x_test was predicted. Dropout is "
-              "for training: call net.eval() before the prediction."),
+        found(not at_prediction.all(), "no-eval", "Units were dropped while x_test was "
+              "predicted. Dropout is for training: call net.eval() before the prediction."),
         trained(0),
         trained(1),
         found(not np.allclose(at_prediction, 1, rtol=1e-3), "scaled-at-prediction", "Units have a "

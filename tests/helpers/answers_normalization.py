@@ -294,7 +294,7 @@ RIGHT = {
         script(),
         script(validated(again=True)),
         script(predict=lambda net, x: F.softmax(net.eval()(x), dim=1).detach().numpy()),
-        script(before=lambda net: net.train(), predict=lambda net, x: net.train(False)(x).softmax(-1)),
+        script(before=ScriptNet.train, predict=lambda net, x: net.train(False)(x).softmax(-1)),
     ],
     "inverted_mask": [
         loop_mask,

@@ -348,7 +348,7 @@ UNLISTED["gaussian_inference"] = [
     (infer(rng=lambda rng: np.random.default_rng()), "not-from-rng"),
     (infer(average=lambda u, a: a(u).mean(axis=0).tolist()), "no-array"),
     (infer(average=lambda u, a: a(u).mean(axis=1)), "shape"),
-    (infer(average=lambda u, a: a(u).mean()), "shape|no-array"),
+    (infer(average=lambda u, a: a(u).mean()), "shape|no-array|single-number"),
     (infer(average=lambda u, a: np.squeeze(a(u).mean(axis=0))), "shape"),
     (lambda x, W, b, p, a, T, rng: a(x @ W + b), "raises"),
 ]

@@ -82,7 +82,7 @@ def test_tools_run_where_text_is_ascii_in_a_folder_with_a_space(tmp_path):
     write(page, new_code_cell(source))
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     commands = (
-        ["tools/course.py", course.name],
+        ["tools/course.py", "new", course.name],
         ["tools/exercises.py", "--check"],
         ["tools/notebooks.py", page.name],
         ["-m", "lib.experiments", "table", "reuters"],
