@@ -155,7 +155,7 @@ class Exercise:
             raise Missed(self.chance, "not-repeatable")
         stop = [each for each in missed if each and each.idea not in TOO_HARD]
         if stop or all(missed):
-            if all(each is not None for each in raw):
+            if any(each is not None for each in raw):
                 what = self._names()[0]
                 self._match([lambda wrong: all(map(alike, raw, wrong))], cases, True, what=what)
             raise (stop or missed)[0]
