@@ -182,8 +182,9 @@ spatial_dropout.wrong(
 
 
 def survival_cases(data):
-    pairs = [(5, 0.3), (9, 0.75), (5, 0.75), (54, 0.5), (1, 0.3), (4, 1.0), (3, 0.1), (5, 0.5)]
-    return [{"n_blocks": n_blocks, "last": last} for n_blocks, last in pairs]
+    ordinary = [(5, 0.3), (9, 0.75), (5, 0.75), (54, 0.5), (3, 0.1), (5, 0.5)]
+    return [[{"n_blocks": n_blocks, "last": last} for n_blocks, last in pairs]
+            for pairs in (ordinary, [(1, 0.3), (4, 1.0)])]  # fmt: skip
 
 
 @exercise(
@@ -247,7 +248,7 @@ survival_probabilities.wrong("geometric",
 survival_probabilities.wrong("blocks-in-a-row",
     "This is last^l, the chance of l blocks in a row. Blocks are dropped independently, and p_l "
     "is that of block l alone: p_l = 1 - l/L (1 - last).",
-    lambda L, last: last ** np.arange(1, L + 1))  # fmt: skip
+    lambda L, last: last ** np.arange(1, L + 1), lambda L, last: last ** np.arange(L))  # fmt: skip
 survival_probabilities.wrong("multiplied-up",
     "These are multiplied up, or added up. The blocks are dropped independently: p_l is that of "
     "block l alone.", {"after": np.cumprod}, {"after": np.cumsum})  # fmt: skip
@@ -263,7 +264,8 @@ survival_probabilities.wrong("to-zero",
     "These fall to 0 at the last block, whatever `last` is. The last block survives with `last`: "
     "p_l = 1 - l/L (1 - last).",
     {"rule": lambda depth, last: 1 - depth},
-    {"rule": lambda depth, last: last * (1 - depth)})  # fmt: skip
+    {"rule": lambda depth, last: last * (1 - depth)},
+    {"depth": lambda b, L: (b - 1) / L, "rule": lambda d, last: last * (1 - d)})  # fmt: skip
 survival_probabilities.wrong("always-half",
     "Is 0.5 built in, the paper's value of `last`? It must follow the argument: p_l = 1 - l/L (1 "
     "- last).", {"rule": lambda depth, last: 1 - depth * 0.5})  # fmt: skip
@@ -468,13 +470,12 @@ def residual_block(x, branch, survival_prob, phase, rng):
 
 
 def pooled_cases(data):
-    cases = []
-    for shape, keep_prob in (((6, 4), 0.7), ((3, 5), 0.4), ((5, 7), 0.85)):
-        cases.append({"a": data.uniform(0.2, 3, shape), "keep_prob": keep_prob})
+    pairs = (((6, 4), 0.7), ((3, 5), 0.4), ((5, 7), 0.85))
+    ordinary = [{"a": data.uniform(0.2, 3, shape), "keep_prob": p} for shape, p in pairs]
+    ordinary.append({"a": ordinary[0]["a"], "keep_prob": 0.35})
     tied = np.array([[2.0, 5, 0, 5, 1], [3, 3, 3, 3, 3], [0, 0, 4, 0, 4]])
-    cases += [{"a": tied, "keep_prob": keep_prob} for keep_prob in (0.6, 0.25, 1.0)]
-    cases += [{"a": np.array([[4.0], [0.0]]), "keep_prob": p} for p in (0.3, 1.0)]
-    return [*cases, {"a": cases[0]["a"], "keep_prob": 0.35}]
+    edges = [{"a": tied, "keep_prob": p} for p in (0.6, 0.25, 1.0)]
+    return [ordinary, edges + [{"a": np.array([[4.0], [0.0]]), "keep_prob": p} for p in (0.3, 1.0)]]
 
 
 def pooled_traits(run, data):
@@ -550,10 +551,11 @@ pooled_mean.wrong("maximum-or-nothing",
     "This is the maximum times the probability that anything is kept. What is kept need not be "
     "the largest.",
     {"weight": lambda p, larger, n: (larger == 0) * (1 - (1 - p) ** n)})  # fmt: skip
-pooled_mean.wrong("two-largest-only",
-    "Only the two largest are counted. If both are dropped, the third may come out, and so on: "
+pooled_mean.wrong("few-largest-only",
+    "Only the largest few are counted. If these are dropped, the next may come out, and so on: "
     "every activation has its weight, p q^(n-i).",
     {"weight": lambda p, larger, n: p * (1 - p) ** larger * (larger < 2)},
+    {"weight": lambda p, larger, n: p * (1 - p) ** larger * (larger < 3)},
     {"weight": lambda p, larger, n: np.where(larger == 0, p, (1 - p) * (larger == 1))})  # fmt: skip
 pooled_mean.wrong("drop-for-keep",
     "p and q = 1 - p are swapped: keep_prob is the probability to KEEP. Activation i is kept, p, "
@@ -585,6 +587,13 @@ pooled_mean.wrong("no-factor-p",
 pooled_mean.wrong("factor-p-twice",
     "This is p times too small: is the factor p in it twice?",
     {"after": lambda y, p, n: y * p})  # fmt: skip
+pooled_mean.wrong("by-window-size",
+    "This is n times too large or too small, with n activations in a window. The weights are "
+    "probabilities already: neither a mean nor a count is taken.",
+    {"after": lambda y, p, n: y * n}, {"after": lambda y, p, n: y / n})  # fmt: skip
+pooled_mean.wrong("windows-reordered",
+    "The numbers are right, and stand in another order: the first is that of the first window.",
+    {"after": lambda y, p, n: y[::-1]}, {"after": lambda y, p, n: np.sort(y)})  # fmt: skip
 pooled_mean.wrong("smaller-ones-kept",
     "The smaller activations need not be kept, nor dropped: what happens to them does not matter. "
     "Only the activation itself and the larger ones have a factor: p q^(n-i).",
