@@ -247,8 +247,14 @@ def bound_cases(data):
                 "log_alpha": data.uniform(-4, 4, shape), "n_train": n_train}  # fmt: skip
 
     one, other = case(6, (3, 5), 40), case(6, (3, 5), 40)
-    cases = [one, *(one | {name: other[name]} for name in ("log_likelihoods", "log_alpha")),
-             one | {"n_train": 90}, case(50, (4, 2), 300)]  # fmt: skip
+    positive = np.abs(other["log_alpha"]) + 0.1
+    cases = [
+        one,
+        one | {"log_likelihoods": other["log_likelihoods"]},
+        one | {"log_alpha": positive},
+        one | {"n_train": 90},
+        case(50, (4, 2), 300),
+    ]
     one_each = case(1, (1, 1), 7)
     far = [case(2, (2, 3), 10) | {"log_alpha": np.array([[a, -1.0]])} for a in (-800.0, 800.0)]
     return [cases, [one_each, *far]]
