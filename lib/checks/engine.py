@@ -206,13 +206,13 @@ class Exercise:
                 raise Missed(wrong.sentence.format_map(Lenient(format_)), wrong.name)
 
     def _ignored(self, cases, yours, right):
-        """An argument on which the right output depends, and the student's does not."""
+        """An argument on which the right output depends, and the student's never does."""
+        still = {}
         for (i, one), (j, two) in itertools.combinations(enumerate(cases), 2):
             names = [name for name in one if not same(one[name], two[name])]
-            moves = len(names) == 1 and not close(right[i], right[j], self.rtol)
-            if moves and close(yours[i], yours[j], 1e-12):
-                return names[0]
-        return None
+            if len(names) == 1 and not close(right[i], right[j], self.rtol):
+                still.setdefault(names[0], []).append(close(yours[i], yours[j], 1e-12))
+        return next((name for name, each in still.items() if all(each)), None)
 
     # Answers that draw
 
