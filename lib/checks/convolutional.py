@@ -423,7 +423,7 @@ def residual_traits(run, data):
             return np.array(outputs), np.array(counts)
 
         rng, f = np.random.default_rng(data), branch(x)
-        outputs, counts = passes("train", 600, rng)
+        outputs, counts = passes("train", 450, rng)
         tests, test_counts = passes("test", 30, rng)
         random = np.ptp(tests, axis=0).max() > 1e-9
         off = gates(outputs, x, f, p, np.nan * x if random else tests[0]) or first(
@@ -1190,8 +1190,6 @@ shift_ratios.wrong("one-variance",
 
 SCRIPT = ["Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d", "Conv2d", "BatchNorm2d", "ReLU", "Flatten",
           "Linear"]  # fmt: skip
-
-
 GOOD_DROPOUTS = ("Dropout", "Dropout2d", "SpatialDropout")
 
 
@@ -1208,41 +1206,42 @@ class NetAndPredict:
 
 def repaired_layers(net, images, keep_prob):
     """Whether both dropout layers are there, in a right place and with a right argument."""
-    layers, dims = leaves(net), {}
-    dropouts = [each for each in layers if "ropout" in type(each).__name__]
-    others = [type(each).__name__ for each in layers if each not in dropouts]
-    for each in dropouts:
-        each.register_forward_hook(lambda layer, given, y: dims.update({layer: given[0].shape}))
+    layers, shapes, h = leaves(net), [], images
     try:
         with silenced():
-            net(images)
+            for layer in layers:
+                shapes.append(h.shape)
+                h = layer(h)
     except Exception as error:
         text = f"{type(error).__name__}: {str(error).splitlines()[0][:150]}"
         return first((True, "does-not-run", f"The repaired net does not run on images: {text}"))
-    following = [next((n for n in map(kind, layers[layers.index(each) + 1 :])
-                       if n in ("convolution", "batch normalization")), None)
-                 for each in dropouts]  # fmt: skip
-    of_maps = [each for each in dropouts if type(each).__name__ not in ("Dropout", "AlphaDropout")]
+    names = [type(layer).__name__ for layer in layers]
+    dropouts = [i for i, name in enumerate(names) if "ropout" in name]
+    of_maps = [i for i in dropouts if names[i] not in ("Dropout", "AlphaDropout")]
+    others = [name for name in names if "ropout" not in name]
+    sizes, right = ([w.shape for w in each.parameters()] for each in (net, repaired.right(0.5)[0]))
+    mixing = ("convolution", "batch normalization")
+    following = [next((n for n in map(kind, layers[i:]) if n in mixing), None) for i in dropouts]
     return first(
         (len(dropouts) < 2, "dropout-removed", "A dropout layer is gone. That does away with the "
          "mistake, and with its use: repair its place, its kind or its argument."),
-        (len(dropouts) > 2 or others != SCRIPT, "other-layers", "Besides the two dropout layers "
-         "the script's layers must stay as they are, in their order: " + ", ".join(SCRIPT) + "."),
+        (len(dropouts) > 2 or others != SCRIPT or sizes != right, "other-layers", "Besides the two "
+         "dropout layers all stays as it is, order and sizes: " + ", ".join(SCRIPT) + "."),
         ("batch normalization" in following, "before-batch-norm", "Dropout leads straight into "
          "batch normalization, which remembers the variance with masks. At prediction there are "
          "none. Put it immediately before the convolution."),
-        (layers[-1] in dropouts, "on-the-scores", "Dropout behind the last layer drops scores of "
-         "classes, and not what the next layer reads. It belongs before nn.Linear."),
-        (any(len(dims[each]) != 4 for each in of_maps), "maps-of-flat", "Behind nn.Flatten there "
+        (len(layers) - 1 in dropouts, "on-the-scores", "Dropout behind the last layer drops scores "
+         "of classes, and not what the next layer reads. It belongs before nn.Linear."),
+        (any(len(shapes[i]) != 4 for i in of_maps), "maps-of-flat", "Behind nn.Flatten there "
          "are no maps: a layer for maps, such as nn.Dropout2d, wants 4 dimensions, and warns that "
          "2 will be an error. Single numbers are dropped by nn.Dropout."),
-        (any(dims[each][1] == 1 for each in of_maps), "image-dropped", "The images have one map: "
+        (any(shapes[i][1] == 1 for i in of_maps), "image-dropped", "The images have one map: "
          "to drop it is to drop the whole image: put that layer before the second convolution."),
-        (any(type(each).__name__ not in GOOD_DROPOUTS for each in dropouts), "other-dropout",
+        (any(names[i] not in GOOD_DROPOUTS for i in dropouts), "other-dropout",
          "A dropout layer is of another kind: nn.Dropout2d drops maps, nn.Dropout single numbers."),
         (not net.training, "eval-mode", "The net comes in evaluation mode, so its dropout would be "
          "off in training: call eval() inside predict."),
-    ) or [off for each in dropouts for off in rate(each, keep_prob)]  # fmt: skip
+    ) or [off for i in dropouts for off in rate(layers[i], keep_prob)]  # fmt: skip
 
 
 def repaired_predict(net, predict, images):

@@ -155,7 +155,7 @@ class Exercise:
             raise Missed(self.chance, "not-repeatable")
         stop = [each for each in missed if each and each.idea not in TOO_HARD]
         if stop or all(missed):
-            if all(each is not None for each in raw):
+            if any(each is not None for each in raw):
                 what = self._names()[0]
                 self._match([lambda wrong: all(map(alike, raw, wrong))], cases, True, what=what)
             raise (stop or missed)[0]
@@ -204,7 +204,10 @@ class Exercise:
                 f"{what} is right to a few digits only: compute in double precision.",
                 "single-precision",
             )
-        if all(close(y[part], r[part], 0.05) for y, r in zip(yours, right, strict=True)):
+        signs = {s for y, r in zip(yours, right, strict=True)
+                 for s in np.sign(np.subtract(y[part], r[part])).ravel()}  # fmt: skip
+        near = all(close(y[part], r[part], 0.05) for y, r in zip(yours, right, strict=True))
+        if near and signs >= {-1, 1}:
             raise Missed(
                 f"{what} is near the right one everywhere, and exact nowhere: is it an average of "
                 f"samples, or rounded? {self.otherwise}".rstrip().format(**format_),
@@ -549,8 +552,8 @@ def same(a, b):
 
 def alike(a, b):
     """As `same`, but for rounding: of one type, NaN and infinity in the same places."""
-    if type(a) is not type(b):
-        return False
+    if type(a) is not type(b) or a is None:
+        return a is b
     if isinstance(a, list | tuple):
         return isinstance(b, list | tuple) and len(a) == len(b) and all(map(alike, a, b))
     try:

@@ -713,6 +713,12 @@ def script(predict=in_eval, change=lambda net: net, **options):
     return repaired
 
 
+def one_layer_twice(keep_prob):
+    net = net_of(keep_prob, drop=nn.Dropout)
+    net[9] = net[4]
+    return net, partial(in_eval, net)
+
+
 def without(name):
     return lambda net: nn.Sequential(*[each for each in net if type(each).__name__ != name])
 
@@ -728,7 +734,7 @@ def without_masks_only(net, images):
 RIGHT_REPAIRED = [
     script(), script(torch.no_grad()(in_eval)), script(place=3, last=nn.Dropout2d, at=8),
     script(lambda net, images: in_eval(net, images).detach().numpy()), script(drop=nn.Dropout),
-    script(last=Dropout, drop=SpatialDropout, p=lambda keep: keep),
+    one_layer_twice, script(last=Dropout, drop=SpatialDropout, p=lambda keep: keep),
 ]  # fmt: skip
 WRONG_REPAIRED = [
     (script(p=lambda keep: keep), "keep-for-drop"), (script(p=lambda keep: 0.2), "other-rate"),
@@ -740,6 +746,8 @@ WRONG_REPAIRED = [
     (script(change=without("Dropout2d")), "dropout-removed"),
     (script(change=without("BatchNorm2d")), "other-layers"),
     (script(change=without("Flatten")), "does-not-run"),
+    (script(change=lambda net: nn.Sequential(nn.Conv2d(1, 8, 5, padding=2), *net[1:])),
+     "other-layers"),
     (script(change=lambda net: net.eval()), "eval-mode"),
     (script(lambda net, images: net(images).softmax(dim=1)), "mask-at-prediction"),
     (script(torch.no_grad()(lambda net, images: net(images).softmax(dim=1))), "mask-at-prediction"),

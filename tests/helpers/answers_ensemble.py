@@ -203,7 +203,7 @@ UNLISTED = {
         (weighted(combine=lambda p, o: (p @ o).mean()), "single-number"),
         (lambda o, k: o @ np.ones(o.shape[1]), "shape"),
         (weighted(combine=lambda p, o: (p @ o).tolist()), "no-array"),
-        (sampled, "otherwise"),
+        (sampled, "nearly"),
         (weighted(lambda m, k: mask_probabilities(m, 0.5)), "equally"),
         (lambda o, k: 1.7 * loop_prediction(o, k) + 1.7, "otherwise"),
     ],
