@@ -14,6 +14,12 @@ from lib.masks import all_masks
 
 summary = summary_of("bayesian")
 
+
+def each(setting, *values):
+    """Wrong answers that differ from the right one in one setting."""
+    return [{setting: value} for value in values]
+
+
 # A table reads best with one idea in one block.
 # fmt: off
 
@@ -49,84 +55,64 @@ def total_variance(samples, tau, *, spread=lambda s: s.var(axis=0), noise=lambda
     return out(spread(samples) + noise(tau, len(samples)))
 
 
-total_variance.wrong("no-noise",
-    "1/tau is forgotten: this is the variance of the samples alone, which says where the MEAN may "
-    "be. A target scatters around that mean with the variance 1/tau: add it.",
-    {"noise": lambda tau, n: 0})
-total_variance.wrong("tau-added",
-    "tau is added. It is the precision, 1/variance: what adds up are variances, so add 1/tau.",
-    {"noise": lambda tau, n: tau})
-total_variance.wrong("deviation-of-noise",
-    "The standard deviation of the noise is added, 1/sqrt(tau). Its variance is 1/tau.",
-    {"noise": lambda tau, n: tau**-0.5})
-total_variance.wrong("noise-misread",
-    "What is added for the noise is another power of tau. tau is the precision, one over the "
-    "variance: add 1/tau as it is.",
-    {"noise": lambda tau, n: tau**-2}, {"noise": lambda tau, n: tau**0.5},
-    {"noise": lambda tau, n: tau**2}, {"noise": lambda tau, n: 0.5 / tau})
-total_variance.wrong("noise-averaged",
-    "The noise is divided or multiplied by the number of samples. A new target has noise of its "
-    "own, once: add 1/tau.",
-    {"noise": lambda tau, n: 1 / (n * tau)}, {"noise": lambda tau, n: n / tau})
-total_variance.wrong("noise-subtracted",
-    "1/tau is subtracted. The noise adds to the variance.",
-    {"noise": lambda tau, n: -1 / tau})
-total_variance.wrong("tau-ignored",
-    "1 is added, as for a noise of variance 1. The noise has the variance 1/tau.",
-    {"noise": lambda tau, n: 1})
-total_variance.wrong("deviation",
-    "A standard deviation stands for the samples' variance. Variances add up, deviations do not.",
-    {"spread": lambda s: s.std(axis=0)}, {"spread": lambda s: s.std(axis=0, ddof=1)})
-total_variance.wrong("ddof",
-    "The squares are divided by n_samples - 1 (ddof=1). The prediction is the average of exactly "
-    "these Gaussians, so divide by n_samples.",
-    {"spread": lambda s: s.var(axis=0, ddof=1)},
-    {"spread": lambda s: np.square(s - s.mean(axis=0)).sum(axis=0) / max(len(s) - 1, 1)})
-total_variance.wrong("mean-not-off",
-    "The square of the mean is not taken off. The variance of the samples is the mean of their "
-    "squares LESS the square of their mean.",
-    {"spread": lambda s: np.square(s).mean(axis=0)})
-total_variance.wrong("of-the-mean",
-    "The variance of the samples is divided by their number. That is how well their mean is known; "
-    "each sample is a hypothesis, and their spread does not shrink with more.",
-    {"spread": lambda s: s.var(axis=0) / len(s)},
-    {"spread": lambda s: s.var(axis=0, ddof=1) / len(s)},
-    {"spread": lambda s: s.std(axis=0) / len(s) ** 0.5},
-    lambda samples, tau: (samples.var(axis=0) + 1 / tau) / len(samples))
-total_variance.wrong("summed",
-    "The squares are summed. Divide by the number of samples.",
-    {"spread": lambda s: s.var(axis=0) * len(s)})
-total_variance.wrong("all-at-once",
-    "One number for all examples: is the variance taken over samples and examples at once? Each "
-    "example has its own, over the samples: axis=0.",
-    {"spread": lambda s: s.var()}, {"spread": lambda s: s.var() + 0 * s[0]},
-    {"spread": lambda s: s.var(axis=0).mean()},
-    {"spread": lambda s: s.var(axis=0).mean() + 0 * s[0]})
-total_variance.wrong("no-samples",
-    "The samples have no part in it: this is the noise alone.",
-    {"spread": lambda s: 0 * s[0]})
-total_variance.wrong("root-taken",
-    "The root is taken. Return the variance itself.",
-    {"out": lambda v: np.sqrt(np.maximum(v, 0))}, {"out": np.sqrt})
-total_variance.wrong("not-added",
-    "Variance and noise are multiplied or divided. Independent variances ADD up.",
-    lambda samples, tau: samples.var(axis=0) / tau, lambda samples, tau: samples.var(axis=0) * tau,
-    lambda samples, tau: np.sqrt(samples.var(axis=0) / tau))
-total_variance.wrong("larger-of-two",
-    "This is the larger of the two variances. A target has both kinds of scatter: add them.",
-    lambda samples, tau: np.maximum(samples.var(axis=0), 1 / tau))
-total_variance.wrong("deviations-added",
-    "Standard deviations are added. Independent VARIANCES add up.",
-    lambda samples, tau: (samples.std(axis=0) + tau**-0.5) ** 2,
-    lambda samples, tau: samples.std(axis=0) + tau**-0.5)
-total_variance.wrong("absolute-deviations",
-    "This is the mean absolute distance from the mean. The variance is the mean SQUARE of it.",
-    {"spread": lambda s: np.abs(s - s.mean(axis=0)).mean(axis=0)})
-total_variance.wrong("precisions-added",
-    "Precisions are added, as when two measurements of one thing are combined. Here two kinds of "
-    "scatter follow each other: their variances add up.",
-    lambda samples, tau: 1 / (1 / samples.var(axis=0) + tau),
-    lambda samples, tau: 1 / samples.var(axis=0) + tau)
+wrong = total_variance.wrong
+wrong("no-noise", "1/tau is forgotten: this is the variance of the samples alone, which says where "
+      "the MEAN may be. A target scatters around that mean with the variance 1/tau: add it.",
+      {"noise": lambda tau, n: 0})
+wrong("tau-added", "tau is added. It is the precision, 1/variance: what adds up are variances, so "
+      "add 1/tau.", {"noise": lambda tau, n: tau})
+wrong("deviation-of-noise", "The standard deviation of the noise is added, 1/sqrt(tau). Its "
+      "variance is 1/tau.", {"noise": lambda tau, n: tau**-0.5})
+wrong("noise-misread", "What is added for the noise is another power of tau. tau is the precision, "
+      "one over the variance: add 1/tau as it is.", *each("noise", lambda tau, n: tau**-2,
+      lambda tau, n: tau**0.5, lambda tau, n: tau**2, lambda tau, n: 0.5 / tau))
+wrong("noise-averaged", "The noise is divided or multiplied by the number of samples. A new target "
+      "has noise of its own, once: add 1/tau.", *each("noise", lambda tau, n: 1 / (n * tau),
+      lambda tau, n: n / tau))
+wrong("noise-subtracted", "1/tau is subtracted. The noise adds to the variance.",
+      {"noise": lambda tau, n: -1 / tau})
+wrong("tau-ignored", "1 is added, as for a noise of variance 1. The noise has the variance 1/tau.",
+      {"noise": lambda tau, n: 1})
+wrong("deviation", "A standard deviation stands for the samples' variance. Variances add up, "
+      "deviations do not.", *each("spread", lambda s: s.std(axis=0),
+      lambda s: s.std(axis=0, ddof=1)))
+wrong("ddof", "The squares are divided by n_samples - 1 (ddof=1). The prediction is the average of "
+      "exactly these Gaussians, so divide by n_samples.",
+      *each("spread", lambda s: s.var(axis=0, ddof=1),
+      lambda s: np.square(s - s.mean(axis=0)).sum(axis=0) / max(len(s) - 1, 1)))
+wrong("mean-not-off", "The square of the mean is not taken off. The variance of the samples is the "
+      "mean of their squares LESS the square of their mean.",
+      {"spread": lambda s: np.square(s).mean(axis=0)})
+wrong("of-the-mean", "The variance of the samples is divided by their number. That is how well "
+      "their mean is known; each sample is a hypothesis, and their spread does not shrink with "
+      "more.", *each("spread", lambda s: s.var(axis=0) / len(s),
+      lambda s: s.var(axis=0, ddof=1) / len(s), lambda s: s.std(axis=0) / len(s) ** 0.5),
+      lambda samples, tau: (samples.var(axis=0) + 1 / tau) / len(samples))
+wrong("summed", "The squares are summed. Divide by the number of samples.",
+      {"spread": lambda s: s.var(axis=0) * len(s)})
+wrong("all-at-once", "One number for all examples: is the variance taken over samples and examples "
+      "at once? Each example has its own, over the samples: axis=0.",
+      *each("spread", lambda s: s.var(), lambda s: s.var() + 0 * s[0],
+      lambda s: s.var(axis=0).mean(), lambda s: s.var(axis=0).mean() + 0 * s[0]))
+wrong("no-samples", "The samples have no part in it: this is the noise alone.",
+      {"spread": lambda s: 0 * s[0]})
+wrong("root-taken", "The root is taken. Return the variance itself.",
+      *each("out", lambda v: np.sqrt(np.maximum(v, 0)), np.sqrt))
+wrong("not-added", "Variance and noise are multiplied or divided. Independent variances ADD up.",
+      lambda samples, tau: samples.var(axis=0) / tau,
+      lambda samples, tau: samples.var(axis=0) * tau,
+      lambda samples, tau: np.sqrt(samples.var(axis=0) / tau))
+wrong("larger-of-two", "This is the larger of the two variances. A target has both kinds of "
+      "scatter: add them.", lambda samples, tau: np.maximum(samples.var(axis=0), 1 / tau))
+wrong("deviations-added", "Standard deviations are added. Independent VARIANCES add up.",
+      lambda samples, tau: (samples.std(axis=0) + tau**-0.5) ** 2,
+      lambda samples, tau: samples.std(axis=0) + tau**-0.5)
+wrong("absolute-deviations", "This is the mean absolute distance from the mean. The variance is "
+      "the mean SQUARE of it.", {"spread": lambda s: np.abs(s - s.mean(axis=0)).mean(axis=0)})
+wrong("precisions-added", "Precisions are added, as when two measurements of one thing are "
+      "combined. Here two kinds of scatter follow each other: their variances add up.",
+      lambda samples, tau: 1 / (1 / samples.var(axis=0) + tau),
+      lambda samples, tau: 1 / samples.var(axis=0) + tau)
 
 # A posterior on a grid
 
@@ -181,104 +167,81 @@ def raw(log_joint):
     return log_joint
 
 
-grid_posterior.wrong("no-prior",
-    "The prior is forgotten: this is the likelihood, normalised. The posterior is the likelihood "
-    "TIMES the prior, so add their logarithms first.",
-    {"joint": lambda a, b: a}, {"joint": lambda a, b: a, "weights": np.exp, "normalise": raw})
-grid_posterior.wrong("only-prior",
-    "This is the prior, normalised: the data has no part in it.",
-    {"joint": lambda a, b: b}, {"joint": lambda a, b: b, "weights": np.exp, "normalise": raw})
-grid_posterior.wrong("logarithm",
-    "These are logarithms. Take np.exp of them, and divide by the sum: the function returns the "
-    "probabilities themselves.",
-    {"out": np.log}, {"out": lambda p: np.log(p + 1e-300)},
-    {"joint": lambda a, b: a + b - logsumexp(a + b), "weights": raw, "normalise": raw},
-    {"weights": raw, "normalise": raw}, {"weights": raw},
-    {"weights": lambda c: c - c.max(), "normalise": raw})
-grid_posterior.wrong("not-normalised",
-    "The shape of the posterior is right, but the probabilities do not sum to 1. Divide by their "
-    "sum: the points of the grid are all the hypotheses there are.",
-    {"normalise": raw}, {"normalise": lambda w: w / w.size}, {"normalise": lambda w: w / w.mean()},
-    {"normalise": lambda w: w / w.max()}, {"normalise": lambda w: w / np.linalg.norm(w)},
-    lambda a, b: softmax(a) * softmax(b), lambda a, b: softmax(a) * np.exp(b))
-grid_posterior.wrong("by-row",
-    "Rows or columns are normalised one by one. The whole grid is one set of hypotheses: all its "
-    "probabilities together sum to 1.",
-    *({"normalise": lambda w, axis=axis: w / w.sum(axis, keepdims=True)} for axis in (0, -1)),
-    lambda a, b: softmax(a + b, axis=0), lambda a, b: softmax(a + b, axis=-1))
-grid_posterior.wrong("divided-by-prior",
-    "The likelihood is DIVIDED by the prior. They are multiplied, so their logarithms add up.",
-    {"joint": lambda a, b: a - b})
-grid_posterior.wrong("logarithms-multiplied",
-    "The logarithms are multiplied. Multiplying the likelihood by the prior means ADDING their "
-    "logarithms.",
-    {"joint": lambda a, b: a * b})
-grid_posterior.wrong("prior-not-log",
-    "The logarithm of one is combined with the other itself. Add the two logarithms as they are "
-    "given.",
-    {"joint": lambda a, b: a + np.exp(b)}, {"joint": lambda a, b: a + np.log(b)},
-    {"joint": lambda a, b: a * np.exp(b)}, {"joint": lambda a, b: np.exp(a) + b})
-grid_posterior.wrong("added",
-    "Likelihood and prior are added. They must be multiplied: add their LOGARITHMS.",
-    {"joint": np.logaddexp}, lambda a, b: of_all(np.exp(a) + np.exp(b)),
-    lambda a, b: np.exp(a) + np.exp(b),
-    lambda a, b: of_all(np.exp(a - a.max()) + np.exp(b - b.max())),
-    lambda a, b: softmax(a) + softmax(b), lambda a, b: (softmax(a) + softmax(b)) / 2)
-grid_posterior.wrong("sign",
-    "The sign is turned: the likelier a hypothesis, the less it gets here.",
-    {"joint": lambda a, b: -a - b}, {"joint": lambda a, b: b - a})
-grid_posterior.wrong("tempered",
-    "Likelihood or prior has a weight of its own, such as 2 or 1/2. Multiply them once: "
-    "log_likelihood + log_prior.",
-    {"joint": lambda a, b: a + 2 * b}, {"joint": lambda a, b: 2 * a + b},
-    {"joint": lambda a, b: (a + b) / 2}, {"joint": lambda a, b: 2 * (a + b)},
-    {"joint": lambda a, b: a + b / 2})
-grid_posterior.wrong("another-base",
-    "The logarithms are natural ones: undo them with np.exp, not with powers of 2 or 10.",
-    {"weights": lambda c: 2 ** (c - c.max())}, {"weights": lambda c: 10 ** (c - c.max())},
-    {"weights": lambda c: 2**c}, {"weights": lambda c: 10**c})
-grid_posterior.wrong("best-only",
-    "All the probability is at the best point. That is the search for one hypothesis; the "
-    "posterior keeps all of them, each with its weight.",
-    {"out": lambda p: np.eye(p.size)[p.argmax()].reshape(p.shape)})
-grid_posterior.wrong("zero-prior",
-    "Where the prior is 0, so log_prior -inf, the posterior must be 0, and the others must be as "
-    "if that point were not there.",
-    {"joint": lambda a, b: np.where(np.isinf(b), a, a + b)},
-    {"joint": lambda a, b: a + np.maximum(b, -10)}, {"joint": lambda a, b: a + np.maximum(b, -20)})
-grid_posterior.wrong("constant-not-largest",
-    "The constant that is taken off must make the LARGEST product of likelihood and prior 1. Yours "
-    "is another one, so some numbers overflow, or all of them vanish. Subtract (log_likelihood + "
-    "log_prior).max() before np.exp.",
-    lambda a, b: of_all(np.exp(a - a.max()) * np.exp(b)),
-    lambda a, b: of_all(np.exp(a - a.max()) * np.exp(b - b.max())),
-    lambda a, b: of_all(softmax(a) * np.exp(b)), lambda a, b: of_all(softmax(a) * softmax(b)),
-    *({"weights": lambda c, by=by: np.exp(c - by(c))} for by in (np.mean, np.median, np.min)))
-grid_posterior.wrong("divided-by-largest",
-    "The logarithms are divided by a number, or shifted and scaled. Multiplying all weights by one "
-    "number means SUBTRACTING one number from all logarithms: the largest.",
-    {"weights": lambda c: np.exp(c / np.abs(c).max())}, {"weights": lambda c: np.exp(c / c.max())},
-    {"weights": lambda c: np.exp((c - c.min()) / (c.max() - c.min()))},
-    {"weights": lambda c: (c - c.min()) / (c.max() - c.min())},
-    {"weights": lambda c: np.exp((c - c.max()) / c.size)})
-grid_posterior.wrong("underflow-covered-up",
-    "Far from 0 the posterior is wrong: underflow is covered up, by clipping or by a small number. "
-    "Subtract the largest entry of log_likelihood + log_prior before np.exp instead.",
-    lambda a, b: np.nan_to_num(of_all(np.exp(a + b))),
-    lambda a, b: of_all(np.nan_to_num(np.exp(a + b))),
-    lambda a, b: of_all(np.exp(np.maximum(a, -700)) * np.exp(np.maximum(b, -700))),
-    *(lambda a, b, e=e: of_all(np.exp(a + b) + e) for e in (1e-300, 1e-16, 1e-12, 1e-10, 1e-8)),
-    *(lambda a, b, e=e: np.exp(a + b) / (np.exp(a + b).sum() + e)
-      for e in (1e-300, 1e-16, 1e-15, 1e-12, 1e-10, 1e-9, 1e-8)),
-    *(lambda a, b, e=e: of_all(np.exp(np.clip(a + b, -e, e))) for e in (500, 700, 709)),
-    *(lambda a, b, e=e: softmax(np.clip(a + b, -e, e)) for e in (100, 500, 700, 709, 1000)),
-    *(lambda a, b, e=e, top=top: softmax(np.clip(a, -e, top) + np.clip(b, -e, top))
-      for e in (100, 300, 500, 700, 709, 745, 1000) for top in (e, None)))
-grid_posterior.wrong("naive",
-    "np.exp(-2000) is 0 in the computer and np.exp(2000) is infinite, so that 0 is divided by 0. "
-    "Stay in logarithms: subtract the largest entry of log_likelihood + log_prior BEFORE np.exp. "
-    "The normalisation takes any constant out again.",
-    {"weights": np.exp})
+wrong = grid_posterior.wrong
+wrong("no-prior", "The prior is forgotten: this is the likelihood, normalised. The posterior is "
+      "the likelihood TIMES the prior, so add their logarithms first.", {"joint": lambda a, b: a},
+      {"joint": lambda a, b: a, "weights": np.exp, "normalise": raw})
+wrong("only-prior", "This is the prior, normalised: the data has no part in it.",
+      {"joint": lambda a, b: b}, {"joint": lambda a, b: b, "weights": np.exp, "normalise": raw})
+wrong("logarithm", "These are logarithms. Take np.exp of them, and divide by the sum: the function "
+      "returns the probabilities themselves.", *each("out", np.log, lambda p: np.log(p + 1e-300)),
+      {"joint": lambda a, b: a + b - logsumexp(a + b), "weights": raw, "normalise": raw},
+      {"weights": raw, "normalise": raw}, {"weights": raw},
+      {"weights": lambda c: c - c.max(), "normalise": raw})
+wrong("not-normalised", "The shape of the posterior is right, but the probabilities do not sum to "
+      "1. Divide by their sum: the points of the grid are all the hypotheses there are.",
+      *each("normalise", raw, lambda w: w / w.size, lambda w: w / w.mean(), lambda w: w / w.max(),
+      lambda w: w / np.linalg.norm(w)), lambda a, b: softmax(a) * softmax(b),
+      lambda a, b: softmax(a) * np.exp(b))
+wrong("by-row", "Rows or columns are normalised one by one. The whole grid is one set of "
+      "hypotheses: all its probabilities together sum to 1.",
+      *({"normalise": lambda w, axis=axis: w / w.sum(axis, keepdims=True)} for axis in (0, -1)),
+      lambda a, b: softmax(a + b, axis=0), lambda a, b: softmax(a + b, axis=-1))
+wrong("divided-by-prior", "The likelihood is DIVIDED by the prior. They are multiplied, so their "
+      "logarithms add up.", {"joint": lambda a, b: a - b})
+wrong("logarithms-multiplied", "The logarithms are multiplied. Multiplying the likelihood by the "
+      "prior means ADDING their logarithms.", {"joint": lambda a, b: a * b})
+wrong("prior-not-log", "The logarithm of one is combined with the other itself. Add the two "
+      "logarithms as they are given.", *each("joint", lambda a, b: a + np.exp(b),
+      lambda a, b: a + np.log(b), lambda a, b: a * np.exp(b), lambda a, b: np.exp(a) + b))
+wrong("added", "Likelihood and prior are added. They must be multiplied: add their LOGARITHMS.",
+      {"joint": np.logaddexp}, lambda a, b: of_all(np.exp(a) + np.exp(b)),
+      lambda a, b: np.exp(a) + np.exp(b),
+      lambda a, b: of_all(np.exp(a - a.max()) + np.exp(b - b.max())),
+      lambda a, b: softmax(a) + softmax(b), lambda a, b: (softmax(a) + softmax(b)) / 2)
+wrong("sign", "The sign is turned: the likelier a hypothesis, the less it gets here.",
+      *each("joint", lambda a, b: -a - b, lambda a, b: b - a))
+wrong("tempered", "Likelihood or prior has a weight of its own, such as 2 or 1/2. Multiply them "
+      "once: log_likelihood + log_prior.", *each("joint", lambda a, b: a + 2 * b,
+      lambda a, b: 2 * a + b, lambda a, b: (a + b) / 2, lambda a, b: 2 * (a + b),
+      lambda a, b: a + b / 2))
+wrong("another-base", "The logarithms are natural ones: undo them with np.exp, not with powers of "
+      "2 or 10.", *each("weights", lambda c: 2 ** (c - c.max()), lambda c: 10 ** (c - c.max()),
+      lambda c: 2**c, lambda c: 10**c))
+wrong("best-only", "All the probability is at the best point. That is the search for one "
+      "hypothesis; the posterior keeps all of them, each with its weight.",
+      {"out": lambda p: np.eye(p.size)[p.argmax()].reshape(p.shape)})
+wrong("zero-prior", "Where the prior is 0, so log_prior -inf, the posterior must be 0, and the "
+      "others must be as if that point were not there.",
+      *each("joint", lambda a, b: np.where(np.isinf(b), a, a + b),
+      lambda a, b: a + np.maximum(b, -10), lambda a, b: a + np.maximum(b, -20)))
+wrong("constant-not-largest", "The constant that is taken off must make the LARGEST product of "
+      "likelihood and prior 1. Yours is another one, so some numbers overflow, or all of them "
+      "vanish. Subtract (log_likelihood + log_prior).max() before np.exp.",
+      lambda a, b: of_all(np.exp(a - a.max()) * np.exp(b)),
+      lambda a, b: of_all(np.exp(a - a.max()) * np.exp(b - b.max())),
+      lambda a, b: of_all(softmax(a) * np.exp(b)), lambda a, b: of_all(softmax(a) * softmax(b)),
+      *({"weights": lambda c, by=by: np.exp(c - by(c))} for by in (np.mean, np.median, np.min)))
+wrong("divided-by-largest", "The logarithms are divided by a number, or shifted and scaled. "
+      "Multiplying all weights by one number means SUBTRACTING one number from all logarithms: the "
+      "largest.", *each("weights", lambda c: np.exp(c / np.abs(c).max()),
+      lambda c: np.exp(c / c.max()), lambda c: np.exp((c - c.min()) / (c.max() - c.min())),
+      lambda c: (c - c.min()) / (c.max() - c.min()), lambda c: np.exp((c - c.max()) / c.size)))
+wrong("underflow-covered-up", "Far from 0 the posterior is wrong: underflow is covered up, by "
+      "clipping or by a small number. Subtract the largest entry of log_likelihood + log_prior "
+      "before np.exp instead.", lambda a, b: np.nan_to_num(of_all(np.exp(a + b))),
+      lambda a, b: of_all(np.nan_to_num(np.exp(a + b))),
+      lambda a, b: of_all(np.exp(np.maximum(a, -700)) * np.exp(np.maximum(b, -700))),
+      *(lambda a, b, e=e: of_all(np.exp(a + b) + e) for e in (1e-300, 1e-16, 1e-12, 1e-10, 1e-8)),
+      *(lambda a, b, e=e: np.exp(a + b) / (np.exp(a + b).sum() + e)
+        for e in (1e-300, 1e-16, 1e-15, 1e-12, 1e-10, 1e-9, 1e-8)),
+      *(lambda a, b, e=e: of_all(np.exp(np.clip(a + b, -e, e))) for e in (500, 700, 709)),
+      *(lambda a, b, e=e: softmax(np.clip(a + b, -e, e)) for e in (100, 500, 700, 709, 1000)),
+      *(lambda a, b, e=e, top=top: softmax(np.clip(a, -e, top) + np.clip(b, -e, top))
+        for e in (100, 300, 500, 700, 709, 745, 1000) for top in (e, None)))
+wrong("naive", "np.exp(-2000) is 0 in the computer and np.exp(2000) is infinite, so that 0 is "
+      "divided by 0. Stay in logarithms: subtract the largest entry of log_likelihood + log_prior "
+      "BEFORE np.exp. The normalisation takes any constant out again.", {"weights": np.exp})
 
 # How likely are the targets?
 
@@ -324,80 +287,60 @@ def predictive_log_likelihood(
 
 
 likelihood = predictive_log_likelihood
-likelihood.wrong("mean-of-logs",
-    "The log-densities are averaged. The prediction is an average of DENSITIES: take the logarithm "
-    "of their mean, logsumexp less log(n_samples).",
-    {"average": lambda d: d.mean(axis=0)}, {"average": lambda d: np.log(np.exp(d)).mean(axis=0)})
-likelihood.wrong("tau-is-variance",
-    "tau is taken for the variance. It is the precision: the variance is 1/tau.",
-    {"precision": lambda tau: 1 / tau})
-likelihood.wrong("tau-is-deviation",
-    "tau or 1/tau is taken for the standard deviation. tau is the precision: the variance is "
-    "1/tau, and the standard deviation 1/sqrt(tau).",
-    {"precision": lambda tau: tau**-2}, {"precision": lambda tau: tau**2})
-likelihood.wrong("tau-ignored",
-    "tau has no part in it: this is the density for a noise of variance 1. The noise has the "
-    "variance 1/tau.",
-    {"precision": lambda tau: 1.0})
-likelihood.wrong("exponent",
-    "The exponent is another one. It is -tau/2 (y - f)^2, with tau itself, the 1/2, the minus and "
-    "the square: the smaller the noise, the more a miss costs.",
-    {"inside": lambda tau: 1.0}, {"inside": lambda tau: 1 / tau}, {"inside": lambda tau: tau**2},
-    {"inside": math.sqrt}, {"half": 1.0}, {"half": -0.5}, {"half": 0.0}, {"half": 0.25},
-    {"square": np.abs}, {"square": lambda d: d})
-likelihood.wrong("constant",
-    "The constant of the Gaussian is another one: it is -1/2 log(2 pi). Without it a density does "
-    "not integrate to 1.",
-    *({"constant": constant} for constant in (0.0, 2.0, -1.0)),
-    {"constant": math.log(math.pi) / math.log(2 * math.pi)})
-likelihood.wrong("normalisation",
-    "The normalisation needs PLUS 1/2 log(tau): the density is sqrt(tau / (2 pi)) times the "
-    "exponential, so a small noise earns something for being small.",
-    *({"root": root} for root in (0.0, 2.0, -1.0, -2.0)), {"root": 0.0, "constant": 0.0})
-likelihood.wrong("summed",
-    "The densities are summed, not averaged: subtract log(n_samples).",
-    {"average": lambda d: logsumexp(d, axis=0)})
-likelihood.wrong("log-of-sum-divided",
-    "The logarithm is divided, or log(n_samples) is halved or taken twice. Divide the SUM of the "
-    "densities by n_samples: subtract log(n_samples) from its logarithm, once.",
-    {"average": lambda d: logsumexp(d, axis=0) / len(d)},
-    {"average": lambda d: logsumexp(d, axis=0) - math.log(len(d)) / 2},
-    {"average": lambda d: logsumexp(d, axis=0) - 2 * math.log(len(d))},
-    {"average": lambda d: logsumexp(d, axis=0) - len(d)},
-    {"average": lambda d: logsumexp(d, axis=0) + math.log(len(d))})
-likelihood.wrong("multiplied",
-    "The log-densities are summed over the samples, which multiplies densities. The prediction is "
-    "their average.",
-    {"average": lambda d: d.sum(axis=0)}, {"average": lambda d: d.sum(axis=0) - math.log(len(d))})
-likelihood.wrong("no-logarithm",
-    "This is the average density itself. Take its logarithm.",
-    {"average": lambda d: np.exp(d).mean(axis=0)}, {"average": lambda d: np.exp(d).sum(axis=0)})
-likelihood.wrong("number-of-targets",
-    "log(n), of the number of targets, is subtracted. The mean is over the samples: subtract "
-    "log(n_samples).",
-    {"average": lambda d: logsumexp(d, axis=0) - math.log(d.shape[1])},
-    {"average": lambda d: logsumexp(d, axis=0) - math.log(d.size)})
-likelihood.wrong("one-sample",
-    "This is the density of a single sample: the best one, or the first. Average over all of them.",
-    {"average": lambda d: d.max(axis=0)}, {"average": lambda d: d[0]}, {"average": lambda d: d[-1]},
-    {"average": lambda d: np.median(d, axis=0)})
-likelihood.wrong("one-number",
-    "There is one log-likelihood for each target: average over the samples, axis 0, and leave the "
-    "targets apart.",
-    *({"out": out} for out in (np.mean, np.sum, lambda v: v.mean() + 0 * v)),
-    {"average": lambda d: logsumexp(d)}, {"average": lambda d: logsumexp(d) - math.log(len(d))},
-    {"average": lambda d: logsumexp(d) - math.log(d.size)})
-likelihood.wrong("sign",
-    "The sign is turned: this is minus the log-likelihood.",
-    {"out": np.negative})
-likelihood.wrong("another-base",
-    "Take the natural logarithm, np.log: the answer is in nats.",
-    {"out": lambda value: value / math.log(2)}, {"out": lambda value: value / math.log(10)})
-likelihood.wrong("plug-in",
-    "This is the density at the mean of the samples, for one Gaussian around it. It forgets that "
-    "the samples differ: average the densities of all samples.",
-    lambda s, y, tau: likelihood.right(s.mean(axis=0, keepdims=True), y, tau),
-    lambda s, y, tau: likelihood.right(np.median(s, axis=0, keepdims=True), y, tau))
+wrong = likelihood.wrong
+wrong("mean-of-logs", "The log-densities are averaged. The prediction is an average of DENSITIES: "
+      "take the logarithm of their mean, logsumexp less log(n_samples).",
+      *each("average", lambda d: d.mean(axis=0), lambda d: np.log(np.exp(d)).mean(axis=0)))
+wrong("tau-is-variance", "tau is taken for the variance. It is the precision: the variance is "
+      "1/tau.", {"precision": lambda tau: 1 / tau})
+wrong("tau-is-deviation", "tau or 1/tau is taken for the standard deviation. tau is the precision: "
+      "the variance is 1/tau, and the standard deviation 1/sqrt(tau).",
+      *each("precision", lambda tau: tau**-2, lambda tau: tau**2))
+wrong("tau-ignored", "tau has no part in it: this is the density for a noise of variance 1. The "
+      "noise has the variance 1/tau.", {"precision": lambda tau: 1.0})
+wrong("exponent", "The exponent is another one. It is -tau/2 (y - f)^2, with tau itself, the 1/2, "
+      "the minus and the square: the smaller the noise, the more a miss costs.",
+      *each("inside", lambda tau: 1.0, lambda tau: 1 / tau, lambda tau: tau**2, math.sqrt),
+      *each("half", 1.0, -0.5, 0.0, 0.25), *each("square", np.abs, lambda d: d))
+wrong("constant", "The constant of the Gaussian is another one: it is -1/2 log(2 pi). Without it a "
+      "density does not integrate to 1.",
+      *({"constant": constant} for constant in (0.0, 2.0, -1.0)),
+      {"constant": math.log(math.pi) / math.log(2 * math.pi)})
+wrong("normalisation", "The normalisation needs PLUS 1/2 log(tau): the density is sqrt(tau / (2 "
+      "pi)) times the exponential, so a small noise earns something for being small.",
+      *({"root": root} for root in (0.0, 2.0, -1.0, -2.0)), {"root": 0.0, "constant": 0.0})
+wrong("summed", "The densities are summed, not averaged: subtract log(n_samples).",
+      {"average": lambda d: logsumexp(d, axis=0)})
+wrong("log-of-sum-divided", "The logarithm is divided, or log(n_samples) is halved or taken twice. "
+      "Divide the SUM of the densities by n_samples: subtract log(n_samples) from its logarithm, "
+      "once.", *each("average", lambda d: logsumexp(d, axis=0) / len(d),
+      lambda d: logsumexp(d, axis=0) - math.log(len(d)) / 2,
+      lambda d: logsumexp(d, axis=0) - 2 * math.log(len(d)),
+      lambda d: logsumexp(d, axis=0) - len(d), lambda d: logsumexp(d, axis=0) + math.log(len(d))))
+wrong("multiplied", "The log-densities are summed over the samples, which multiplies densities. "
+      "The prediction is their average.", *each("average", lambda d: d.sum(axis=0),
+      lambda d: d.sum(axis=0) - math.log(len(d))))
+wrong("no-logarithm", "This is the average density itself. Take its logarithm.",
+      *each("average", lambda d: np.exp(d).mean(axis=0), lambda d: np.exp(d).sum(axis=0)))
+wrong("number-of-targets", "log(n), of the number of targets, is subtracted. The mean is over the "
+      "samples: subtract log(n_samples).",
+      *each("average", lambda d: logsumexp(d, axis=0) - math.log(d.shape[1]),
+      lambda d: logsumexp(d, axis=0) - math.log(d.size)))
+wrong("one-sample", "This is the density of a single sample: the best one, or the first. Average "
+      "over all of them.", *each("average", lambda d: d.max(axis=0), lambda d: d[0],
+      lambda d: d[-1], lambda d: np.median(d, axis=0)))
+wrong("one-number", "There is one log-likelihood for each target: average over the samples, axis "
+      "0, and leave the targets apart.",
+      *({"out": out} for out in (np.mean, np.sum, lambda v: v.mean() + 0 * v)),
+      *each("average", lambda d: logsumexp(d), lambda d: logsumexp(d) - math.log(len(d)),
+      lambda d: logsumexp(d) - math.log(d.size)))
+wrong("sign", "The sign is turned: this is minus the log-likelihood.", {"out": np.negative})
+wrong("another-base", "Take the natural logarithm, np.log: the answer is in nats.",
+      *each("out", lambda value: value / math.log(2), lambda value: value / math.log(10)))
+wrong("plug-in", "This is the density at the mean of the samples, for one Gaussian around it. It "
+      "forgets that the samples differ: average the densities of all samples.",
+      lambda s, y, tau: likelihood.right(s.mean(axis=0, keepdims=True), y, tau),
+      lambda s, y, tau: likelihood.right(np.median(s, axis=0, keepdims=True), y, tau))
 
 
 def moments(s, y, tau, noise=1, ddof=0):
@@ -405,31 +348,28 @@ def moments(s, y, tau, noise=1, ddof=0):
     return np.log(1 / (2 * np.pi * spread)) / 2 - (y - s.mean(axis=0)) ** 2 / (2 * spread)
 
 
-likelihood.wrong("moments",
-    "This is one Gaussian with the mean and variance of the prediction. The prediction is a "
-    "mixture of Gaussians, one around each sample: average their densities.",
-    moments, partial(moments, ddof=1), partial(moments, noise=0), partial(moments, noise=0, ddof=1))
-likelihood.wrong("largest-not-back",
-    "The largest log-density is taken out before np.exp, which is right, but one for each target: "
-    "the largest over axis 0, and it must be added again after the logarithm.",
-    {"average": lambda d: np.log(np.exp(d - d.max(axis=0)).mean(axis=0))},
-    {"average": lambda d: np.log(np.exp(d - d.max(axis=0)).sum(axis=0))},
-    {"average": lambda d: np.log(np.exp(d - d.max()).mean(axis=0)) + d.max()})
+wrong("moments", "This is one Gaussian with the mean and variance of the prediction. The "
+      "prediction is a mixture of Gaussians, one around each sample: average their densities.",
+      moments, partial(moments, ddof=1), partial(moments, noise=0),
+      partial(moments, noise=0, ddof=1))
+wrong("largest-not-back", "The largest log-density is taken out before np.exp, which is right, but "
+      "one for each target: the largest over axis 0, and it must be added again after the "
+      "logarithm.", *each("average", lambda d: np.log(np.exp(d - d.max(axis=0)).mean(axis=0)),
+      lambda d: np.log(np.exp(d - d.max(axis=0)).sum(axis=0)),
+      lambda d: np.log(np.exp(d - d.max()).mean(axis=0)) + d.max()))
 PADS = (2.2250738585072014e-308, 2.220446049250313e-16, 1e-15,
         *(10.0**-k for k in (323, 308, 300, 200, 100, 50, 30, 20, 16, 12, 10, 9, 8, 7, 6, 5, 4, 3)))
-likelihood.wrong("underflow-covered-up",
-    "Far from all samples the log-likelihood is off: something small is added before the "
-    "logarithm, or it is clipped. Use logsumexp, which stays in logarithms.",
-    *(partial(likelihood.right, average=lambda d, e=e, pad=pad: np.log(pad(np.exp(d).mean(0), e)))
-      for e in PADS for pad in (np.add, np.maximum)),
-    {"average": lambda d: np.nan_to_num(np.log(np.exp(d).mean(axis=0)))},
-    {"average": lambda d: np.nan_to_num(np.log(np.exp(d).mean(axis=0)), neginf=0)},
-    *(partial(likelihood.right, average=lambda d, e=e: np.log(np.exp(np.maximum(d, -e)).mean(0)))
-      for e in (500, 700, 745)))
-likelihood.wrong("naive",
-    "A target far from all samples has a density that np.exp rounds to 0, and log(0) is -inf. Stay "
-    "in logarithms: scipy.special.logsumexp over the samples of the log-densities.",
-    {"average": lambda d: np.log(np.exp(d).mean(axis=0))})
+wrong("underflow-covered-up", "Far from all samples the log-likelihood is off: something small is "
+      "added before the logarithm, or it is clipped. Use logsumexp, which stays in logarithms.",
+      *(partial(likelihood.right, average=lambda d, e=e, pad=pad: np.log(pad(np.exp(d).mean(0), e)))
+        for e in PADS for pad in (np.add, np.maximum)),
+      *each("average", lambda d: np.nan_to_num(np.log(np.exp(d).mean(axis=0))),
+      lambda d: np.nan_to_num(np.log(np.exp(d).mean(axis=0)), neginf=0)),
+      *(partial(likelihood.right, average=lambda d, e=e: np.log(np.exp(np.maximum(d, -e)).mean(0)))
+        for e in (500, 700, 745)))
+wrong("naive", "A target far from all samples has a density that np.exp rounds to 0, and log(0) is "
+      "-inf. Stay in logarithms: scipy.special.logsumexp over the samples of the log-densities.",
+      {"average": lambda d: np.log(np.exp(d).mean(axis=0))})
 
 # Whose doubt is it?
 
@@ -481,90 +421,83 @@ def plain(p):
     return -(p * np.log(p)).sum(axis=-1)
 
 
-decompose.wrong("order",
-    "The three are in another order. Return predictive (of the mean), expected (the mean of each), "
-    "information (their difference).",
-    *(
-        {"order": lambda *parts, order=order: tuple(parts[i] for i in order)}
-        for order in itertools.permutations(range(3))
-        if order != (0, 1, 2)
-    ))
-decompose.wrong("entropies-averaged",
-    "The predictive entropy is the mean of the samples' entropies. Average the probabilities "
-    "first, then take the entropy of that: two sure samples that disagree are unsure together.",
-    {"total": lambda s, h: h(s).mean(axis=0)})
-decompose.wrong("entropy-of-mean",
-    "The expected entropy is that of the averaged probabilities. Take the entropy of each sample "
-    "first, then their mean.",
-    {"expected": lambda s, h: h(s.mean(axis=0))})
-decompose.wrong("one-sample",
-    "{what} is that of one sample. It belongs to all of them: average the probabilities first for "
-    "the predictive entropy, the entropies for the expected one.",
-    *({part: lambda s, h, i=i: h(s[i])} for i in (0, -1) for part in ("total", "expected")))
-decompose.wrong("another-base",
-    "{what} is in bits, or in another unit. Take the natural logarithm, np.log: nats.",
-    {"h": lambda p: entropy(p) / math.log(2)}, {"h": lambda p: entropy(p) / math.log(10)},
-    {"h": lambda p: -(p * np.log2(p)).sum(axis=-1)},
-    {"total": lambda s, h: h(s.mean(axis=0)) / math.log(2)},
-    {"expected": lambda s, h: h(s).mean(axis=0) / math.log(2)},
-    {"information": lambda t, e: (t - e) / math.log(2)})
-decompose.wrong("divided-by-log-classes",
-    "{what} is divided by log(classes), its largest value. Return it in nats, as it is.",
-    {"h": lambda p: entropy(p) / math.log(p.shape[-1])})
-decompose.wrong("mean-over-classes",
-    "{what} is a mean over the classes. Sum over them.",
-    {"h": lambda p: entr(p).mean(axis=-1)}, {"h": lambda p: plain(p) / p.shape[-1]})
-decompose.wrong("summed-over-samples",
-    "{what} is a sum over the samples. Take the mean of the probabilities (for the predictive one) "
-    "or of the entropies (for the expected one).",
-    {"total": lambda s, h: h(s.sum(axis=0))}, {"total": lambda s, h: h(s).sum(axis=0)},
-    {"expected": lambda s, h: h(s).sum(axis=0)})
-decompose.wrong("sign",
-    "{what} has its sign turned. An entropy is MINUS the sum of p log p, and the mutual "
-    "information is predictive LESS expected: none of the three is ever negative.",
-    {"h": lambda p: -entropy(p)}, {"h": lambda p: -plain(p)}, {"information": lambda t, e: e - t})
-decompose.wrong("added",
-    "The two entropies are added. The mutual information is their difference.",
-    {"information": lambda t, e: t + e})
-decompose.wrong("ratio",
-    "The mutual information is divided by an entropy. Return the difference itself, in nats.",
-    {"information": lambda t, e: (t - e) / t},
-    {"information": lambda t, e: np.divide(t - e, t, out=np.zeros_like(t), where=t > 0)},
-    {"information": lambda t, e: t / e}, {"information": lambda t, e: e / t})
-decompose.wrong("not-an-entropy",
-    "{what} is another measure of doubt: 1 less the largest probability, or less the sum of "
-    "squares, a variance, an entropy of each class by itself. H(p) is MINUS the sum of p log p.",
-    *(
-        {"h": h}
-        for h in (
-            lambda p: 1 - p.max(axis=-1),
-            lambda p: 1 - np.square(p).sum(axis=-1),
-            lambda p: -np.log(p.max(axis=-1)),
-            lambda p: (entr(p) + entr(1 - p)).sum(axis=-1),
-            lambda p: np.exp(entropy(p)),
-            lambda p: -np.log(np.square(p).sum(axis=-1)),
-        )
-    ))
-decompose.wrong("not-the-difference",
-    "The mutual information must be the predictive entropy LESS the expected one. Yours is "
-    "something else, such as a constant, a root, or a variance of the samples.",
-    {"information": lambda t, e: 0 * t}, {"information": lambda t, e: t * e},
-    {"information": lambda t, e: np.sqrt(np.maximum(t - e, 0))},
-    {"information": lambda t, e: (t - e) ** 2},
-    *(
-        lambda s, of=of: (*decompose.right(s)[:2], of(s.var(axis=0), axis=-1))
-        for of in (np.sum, np.mean, np.max)
-    ))
-decompose.wrong("axes",
-    "The axes are mixed up. The samples are axis 0, the classes the last one: average over the "
-    "first, sum over the last.",
-    lambda s: decompose.right(s.swapaxes(0, 1)), {"h": lambda p: entr(p).sum(axis=0)})
-decompose.wrong("zeros",
-    "Where a probability is 0 the result is NaN, or the example's whole entropy is lost: NumPy "
-    "makes 0 * log(0) NaN, and its limit is 0. scipy.special.entr or xlogy knows that; so does "
-    "np.where.",
-    {"h": plain}, {"h": lambda p: np.nan_to_num(plain(p))},
-    *({"h": lambda p, e=e: -xlogy(p, p + e).sum(axis=-1)} for e in (1e-2, 1e-3, 1e-4, 1e-5)))
+wrong = decompose.wrong
+wrong("order", "The three are in another order. Return predictive (of the mean), expected (the "
+      "mean of each), information (their difference).",
+      *(
+          {"order": lambda *parts, order=order: tuple(parts[i] for i in order)}
+          for order in itertools.permutations(range(3))
+          if order != (0, 1, 2)
+      ))
+wrong("entropies-averaged", "The predictive entropy is the mean of the samples' entropies. Average "
+      "the probabilities first, then take the entropy of that: two sure samples that disagree are "
+      "unsure together.", {"total": lambda s, h: h(s).mean(axis=0)})
+wrong("entropy-of-mean", "The expected entropy is that of the averaged probabilities. Take the "
+      "entropy of each sample first, then their mean.",
+      {"expected": lambda s, h: h(s.mean(axis=0))})
+wrong("another-average", "{what} is of another average over the samples: of votes, a median, a "
+      "geometric mean, the largest. Take the plain mean: of the probabilities, or of the "
+      "entropies.",
+      *each("total", lambda s, h: h(np.eye(s.shape[2])[s.argmax(axis=-1)].mean(axis=0)),
+      lambda s, h: 1 - np.eye(s.shape[2])[s.argmax(axis=-1)].mean(axis=0).max(axis=-1),
+      lambda s, h: h(np.median(s, axis=0)), lambda s, h: h(s.max(axis=0)),
+      lambda s, h: h(softmax(np.log(s + 1e-300).mean(axis=0), axis=-1))),
+      *each("expected", lambda s, h: h(s).max(axis=0), lambda s, h: np.median(h(s), axis=0)))
+wrong("one-sample", "{what} is that of one sample. It belongs to all of them: average the "
+      "probabilities first for the predictive entropy, the entropies for the expected one.",
+      *({part: lambda s, h, i=i: h(s[i])} for i in (0, -1) for part in ("total", "expected")))
+wrong("another-base", "{what} is in bits, or in another unit. Take the natural logarithm, np.log: "
+      "nats.", *each("h", lambda p: entropy(p) / math.log(2), lambda p: entropy(p) / math.log(10),
+      lambda p: -(p * np.log2(p)).sum(axis=-1)),
+      {"total": lambda s, h: h(s.mean(axis=0)) / math.log(2)},
+      {"expected": lambda s, h: h(s).mean(axis=0) / math.log(2)},
+      {"information": lambda t, e: (t - e) / math.log(2)})
+wrong("divided-by-log-classes", "{what} is divided by log(classes), its largest value. Return it "
+      "in nats, as it is.", {"h": lambda p: entropy(p) / math.log(p.shape[-1])})
+wrong("mean-over-classes", "{what} is a mean over the classes. Sum over them.",
+      *each("h", lambda p: entr(p).mean(axis=-1), lambda p: plain(p) / p.shape[-1]))
+wrong("summed-over-samples", "{what} is a sum over the samples. Take the mean of the probabilities "
+      "(for the predictive one) or of the entropies (for the expected one).",
+      *each("total", lambda s, h: h(s.sum(axis=0)), lambda s, h: h(s).sum(axis=0)),
+      {"expected": lambda s, h: h(s).sum(axis=0)})
+wrong("sign", "{what} has its sign turned. An entropy is MINUS the sum of p log p, and the mutual "
+      "information is predictive LESS expected: none of the three is ever negative.",
+      *each("h", lambda p: -entropy(p), lambda p: -plain(p)), {"information": lambda t, e: e - t})
+wrong("added", "The two entropies are added. The mutual information is their difference.",
+      {"information": lambda t, e: t + e})
+wrong("ratio", "The mutual information is divided by an entropy. Return the difference itself, in "
+      "nats.", *each("information", lambda t, e: (t - e) / t,
+      lambda t, e: np.divide(t - e, t, out=np.zeros_like(t), where=t > 0), lambda t, e: t / e,
+      lambda t, e: e / t))
+wrong("not-an-entropy", "{what} is another measure of doubt: 1 less the largest probability, or "
+      "less the sum of squares, a variance, an entropy of each class by itself. H(p) is MINUS the "
+      "sum of p log p.",
+      *(
+          {"h": h}
+          for h in (
+              lambda p: 1 - p.max(axis=-1),
+              lambda p: 1 - np.square(p).sum(axis=-1),
+              lambda p: -np.log(p.max(axis=-1)),
+              lambda p: (entr(p) + entr(1 - p)).sum(axis=-1),
+              lambda p: np.exp(entropy(p)),
+              lambda p: -np.log(np.square(p).sum(axis=-1)),
+          )
+      ))
+wrong("not-the-difference", "The mutual information must be the predictive entropy LESS the "
+      "expected one. Yours is something else, such as a constant, a root, or a variance of the "
+      "samples.", *each("information", lambda t, e: 0 * t, lambda t, e: t * e,
+      lambda t, e: np.sqrt(np.maximum(t - e, 0)), lambda t, e: (t - e) ** 2),
+      *(
+          lambda s, of=of: (*decompose.right(s)[:2], of(s.var(axis=0), axis=-1))
+          for of in (np.sum, np.mean, np.max)
+      ))
+wrong("axes", "The axes are mixed up. The samples are axis 0, the classes the last one: average "
+      "over the first, sum over the last.", lambda s: decompose.right(s.swapaxes(0, 1)),
+      {"h": lambda p: entr(p).sum(axis=0)})
+wrong("zeros", "Where a probability is 0 the result is NaN, or the example's whole entropy is "
+      "lost: NumPy makes 0 * log(0) NaN, and its limit is 0. scipy.special.entr or xlogy knows "
+      "that; so does np.where.", *each("h", plain, lambda p: np.nan_to_num(plain(p))),
+      *({"h": lambda p, e=e: -xlogy(p, p + e).sum(axis=-1)} for e in (1e-2, 1e-3, 1e-4, 1e-5)))
 
 # Is it right as often as it says?
 
@@ -623,7 +556,7 @@ BINS = "There is one entry for each bin, n_bins in all, empty bins included."
 def reliability(probabilities, labels, n_bins, *, sure=lambda p, y: p.max(axis=1),
                 right=lambda p, y: p.argmax(axis=1) == y, which=in_bins, empty=0.0,
                 mean=lambda total, count: total / np.maximum(count, 1),
-                ece=lambda n, c, a: np.sum(n / n.sum() * np.abs(a - c)), shown=None):
+                shown=lambda means, full, n: means, ece=lambda w, d, n: np.sum(w * np.abs(d))):
     """Count, mean confidence and accuracy of each bin, and the expected calibration error."""
     confidence = sure(probabilities, labels)
     bins = which(confidence, n_bins)
@@ -632,135 +565,92 @@ def reliability(probabilities, labels, n_bins, *, sure=lambda p, y: p.max(axis=1
         for values in (np.ones(len(bins)), confidence, right(probabilities, labels).astype(float))
     )
     conf, acc = (np.where(count > 0, mean(each, count), empty) for each in (conf, acc))
-    if shown:
-        conf = np.where(count > 0, shown(np.arange(n_bins), n_bins), empty)
-    return count, conf, acc, ece(count, conf, acc)
+    conf = shown(conf, count > 0, n_bins)
+    return count, conf, acc, ece(count / len(labels), acc - conf, count)
 
 
-reliability.wrong("true-class",
-    "The confidence is taken of the TRUE class. It is how sure the network is of its own answer: "
-    "the largest probability, whatever the label.",
-    {"sure": lambda p, y: p[np.arange(len(y)), y]})
-reliability.wrong("every-class",
-    "Every class of every example is counted. Only the answer is: for each example the largest "
-    "probability, and whether that class is the label.",
-    lambda p, y, n: reliability.right(
-        p.ravel(), y, n, sure=lambda p, y: p, right=lambda p, y: np.eye(p.size // len(y))[y].ravel()
-    ))
-reliability.wrong("another-confidence",
-    "The confidence is the largest probability of an example, not the distance to the second, nor "
-    "one of the classes, nor an entropy.",
-    {"sure": lambda p, y: np.sort(p)[:, -1] - np.sort(p)[:, -2]},
-    {"sure": lambda p, y: np.sort(p)[:, -2]}, {"sure": lambda p, y: p[:, -1]},
-    {"sure": lambda p, y: p[:, 0]}, {"sure": lambda p, y: p.mean(axis=1)},
-    {"sure": lambda p, y: 1 - entropy(p) / math.log(p.shape[1])})
-reliability.wrong("errors-counted",
-    "The wrong answers are counted, not the right ones. Accuracy is the share of right answers.",
-    {"right": lambda p, y: p.argmax(axis=1) != y})
-reliability.wrong("upper-edge",
-    "A confidence on an edge is in the wrong bin. Bin b goes from b/n_bins up to, and not with, "
-    "(b+1)/n_bins.",
-    {"which": lambda c, n: np.clip(np.ceil(c * n).astype(int) - 1, 0, n - 1)})
-reliability.wrong("one-lost",
-    "An example with confidence 1 is lost, or has a bin of its own. It belongs to the last bin.",
-    {"which": lambda c, n: (c * n).astype(int)},
-    {"which": lambda c, n: np.where(c < 1, in_bins(c, n), 0)})
-reliability.wrong("rounded",
-    "The bins are rounded to the nearest, or shifted. Bin b goes from b/n_bins up to (b+1)/n_bins: "
-    "round down.",
-    {"which": lambda c, n: np.minimum(np.round(c * n).astype(int), n - 1)},
-    {"which": lambda c, n: np.minimum(np.round(c * (n - 1)).astype(int), n - 1)},
-    {"which": lambda c, n: (c * (n - 1)).astype(int)})
-reliability.wrong("range-of-data",
-    "The bins share out the range of these confidences. They share out 0 to 1, whatever the data, "
-    "so that bins of two networks can be compared.",
-    {"which": lambda c, n: in_bins((c - c.min()) / max(np.ptp(c), 1e-12), n)},
-    {"which": lambda c, n: in_bins(c / c.max(), n)},
-    {"which": lambda c, n: np.digitize(c, np.linspace(c.min(), c.max(), n + 1)[1:-1])})
-reliability.wrong("equal-counts",
-    "Every bin has equally many examples. Here the bins are equally WIDE: some hold many.",
-    {"which": lambda c, n: np.argsort(np.argsort(c)) * n // len(c)})
-reliability.wrong("sums",
-    "These are sums. Divide by the number of examples of the bin: confidence and accuracy are "
-    "means.",
-    {"mean": lambda total, count: total})
-reliability.wrong("divided-by-all",
-    "Divide by the number of examples OF THE BIN, not of all: confidence and accuracy are means.",
-    {"mean": lambda total, count: total / count.sum()})
-reliability.wrong("midpoint",
-    "The confidence of a bin is the mean of the confidences in it, not its middle or edge.",
-    *({"shown": lambda b, n, at=at: (b + at) / n} for at in (0, 0.5, 1)),
-    *(
-        lambda p, y, n, at=at: (lambda count, _, *rest: (count, (np.arange(n) + at) / n, *rest))(
-            *reliability.right(p, y, n)
-        )
-        for at in (0, 0.5, 1)
-    ),
-    {"ece": lambda n, c, a: np.sum(n / n.sum() * np.abs(a - (np.arange(len(n)) + 0.5) / len(n)))})
-reliability.wrong("empty-bin",
-    "The entry of a bin without examples must be 0: leave it out of the division, and out of the "
-    "error.",
-    {"empty": math.nan},
-    {"empty": math.nan, "ece": lambda n, c, a: np.nansum(n / n.sum() * np.abs(a - c))},
-    {"shown": lambda b, n: 0, "empty": math.nan}, {"empty": 1.0}, {"empty": 0.5}, {"empty": -1.0})
-reliability.wrong("unweighted",
-    "The bins count alike in the calibration error. Weight each by its share of the examples, "
-    "count/n: a bin with two examples must not count like one with two hundred.",
-    {"ece": lambda n, c, a: np.abs(a - c).mean()}, {"ece": lambda n, c, a: np.abs(a - c).sum()},
-    {"ece": lambda n, c, a: np.abs(a - c)[n > 0].mean()},
-    {"ece": lambda n, c, a: np.sum(n * np.abs(a - c))},
-    {"ece": lambda n, c, a: np.mean(n * np.abs(a - c))},
-    {"ece": lambda n, c, a: np.median(np.abs(a - c))},
-    {"ece": lambda n, c, a: np.sum(n / n.sum() * np.abs(a - c)) / len(n)},
-    {"ece": lambda n, c, a: np.sum(n / n.sum() * np.abs(a - c)) / (n > 0).sum()})
-reliability.wrong("signs-cancel",
-    "The signs are kept in the calibration error, so that bins which are too sure cancel bins "
-    "which are not sure enough. Take the absolute value in each bin, before the sum.",
-    {"ece": lambda n, c, a: np.sum(n / n.sum() * (a - c))},
-    {"ece": lambda n, c, a: np.sum(n / n.sum() * (c - a))},
-    {"ece": lambda n, c, a: abs(np.sum(n / n.sum() * (a - c)))})
-reliability.wrong("squared",
-    "The distances are squared in the calibration error. Take their absolute values.",
-    {"ece": lambda n, c, a: np.sum(n / n.sum() * (a - c) ** 2)},
-    {"ece": lambda n, c, a: np.sqrt(np.sum(n / n.sum() * (a - c) ** 2))},
-    {"ece": lambda n, c, a: np.mean((a - c) ** 2)})
-reliability.wrong("largest",
-    "This is the largest distance of all bins. The EXPECTED calibration error is their weighted "
-    "mean.",
-    {"ece": lambda n, c, a: np.abs(a - c).max()})
-reliability.wrong("percent",
-    "The calibration error is in percent. Return the share itself, between 0 and 1.",
-    {"ece": lambda n, c, a: 100 * np.sum(n / n.sum() * np.abs(a - c))})
-reliability.wrong("count-is-share",
-    "count is the number of examples of a bin, not their share.",
-    lambda p, y, n: (lambda count, *rest: (count / len(y), *rest))(*reliability.right(p, y, n)))
-reliability.wrong("order",
-    "The four are in another order. Return count, confidence, accuracy, ece.",
-    *(
-        lambda p, y, n, order=order: tuple(reliability.right(p, y, n)[i] for i in order)
-        for order in ((0, 2, 1, 3), (2, 1, 0, 3), (1, 2, 0, 3), (1, 0, 2, 3))
-    ))
-reliability.wrong("score",
-    "This is a score of the predictions: their negative log-likelihood, Brier score or error. The "
-    "calibration error is sum count/n * |accuracy - confidence|, over the bins.",
-    *(
-        lambda p, y, n, score=score: (
-            *reliability.right(p, y, n)[:3],
-            score(p, np.eye(p.shape[1])[y]),
-        )
-        for score in (
-            lambda p, y: -np.mean(np.log((p * y).sum(axis=1) + 1e-12)),
-            lambda p, y: np.mean(np.square(p - y).sum(axis=1)),
-            lambda p, y: np.mean(p.argmax(axis=1) != y.argmax(axis=1)),
-        )
-    ))
-reliability.wrong("each-example",
-    "The distance is taken in each example, then averaged. First average in each bin, then take "
-    "the distance of the two means: an answer alone is right or wrong, never 80 % right.",
-    lambda p, y, n: (
-        *reliability.right(p, y, n)[:3],
-        np.abs((p.argmax(axis=1) == y) - p.max(axis=1)).mean(),
-    ))
+def with_error(error):
+    return lambda p, y, n: (*reliability.right(p, y, n)[:3], error(p, y))
+
+
+def in_order(order):
+    return lambda p, y, n: tuple(reliability.right(p, y, n)[i] for i in order)
+
+
+wrong = reliability.wrong
+wrong("true-class", "The confidence is taken of the TRUE class. It is how sure the network is of "
+      "its own answer: the largest probability, whatever the label.",
+      {"sure": lambda p, y: p[np.arange(len(y)), y]})
+wrong("every-class", "Every class of every example is counted. Only the answer is: for each "
+      "example the largest probability, and whether that class is the label.",
+      lambda p, y, n: reliability.right(p.ravel(), y, n, sure=lambda p, y: p,
+                                        right=lambda q, y: np.eye(p.shape[1])[y].ravel()))
+wrong("another-confidence", "The confidence is the largest probability of an example, not the "
+      "distance to the second, nor one of the classes, nor an entropy.",
+      *each("sure", lambda p, y: np.sort(p)[:, -1] - np.sort(p)[:, -2],
+      lambda p, y: np.sort(p)[:, -2], lambda p, y: p[:, -1], lambda p, y: p[:, 0],
+      lambda p, y: p.mean(axis=1), lambda p, y: 1 - entropy(p) / math.log(p.shape[1])))
+wrong("errors-counted", "The wrong answers are counted, not the right ones. Accuracy is the share "
+      "of right answers.", {"right": lambda p, y: p.argmax(axis=1) != y})
+wrong("upper-edge", "A confidence on an edge is in the wrong bin. Bin b goes from b/n_bins up to, "
+      "and not with, (b+1)/n_bins.",
+      {"which": lambda c, n: np.clip(np.ceil(c * n).astype(int) - 1, 0, n - 1)})
+wrong("one-lost", "An example with confidence 1 is lost, or has a bin of its own. It belongs to "
+      "the last bin.", *each("which", lambda c, n: (c * n).astype(int),
+      lambda c, n: np.where(c < 1, in_bins(c, n), 0)))
+wrong("rounded", "The bins are rounded to the nearest, or shifted. Bin b goes from b/n_bins up to "
+      "(b+1)/n_bins: round down.",
+      *each("which", lambda c, n: np.minimum(np.round(c * n).astype(int), n - 1),
+      lambda c, n: np.minimum(np.round(c * (n - 1)).astype(int), n - 1),
+      lambda c, n: (c * (n - 1)).astype(int)))
+wrong("range-of-data", "The bins share out the range of these confidences. They share out 0 to 1, "
+      "whatever the data, so that bins of two networks can be compared.",
+      *each("which", lambda c, n: in_bins((c - c.min()) / max(np.ptp(c), 1e-12), n),
+      lambda c, n: in_bins(c / c.max(), n),
+      lambda c, n: np.digitize(c, np.linspace(c.min(), c.max(), n + 1)[1:-1])))
+wrong("equal-counts", "Every bin has equally many examples. Here the bins are equally WIDE: some "
+      "hold many.", {"which": lambda c, n: np.argsort(np.argsort(c)) * n // len(c)})
+wrong("sums", "These are sums. Divide by the number of examples of the bin: confidence and "
+      "accuracy are means.", {"mean": lambda total, count: total})
+wrong("divided-by-all", "Divide by the number of examples OF THE BIN, not of all: confidence and "
+      "accuracy are means.", {"mean": lambda total, count: total / count.sum()})
+wrong("midpoint", "The confidence of a bin is the mean of the confidences in it, not its middle or "
+      "edge.",
+      *({"shown": lambda means, full, n, at=at, empty=empty: (full | empty)
+                  * (np.arange(n) + at) / n} for at in (0, 0.5, 1) for empty in (False, True)))
+wrong("empty-bin", "The entry of a bin without examples must be 0: leave it out of the division, "
+      "and out of the error.", *({"empty": empty} for empty in (math.nan, 1.0, 0.5, -1.0)),
+      {"empty": math.nan, "ece": lambda w, d, n: np.nansum(w * np.abs(d))})
+wrong("unweighted", "The bins count alike in the calibration error. Weight each by its share of "
+      "the examples, count/n: a bin with two examples must not count like one with two hundred.",
+      *each("ece", lambda w, d, n: np.abs(d).mean(), lambda w, d, n: np.abs(d).sum(),
+      lambda w, d, n: np.abs(d)[n > 0].mean(), lambda w, d, n: n @ np.abs(d),
+      lambda w, d, n: np.mean(n * np.abs(d)), lambda w, d, n: np.median(np.abs(d)),
+      lambda w, d, n: np.mean(w * np.abs(d)), lambda w, d, n: w @ np.abs(d) / (n > 0).sum()))
+wrong("signs-cancel", "The signs are kept in the calibration error, so that bins which are too "
+      "sure cancel bins which are not sure enough. Take the absolute value in each bin, before the "
+      "sum.", *each("ece", lambda w, d, n: w @ d, lambda w, d, n: -w @ d,
+      lambda w, d, n: abs(w @ d)))
+wrong("squared", "The distances are squared in the calibration error. Take their absolute values.",
+      *each("ece", lambda w, d, n: w @ d**2, lambda w, d, n: np.sqrt(w @ d**2),
+      lambda w, d, n: np.mean(d**2)))
+wrong("largest", "This is the largest distance of all bins. The EXPECTED calibration error is "
+      "their weighted mean.", {"ece": lambda w, d, n: np.abs(d).max()})
+wrong("percent", "The calibration error is in percent. Return the share itself, between 0 and 1.",
+      {"ece": lambda w, d, n: 100 * w @ np.abs(d)})
+wrong("count-is-share", "count is the number of examples of a bin, not their share.",
+      lambda p, y, n: (reliability.right(p, y, n)[0] / len(y), *reliability.right(p, y, n)[1:]))
+wrong("order", "The four are in another order. Return count, confidence, accuracy, ece.",
+      *map(in_order, ((0, 2, 1, 3), (2, 1, 0, 3), (1, 2, 0, 3), (1, 0, 2, 3))))
+wrong("score", "This is a score of the predictions: their negative log-likelihood, Brier score or "
+      "error. The calibration error is sum count/n * |accuracy - confidence|, over the bins.",
+      *map(with_error, (
+          lambda p, y: -np.mean(np.log(p[np.arange(len(y)), y] + 1e-12)),
+          lambda p, y: np.mean(np.square(p - np.eye(p.shape[1])[y]).sum(axis=1)),
+          lambda p, y: np.mean(p.argmax(axis=1) != y))))
+wrong("each-example", "The distance is taken in each example, then averaged. First average in each "
+      "bin, then take the distance of the two means: an answer alone is right or wrong, never 80 % "
+      "right.", with_error(lambda p, y: np.abs((p.argmax(axis=1) == y) - p.max(axis=1)).mean()))
 
 # What masks can make of an input
 
@@ -897,7 +787,9 @@ def first_sample(one, net):
         ("drop-for-keep", net.logits(factor=1 / (1 - net.keep_prob)),
          "The units are kept with 1 - keep_prob, or scaled so. torch asks for the probability to "
          "DROP a unit: F.dropout(h, 1 - keep_prob)."),
-        ("no-scale", net.logits(factor=1),
+        ("always-half", net.logits(factor=2),
+         "Kept units are doubled: is a rate of 1/2 built in? They are divided by keep_prob."),
+        ("no-scale", np.concatenate([net.logits(factor=1), net.logits(factor=net.keep_prob)], 1),
          "Kept units are not divided by keep_prob. F.dropout does that: prediction has the scale "
          "of training."),
     ):

@@ -179,7 +179,7 @@ class Exercise:
             return as_
 
         what = format_["what"] = self._names()[part]
-        several = [matches([part])] if len(right[0]) > 1 else []
+        several = [matches([part])] if len(right[0]) > 1 and not equal[able].all() else []
         self._match([matches(range(len(right[0]))), *several], cases, **format_)
         if equal[able].all():
             hard = f"{missed[first]} {self.otherwise.format(**format_)}".strip()

@@ -85,7 +85,8 @@ def repeated_values(masks):
          "above 1 and its variance too small. A unit may come out with its sign turned."),
         ("zeros-as-well", often and most == 0,
          f"{share:.0%} of the entries are 0. A Gaussian mask drops nothing, it takes the place of "
-         "the Bernoulli mask. Are there zeros and ones as well, or is the product clipped?"),
+         "the Bernoulli mask. Are there zeros and ones as well, or is the product clipped, or "
+         "rounded?"),
         ("clipped", often,
          f"{share:.1%} of the entries are {most:.3g} exactly: is the mask clipped there, or part "
          "of the activations left as it is? A Gaussian has no bounds, and varies continuously."),
@@ -140,7 +141,7 @@ def tails(*z):
 def mask_traits(run, data):
     z = []
     for keep_prob, shape, axes in (
-        (0.8, (100, 50), ("example", "unit")),
+        (0.75, (100, 50), ("example", "unit")),
         (0.3, (30, 120), ("example", "unit")),
         (0.5, (12, 20, 15), ("row", "column", "layer")),
     ):
@@ -170,7 +171,7 @@ def gaussian_mask(shape, keep_prob, rng):
 
 def dropout_traits(run, data):
     z = []
-    for keep_prob, shape in ((0.8, (100, 50)), (0.3, (30, 120))):
+    for keep_prob, shape in ((0.75, (100, 50)), (0.3, (30, 120))):
         x = data.uniform(0.5, 2.0, shape) * data.choice([-1, 1, 1, 1], shape)
         x[:, -2:] = 0  # units that are silent
         given, rng = {"x": x, "keep_prob": keep_prob}, np.random.default_rng(2)
@@ -185,6 +186,9 @@ def dropout_traits(run, data):
         noise = train[:, :, :-2] / x[:, :-2]
         text = "Negative activations come out positive: multiply x itself, not its absolute value."
         yield from found(noise[:, x[:, :-2] < 0].mean() < -0.3, "sign-lost", text)
+        text = "The noise depends on the activation: multiply x itself, by draws that know no x."
+        r = np.corrcoef(noise.mean(axis=0).ravel(), np.abs(x[:, :-2]).ravel())[0, 1]
+        yield from found(abs(r) > 0.2, "depends-on-x", text)
         yield from gaussian_traits(noise, keep_prob, ("call", "example", "unit"))
         yield from fresh(lambda rng, given=given: run(phase="train", rng=rng, **given))
         z.append(standard(noise, keep_prob))
@@ -239,6 +243,7 @@ def unit_cases(data):
         h[:, 0] += 0.1  # and one always is active
         h *= data.uniform(0.5, 3, size=units)
         h[:, 1], h[-1, 1] = 0, 1e-3
+        h[2] *= not dead  # an example for which no unit is active
         h[:, -1] = 2 * h[:, 0] if units > 2 else np.maximum(3 - h[:, 0], 0)
         cases.append({"H": np.insert(h, dead, 0, axis=1)})
     return cases
@@ -302,6 +307,8 @@ wrong("nearly-dead", "{what} takes units for dead that are nearly always, or nea
       *setting("live", *(lambda h, t=t: h[:, h.mean(axis=0) >= t] for t in (1e-3, 1e-2, 0.1))))
 wrong("zeros-counted", "{what} counts zeros, not units that are 0 for every example.",
       {"dead": lambda h: (h == 0).sum()})
+wrong("examples-left-out", "Examples for which no unit is active are left out. They count: "
+      "leave out dead UNITS only.", {"live": lambda h: living(h[h.any(axis=1)])})
 wrong("order", "The order is n_dead, share_active, mean_activation.",
       *(lambda h, i=i: tuple(activity.right(h)[k] for k in i) for i in ((1, 2, 0), (0, 2, 1))),
       lambda h: (activity.right(h)[1], activity.right(h)[0], activity.right(h)[2]))
@@ -364,9 +371,12 @@ wrong("rarely-active-left-out", "Units that are silent for many examples are lef
       "are 0 for EVERY example.",
       *setting("live", lambda h: h[:, (h > 0).all(axis=0)], lambda h: h[:, h.mean(axis=0) > 0.01]),
       *setting("live", lambda h: h[:, (h > 0).mean(axis=0) > 0.2]))
+wrong("examples-left-out", "Examples for which no unit is active are left out. They count: "
+      "leave out dead UNITS only.", {"live": lambda h: living(h[h.any(axis=1)])})
 wrong("diagonal", "The diagonal is counted. There each unit is compared with itself, which gives 1 "
       "whatever the units do: take pairs of different units.",
-      *setting("mean", np.mean, lambda r: 2 * np.triu(r).sum() / n_pairs(r)))
+      *setting("mean", np.mean, lambda r: 2 * np.triu(r).sum() / n_pairs(r)),
+      {"mean": lambda r: r.sum() / n_pairs(r)})
 wrong("signs-cancel", "Signs cancel: pairs with r = 1 and r = -1 would average to 0, though both "
       "repeat each other. Take the absolute value of each r, then the mean.",
       *setting("size", np.asarray, lambda r: np.maximum(r, 0)),
@@ -600,8 +610,9 @@ wrong("undone-the-wrong-way", "The scaling is undone the wrong way: X w and (X /
 wrong("weights-scaled", "The weights are divided by keep_prob, or multiplied by it, as for masks "
       "of 0 and 1. These masks are 0 and 1/keep_prob already.",
       *setting("undo", lambda u, s, p: u / s / p, lambda u, s, p: u / s * p))
-wrong("intercept", "An intercept was fitted, with the data centred. Pass fit_intercept=False: the "
-      "model is X w.", {"intercept": True})
+wrong("intercept", "An intercept was fitted, or the data centred. Pass fit_intercept=False: the "
+      "model is X w.", {"intercept": True},
+      lambda x, y, p: dropout_by_ridge.right(x, y - y.mean(), p))
 wrong("column-of-zeros", "Where a column of X is all 0, its norm is 0 and yours divides by it. "
       "Divide that column by 1 instead, and its weight comes out 0.", {"guard": 0})
 wrong("weight-of-zeros", "Where a column of X is all 0, its weight must be 0: any other costs "

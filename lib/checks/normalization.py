@@ -94,8 +94,8 @@ def one_factor(outputs, units, keep_prob):
         label, sentence = "by-share", f"What is kept has several factors, {several}. {BY_SHARE}"
     else:
         label, sentence = "several-factors", (
-            f"What is kept has several factors, {several}, with keep_prob={keep_prob:g}. It needs "
-            "one factor a, which makes the mean right: keep_prob * a = 1.")  # fmt: skip
+            f"What is kept has several factors, {several}, with keep_prob={keep_prob:g}. Each "
+            "entry must be 0, or what it was times one factor a: keep_prob * a = 1.")  # fmt: skip
     yield from found(True, label, sentence)
 
 
@@ -122,9 +122,12 @@ def mask_traits(run, data):
         )  # fmt: skip
         yield from first(
             one_factor(masks, np.ones(shape), keep_prob),
+            found((1 - keep_prob) ** shape[-1] > 0.1 and masks.any(-1).all() and not masks.all(),
+                  "never-empty", "A row that would lose all of its entries gets one back. Entries "
+                  "are independent: a row of zeros may happen."),
             coins(masks != 0, keep_prob, axes[: masks.ndim]),
             found(not math.isclose(value, 1 / keep_prob, rel_tol=1e-3), label, sentence),
-        )
+        )  # fmt: skip
 
     def all_kept(shape):
         off = (run(shape=shape, keep_prob=1.0) != 1).any()
@@ -323,10 +326,10 @@ UNIT = {  # what may stand for sigmoid(m @ s - b), with masks m and shares s = h
     "bias-added": ("The bias is subtracted in this exercise: sigmoid(w . (m h) - b).",
         lambda m, s, b, p: sigmoid(m @ s + b)),
     "no-bias": ("The bias is missing: sigmoid(w . (m h) - b).", lambda m, s, b, p: sigmoid(m @ s)),
-    "bias-masked": ("The bias is masked, outside the sigmoid, or there for each input. It is "
-        "subtracted once, inside, whether units are dropped or not.",
+    "bias-masked": ("The bias is masked, scaled, outside the sigmoid, or there for each input. It "
+        "is subtracted once, inside, whether units are dropped or not.",
         lambda m, s, b, p: sigmoid(m @ s) - b, lambda m, s, b, p: sigmoid(m @ (s - b)),
-        lambda m, s, b, p: sigmoid(m @ s - len(s) * b)),
+        lambda m, s, b, p: sigmoid(m @ s - len(s) * b), lambda m, s, b, p: sigmoid(m @ s - p * b)),
     "mask-outside": ("The mask multiplies the output. It belongs to the inputs of the unit: w . "
         "(m h).", lambda m, s, b, p: m.mean(1) * sigmoid(s.sum() - b)),
     "sigmoid-of-each": ("The sigmoid is taken of each input's share. Sum over the inputs first: "
@@ -859,9 +862,9 @@ def one_unit(run, data, keep_prob, h, w, n, calls=120):
     ratio = ((k - n * share) ** 2).sum() / max(n * share * (1 - share), 1e-9)
     low, high = stats.chi2.ppf([RARE, 1 - RARE], calls - 1)
     yield from first(
-        found(np.isin(k, (0, n)).all(), "one-mask", "The average is the output of a single mask: "
-              "every sample needs a mask of its own."),
-        found(np.isin(2 * k, (0, n, 2 * n)).all(), "median",
+        found(np.isin(k, (0, n)).all() and np.ptp(k) > 0, "one-mask",
+              "The average is the output of a single mask: every sample needs one of its own."),
+        found(np.isin(2 * k, (0, n, 2 * n)).all() and np.ptp(k) > 0, "median",
               "This is a median of the outputs. Take their mean."),
         fresh(lambda rng: np.array(run(n_samples=25, keep_prob=0.5, rng=rng, **UNITS))),
         found(abs(share - keep_prob) > reach, label,

@@ -92,9 +92,8 @@ def rectified_cases(data):
         return data.uniform(0.3, 5, shape)
 
     one, other = mean(8), variance(8)
-    pairs = [(one, other), (mean(8), other), (one, variance(8)), (mean((3, 4)), variance((3, 4))),
-             (mean(1), variance(1))]  # fmt: skip
-    edge = [(np.array([2.0, -3, 0, 1.5]), np.array([0.0, 0, 0, 1])),
+    pairs = [(one, other), (mean(8), other), (one, variance(8)), (mean((3, 4)), variance((3, 4)))]
+    edge = [(mean(1), variance(1)), (np.array([2.0, -3, 0, 1.5]), np.array([0.0, 0, 0, 1])),
             (np.zeros((2, 1)), np.array([[4.0], [0]]))]  # fmt: skip
     return [[{"mean": m, "variance": v} for m, v in some] for some in (pairs, edge)]
 
@@ -248,10 +247,17 @@ def bound_cases(data):
                 "log_alpha": data.uniform(-4, 4, shape), "n_train": n_train}  # fmt: skip
 
     one, other = case(6, (3, 5), 40), case(6, (3, 5), 40)
-    cases = [one, *(one | {name: other[name]} for name in ("log_likelihoods", "log_alpha")),
-             one | {"n_train": 90}, case(50, (4, 2), 300), case(1, (1, 1), 7)]  # fmt: skip
+    positive = np.abs(other["log_alpha"]) + 0.1
+    cases = [
+        one,
+        one | {"log_likelihoods": other["log_likelihoods"]},
+        one | {"log_alpha": positive},
+        one | {"n_train": 90},
+        case(50, (4, 2), 300),
+    ]
+    one_each = case(1, (1, 1), 7)
     far = [case(2, (2, 3), 10) | {"log_alpha": np.array([[a, -1.0]])} for a in (-800.0, 800.0)]
-    return [cases, far]
+    return [cases, [one_each, *far]]
 
 
 @exercise(

@@ -352,7 +352,7 @@ DRAWN = [  # masks, and what is wrong with them
     (root(lambda k: k / (1 - k) if k < 1 else 0), "upside-down"),
     (root(lambda k: 1 / k), "mean-square"),
     (root(lambda k: alpha(k) / k), "divided-once-more"),
-    (root(lambda k: 0.25), "variance"),
+    (root(lambda k: 0.4), "variance"),
     (gaussian(alpha), "variance-as-deviation"),
     (gaussian(lambda k: k * (1 - k)), "no-scale-as-deviation"),
     (gaussian(lambda k: 1 - k), "slides-as-deviation"),
@@ -397,8 +397,8 @@ UNLISTED = {
     "gaussian_mask": [
         *DRAWN,
         (lambda s, k, rng: right_mask(s[1:], k, rng), "shape"),
-        (changed(lambda m, k: m.tolist()), "no-array"),
-        (lambda s, k, rng: rng.normal(1, alpha(k) ** 0.5), "no-array"),
+        (changed(lambda m, k: m.tolist()), "no-array|single-number"),
+        (lambda s, k, rng: rng.normal(1, alpha(k) ** 0.5), "no-array|single-number"),
         (lambda s, k, rng: right_mask((s[0], s[1]), k, rng), "shape"),
     ],
     "gaussian_dropout": [
@@ -415,6 +415,7 @@ UNLISTED = {
         (two_phases(lambda x, m, k: x * (m - 1)), "noise-to-add"),
         (two_phases(lambda x, m, k: np.maximum(x * m, 0)), "zeros-as-well"),
         (two_phases(lambda x, m, k: np.abs(x) * m), "sign-lost"),
+        (two_phases(lambda x, m, k: x * np.abs(x) * m), "depends-on-x"),
         (two_phases(lambda x, m, k: x * m * m), "no-negative-entries"),
         (lenient(lambda phase: False), "other-phase"),
         (lenient(lambda phase: phase == "predict"), "other-phase"),
@@ -428,7 +429,7 @@ UNLISTED = {
     "activity": [
         (lambda H: ((H == 0).all(0).sum(), (H > 0).mean()), "how-many"),
         (lambda H: (~H.any(axis=0), live(H) > 0, live(H)), "no-number"),
-        (lambda H: (int(H.sum() == 0), *loop_activity(H)[1:]), "examples-for-units"),
+        (lambda H: (int(H.sum() == 0), *loop_activity(H)[1:]), "ignores-H|otherwise"),
         (lambda H: tuple(round(float(each), 2) for each in loop_activity(H)), "rounded-to-2"),
     ],
     "mean_correlation": [
@@ -454,8 +455,8 @@ UNLISTED = {
         (least_squares, "no-penalty"),
         (by_ridge(undo=lambda u, s: np.append(u / s, 0)), "shape"),
         (by_ridge(undo=lambda u, s: u * 0), "ignores-X"),
-        (lambda X, y, k: by_ridge()(X, y, k).tolist(), "no-array"),
-        (lambda X, y, k: Ridge(alpha=alpha(k)).fit(X, y), "no-array"),
+        (lambda X, y, k: by_ridge()(X, y, k).tolist(), "no-array|single-number"),
+        (lambda X, y, k: Ridge(alpha=alpha(k)).fit(X, y), "no-array|single-number"),
         (lambda X, y, k: Ridge(alpha=alpha(k)).fit(X / norms(X.T), y).coef_, "raises"),
     ],
 }  # fmt: skip

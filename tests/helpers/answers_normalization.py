@@ -30,6 +30,12 @@ def by_row(shape, k, rng):
     return np.stack(out)
 
 
+def never_empty(shape, k, rng):
+    out = mask(shape, k, rng)
+    out[~out.any(-1), 0] = 1 / k
+    return out
+
+
 def phases(train, test=lambda a, m, k: a, allowed=("train", "test")):
     """A dropout2 from what to do with activations, given a right mask of 0 and 1."""
 
@@ -406,6 +412,7 @@ UNLISTED = {
         (lambda s, k, rng: np.repeat(mask((*s[:-1], s[-1] // 2), k, rng), 2, -1), "alike-units"),
         (lambda s, k, rng: (opposite(s, rng) < k) / k, "opposite-examples"),
         (lambda s, k, rng: np.where(rng.random(s) < k, 1 / k, -1), "not-zero"),
+        (never_empty, "never-empty"),
     ],
     "dropout2": [
         (phases(inverted, inverted), "mask-at-prediction"),
@@ -482,6 +489,7 @@ UNLISTED = {
         (sampled(lambda y, z, n: (expit(z.mean()), pair(y)[1])), "averaged-before-activation"),
         (sampled(lambda y, z, n: y.mean()), "how-many"),
         (sampled(pair, rows=lambda n: 1), "one-mask"),
+        (sampled(pair, draw=lambda s, k, rng: rng.random((1, s[1])) < k + np.zeros(s)), "one-mask"),
         (sampled(pair, keep=lambda k: 1 - k), "drop-for-keep"),
         (sampled(pair, draw=lambda s, k, rng: (rng.random(s) < k) / k), "scaled-masks"),
         (sampled(pair, keep=lambda k: 0.5), "always-half"),

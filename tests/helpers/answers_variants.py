@@ -458,7 +458,7 @@ RIGHT["negative_bound"] = [
     lambda ll, a, N: np.mean([-each + kl_molchanov(a).sum() / N for each in ll]),
 ]
 UNLISTED["negative_bound"] = [
-    (lambda ll, a, N: kl_log_uniform(a).sum() / N - ll.mean(), "otherwise"),
+    (lambda ll, a, N: kl_log_uniform(a).sum() / N - ll.mean(), "otherwise|nearly"),
     (lambda ll, a, N: -ll.mean() - kl_molchanov(a).sum(), "kl-sign"),
     (lambda ll, a, N: kl_molchanov(a).mean() - ll.mean(), "not-divided-by-n|kl-averaged"),
     (lambda ll, a, N: kl_molchanov(a).sum(axis=0) / N - ll.mean(), "no-number"),
