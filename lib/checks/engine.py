@@ -30,6 +30,7 @@ import numpy as np
 
 RTOL = 1e-5  # single precision is precise enough
 CHANCE = "Two calls with the same arguments gave different results: nothing in it is random."
+DIVIDED = "Was something divided by zero?"
 EXERCISES = {}  # all, by name
 OUTCOMES = {}  # of this session: the idea missed last, or None
 
@@ -141,7 +142,8 @@ class Exercise:
     def _compare(self, student, seed):
         cases = self.cases(np.random.default_rng(seed))
         right = [self._run(self.right, case) for case in cases]
-        raw = [call(student, **self._complete(case)) for case in cases]
+        raw = [call(student, **self._complete(cases[0]))]
+        raw += [self._call_later(student, case) for case in cases[1:]]
         if not same(raw[0], call(student, **self._complete(cases[0]))):
             raise Missed(self.chance, "not-repeatable")
         try:
@@ -189,6 +191,18 @@ class Exercise:
         detail = difference(yours[first][part], right[first][part])
         sentence = f"{what} is off, for {asked}: {detail} {self.otherwise.format(**format_)}"
         raise Missed(sentence.strip(), "otherwise")
+
+    def _call_later(self, student, case):
+        """Call once more: where NumPy has NaN, Python's own numbers raise an error."""
+        try:
+            return call(student, **self._complete(case))
+        except Missed as missed:
+            error, hint = missed.__cause__, getattr(self._slots[0], "infinite", DIVIDED)
+            if hint != DIVIDED and (
+                isinstance(error, ArithmeticError) or "math domain" in str(error)
+            ):
+                raise Missed(f"{missed}. {hint}", "not-finite", missed.line) from error
+            raise
 
     def _match(self, matches, cases, raw=False, **format_):
         """Raise the sentence of the first wrong answer, or pair of such, that `matches`."""
@@ -331,9 +345,7 @@ class Array:
         Said where an entry is NaN or infinite.
     """
 
-    def __init__(
-        self, what, shape, why="", short="", infinite="Was something divided by zero?"
-    ):  # fmt: skip
+    def __init__(self, what, shape, why="", short="", infinite=DIVIDED):
         self.what, self.shape, self.why, self.short = what, shape, why, short or what
         self.infinite = infinite
 
