@@ -780,8 +780,8 @@ def first_sample(one, net):
     batch, sums = net.logits(batch=True), one.sum(axis=1)
     for name, outcomes, sentence in (
         ("dropout-off", net.logits(first=False, second=False),
-         "Dropout was off: every sample is the same, the single pass with all units. The model in "
-         "eval mode, the dropout layers must be on, nested ones too: model.modules() finds them."),
+         "Dropout was off: every sample is the same, the single pass with all units. Switch on "
+         "each dropout layer, nested ones too (model.modules() finds them), or F.dropout itself."),
         ("dropout-partly-off", np.concatenate(one_off, axis=1),
          "One of the dropout layers was off. They may be nested: model.modules() finds them all."),
         ("batch-statistics", batch, f"BatchNorm used the statistics of the batch. {STILL}"),
