@@ -513,7 +513,7 @@ def reliability_cases(data):
         return data.permuted(p, axis=1)
 
     def case(p, n_bins):
-        likely = data.random(len(p)) < 0.5
+        likely = data.random(len(p)) < 0.25
         labels = np.where(likely, p.argmax(axis=1), data.integers(0, p.shape[1], len(p)))
         return {"probabilities": p, "labels": labels, "n_bins": n_bins}
 
@@ -551,6 +551,7 @@ BINS = "There is one entry for each bin, n_bins in all, empty bins included."
     otherwise="Bin b holds the examples whose largest probability is from b/n_bins up to, and not "
     "with, (b+1)/n_bins; the last bin has 1 as well. Take means in each bin, then "
     "sum count/n * |accuracy - confidence|.",
+    rtol=1e-4,
     done="binned by the answer's probability, weighted by the examples.",
 )
 def reliability(probabilities, labels, n_bins, *, sure=lambda p, y: p.max(axis=1),
@@ -779,8 +780,8 @@ def first_sample(one, net):
     batch, sums = net.logits(batch=True), one.sum(axis=1)
     for name, outcomes, sentence in (
         ("dropout-off", net.logits(first=False, second=False),
-         "Dropout was off: every sample is the same, the single pass with all units. The model in "
-         "eval mode, the dropout layers must be on, nested ones too: model.modules() finds them."),
+         "Dropout was off: every sample is the same, the single pass with all units. Switch on "
+         "each dropout layer, nested ones too (model.modules() finds them), or F.dropout itself."),
         ("dropout-partly-off", np.concatenate(one_off, axis=1),
          "One of the dropout layers was off. They may be nested: model.modules() finds them all."),
         ("batch-statistics", batch, f"BatchNorm used the statistics of the batch. {STILL}"),

@@ -32,6 +32,7 @@ import numpy as np
 
 RTOL = 1e-5  # single precision is precise enough
 CHANCE = "Two calls with the same arguments gave different results: nothing in it is random."
+DIVIDED = "Was something divided by zero?"
 TOO_HARD = ("raises", "not-finite")  # ideas missed in a case that is harder than others
 EXERCISES = {}  # all, by name
 OUTCOMES = {}  # of this session: the idea missed last, or None
@@ -237,6 +238,10 @@ class Exercise:
             result = call(student, **self._complete(case))
             return result, self._read(result, case), None
         except Missed as missed:
+            error, hint = missed.__cause__, getattr(self._slots[0], "infinite", DIVIDED)
+            arithmetic = isinstance(error, ArithmeticError) or "math domain" in str(error)
+            if arithmetic and hint != DIVIDED:  # where NumPy has NaN, Python's numbers raise
+                return result, None, Missed(f"{missed}. {hint}", "not-finite", missed.line)
             return result, None, missed
 
     def _attempt(self, answer, case, raw):
@@ -375,9 +380,7 @@ class Array:
         Said where an entry is NaN or infinite.
     """
 
-    def __init__(
-        self, what, shape, why="", short="", infinite="Was something divided by zero?"
-    ):  # fmt: skip
+    def __init__(self, what, shape, why="", short="", infinite=DIVIDED):
         self.what, self.shape, self.why, self.short = what, shape, why, short or what
         self.infinite = infinite
 

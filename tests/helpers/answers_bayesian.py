@@ -482,6 +482,12 @@ def naive(likelihood, prior):
     return shares(np.exp(likelihood) * np.exp(prior))
 
 
+def loop_naive(likelihood, prior):
+    """As one would write it in C."""
+    weights = [math.exp(a + b) for a, b in zip(likelihood.flat, prior.flat, strict=True)]
+    return np.array([w / sum(weights) for w in weights]).reshape(likelihood.shape)
+
+
 def naive_entropy(p):
     return -(p * np.log(p)).sum(axis=-1)
 
@@ -494,6 +500,7 @@ def in_place(samples):
 UNLISTED = {
     "grid_posterior": [
         (lambda a, b: naive(a, b).tolist(), "no-array|naive"),
+        (loop_naive, "not-finite"),
         (lambda a, b: softmax(a + b).tolist(), "no-array"),
         (lambda a, b: softmax(a + b).ravel(), "shape"),
         (lambda a, b: (a + b).argmax(), "no-array"),
@@ -516,6 +523,8 @@ UNLISTED = {
         (lambda s: by_divergence(s)[0], "how-many"),
         (lambda s: [part.tolist() for part in by_divergence(s)], "no-array"),
         (in_place, "changes-argument"),
+        (split(np.vectorize(lambda p: -p @ np.array([*map(math.log, p)]), signature="(c)->()")),
+         "not-finite"),
         (split(lambda p: 0.5 * entr(p).sum(-1)), "half"),
         (lambda s: [part.mean() for part in by_divergence(s)], "no-array"),
         (split(lambda p: -np.log(p).mean(-1)), "not-finite"),
