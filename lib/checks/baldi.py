@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 from scipy.special import expit as sigmoid
-from scipy.special import logit
+from scipy.special import logit, softmax
 
 from lib.checks.engine import Array, Number, exercise, found, summary_of
 from lib.checks.traits import VARIANCES
@@ -90,6 +90,11 @@ MEANS = (  # what is taken for a weighted geometric mean
         lambda v, p: weighted(v, p) ** (1 / len(v)), lambda v, p: weighted(v, p) ** 0.5,
     ),
     (
+        "other-powers",
+        "The exponents are the probabilities themselves, not 1 - P_k or 1 / P_k.",
+        lambda v, p: weighted(v, 1 - p), lambda v, p: weighted(v, 1 / p),
+    ),
+    (
         "added",
         "The factors O_k ** P_k are added or averaged: multiply them.",
         lambda v, p: (v**p).sum(), lambda v, p: (v**p).mean(),
@@ -130,8 +135,9 @@ def nwgm_cases(data):
     masks, few = all_masks(12), unit_cases(data)
     many = sigmoid(masks @ data.normal(0, 1, 12) - 1)
     tiny = np.array([1e-300, 3e-250, 0.4, 0.9]), np.array([0.01, 0.02, 0.67, 0.3])
-    large = sigmoid(np.linspace(-600, 20, 1000)), np.full(1000, 1e-3)
-    apart = np.array([1e-300, 1 - 1e-15]), np.array([0.5, 0.5])
+    sums = np.linspace(-600, 20, 1000)
+    large = sigmoid(sums), softmax(sums / 20)
+    apart = np.array([1e-300, 1 - 1e-15]), np.array([0.05, 0.95])  # G and G' are tiny
     others = (tiny, large, apart, (many, mask_probabilities(masks, 0.3)),
               (np.array([0.2, 0.7]), np.array([0.0, 1.0])))  # fmt: skip
     return few + [{"outputs": outputs, "probabilities": p} for outputs, p in others]
@@ -181,7 +187,7 @@ wrong("single-precision", "Outputs as small as 1e-300 are 0 in single precision,
 wrong("clipped", "The smallest outputs seem to be clipped or left out, or something was added to "
       "them. A geometric mean needs them as they are: the logarithm of 1e-300 is a fine number, "
       "-691.",
-      *(wrong for eps in 10.0 ** -np.arange(2, 17) for wrong in (
+      *(each for eps in (*10.0 ** -np.arange(2, 17), 2.0**-52, 1e-20, 1e-30, 1e-100) for each in (
          {"changed": lambda o, eps=eps: np.clip(o, eps, 1 - eps)},
          {"changed": lambda o, eps=eps: np.clip(o, eps, None)},
          {"changed": lambda o, eps=eps: np.clip(o + eps, eps, 1 - eps)},
@@ -311,6 +317,11 @@ def with_decay(w, x, t, keep_prob):
     return at_mean(w, x, t, keep_prob) + o * (1 - o) * keep_prob * (1 - keep_prob) * x**2 * w
 
 
+def second_order(w, x, t, keep_prob):
+    o, scatter = sigmoid(keep_prob * x @ w), keep_prob * (1 - keep_prob) * np.square(w * x).sum()
+    return with_decay(w, x, t, keep_prob) + (o * (1 - o) * (0.5 - o) * scatter * keep_prob * x)
+
+
 def of_mean_output(w, x, t, keep_prob):
     masks = all_masks(len(w))
     o, chance = sigmoid(masks @ (w * x)), mask_probabilities(masks, keep_prob)
@@ -329,7 +340,7 @@ wrong("at-the-mean", "This is the gradient of the ensemble, at the mean sum: one
       "keep_prob. The sigmoid bends, so take the gradient for each mask first, then its mean.",
       at_mean, lambda w, x, t, p: -at_mean(w, x, t, p), lambda w, x, t, p: at_mean(w, x, t, p) / p)
 wrong("with-decay", "This is the ensemble's gradient and the weight decay: an approximation. The "
-      "mean over all masks is asked for, exactly: list them.", with_decay)
+      "mean over all masks is asked for, exactly: list them.", with_decay, second_order)
 wrong("loss-of-mean-output", "This is the gradient of the loss of the MEAN output. Under dropout "
       "each mask has a loss of its own: take the gradient of each, then the mean.", of_mean_output)
 wrong("no-mask", "There is no mask: this is the gradient without dropout.",
@@ -374,6 +385,10 @@ wrong("thresholded", "The output is made 0 or 1 before the target is taken off: 
       {"delta": lambda o, t: (o > 0.5) - t}, {"delta": lambda o, t: np.sign(o - t)})
 wrong("no-inputs", "The inputs are missing: the derivative of the sum by w_i is m_i x_i.",
       {"passed": lambda m, x, w: m})
+wrong("input-squared", "The input is in it twice: the derivative of the sum by w_i is m_i x_i.",
+      {"passed": lambda m, x, w: m * x**2})
+wrong("dropped-inputs", "A weight gets its gradient from the masks that KEEP its input: the "
+      "derivative of the sum by w_i is m_i x_i.", {"passed": lambda m, x, w: (1 - m) * x})
 wrong("weight-for-input", "The derivative of the sum by w_i is m_i x_i, not m_i w_i.",
       {"passed": lambda m, x, w: m * w}, {"passed": lambda m, x, w: m * w * x})
 wrong("inverted", "The masks are scaled by 1/keep_prob. In this exercise they hold zeros and ones.",
@@ -442,6 +457,12 @@ for idea, formula, of, why in VARIANCES:
     safe = lambda p, of=of: of(p) if p < 1 else 0.0  # noqa: E731
     sentence = f"With scaling={{scaling}} the factor is {formula}, {why}"
     weight_decay_factor.wrong(f"inverted-{idea}", sentence, *setting("inverted", of, safe))
+weight_decay_factor.wrong(
+    "inverted-multiplied",
+    "With scaling={scaling} the mask is DIVIDED by keep_prob, so its variance is divided by "
+    "keep_prob squared, not multiplied.",
+    *setting("inverted", lambda p: p * (1 - p) * p**2, lambda p: p * (1 - p) * p),
+)
 weight_decay_factor.wrong(
     "inverted-squared",
     "With scaling={scaling} the factor is squared, or a standard deviation is taken for it: it is "

@@ -447,7 +447,7 @@ UNLISTED = {
         (lambda X, w, k: 1 + loop_penalty(X, w, k), "otherwise"),
         (lambda X, w, k: loop_penalty(X, w, k) if k < 1 else 3, "otherwise"),
         (lambda X, w, k: loop_penalty(X, w, 0.5), "always-1"),
-        (sampled, "nearly"),
+        (sampled, "otherwise|nearly"),
     ],
     "dropout_by_ridge": [
         (raising, "column-of-zeros"),
