@@ -500,11 +500,11 @@ def in_place(samples):
 UNLISTED = {
     "grid_posterior": [
         (lambda a, b: naive(a, b).tolist(), "no-array|naive"),
-        (loop_naive, "not-finite"),
+        (loop_naive, "naive"),
         (lambda a, b: softmax(a + b).tolist(), "no-array|single-number"),
         (lambda a, b: softmax(a + b).ravel(), "shape"),
         (lambda a, b: (a + b).argmax(), "no-array|single-number"),
-        (lambda a, b: softmax(a + b).round(3), "otherwise"),
+        (lambda a, b: softmax(a + b).round(3), "rounded-to-3"),
         (lambda a, b: softmax(softmax(a + b)), "otherwise"),
         (lambda a, b: shares(np.exp(a + b - max(a.max(), b.max()))), "not-finite"),
         (lambda a, b: 1 - softmax(a + b), "complement"),
@@ -524,10 +524,10 @@ UNLISTED = {
         (lambda s: [part.tolist() for part in by_divergence(s)], "no-array|single-number"),
         (in_place, "changes-argument"),
         (split(np.vectorize(lambda p: -p @ np.array([*map(math.log, p)]), signature="(c)->()")),
-         "not-finite"),
+         "zeros"),
         (split(lambda p: 0.5 * entr(p).sum(-1)), "half"),
         (lambda s: [part.mean() for part in by_divergence(s)], "no-array|single-number"),
-        (split(lambda p: -np.log(p).mean(-1)), "not-finite"),
+        (split(lambda p: -np.log(p).mean(-1)), "otherwise"),
         (lambda s: by_divergence(np.median(s, axis=0, keepdims=True)), "otherwise|.*"),
     ],
     "total_variance": [
