@@ -392,8 +392,9 @@ wrong("dropped-inputs", "A weight gets its gradient from the masks that KEEP its
 wrong("weight-for-input", "The derivative of the sum by w_i is m_i x_i, not m_i w_i.",
       {"passed": lambda m, x, w: m * w}, {"passed": lambda m, x, w: m * w * x})
 wrong("inverted", "The masks are scaled by 1/keep_prob. In this exercise they hold zeros and ones.",
-      {"summed": lambda m, p: m / p, "scale": lambda p, n: 1 / p}, {"summed": lambda m, p: m / p},
-      {"scale": lambda p, n: 1 / p})
+      {"summed": lambda m, p: m / p, "scale": lambda p, n: 1 / p}, {"summed": lambda m, p: m / p})
+wrong("given-kept", "The mean is divided by keep_prob, as if input i were always kept. Masks that "
+      "drop it count too: their gradient is 0.", {"scale": lambda p, n: 1 / p})
 wrong("sign", "The sign is turned round: with cross-entropy the derivative by the sum is O - t.",
       {"sign": -1})
 # fmt: on

@@ -865,7 +865,8 @@ def sampling_traits(call, net):
     ratio = ((many - exact) ** 2).sum() / variance
     refuse(ratio > 2, "fewer-samples",
            f"With n_samples=40 the result is as far from its mean as with {40 / ratio:.0f} "
-           "samples: are all n_samples drawn, each with masks of its own?")
+           "samples: are all n_samples drawn, each with masks of its own, and does each "
+           "count the same?")
     refuse(ratio < 0.5, "more-samples",
            "With n_samples=40 the result is nearer to its mean than 40 independent samples come: "
            "are there more samples than n_samples, or masks that know of each other?")

@@ -761,6 +761,7 @@ def survivors(kept, p):
         "two-masks": [law(p**2), drawn_anew(p**2)],
         "always-half": [law(0.5), drawn_anew(0.5)],
         "fixed-path": [law(p, single & masks[:, path]) for path in range(k)],
+        "never-rescued": [law(p, single * ~masks[:, path] / (k - 1)) for path in range(k)],
         "mean-if-none": [law(p, whole)],
         "one-path": [single / k],
         "one-always": [forced(path, p) for path in range(k)],
@@ -789,6 +790,8 @@ SURVIVORS = {
     "fixed-path": "If no path survives, it is always the same one of the k that is kept. Draw it, "
     "each with the same probability: only so has each path the mean weight 1/k, which is what the "
     "test phase relies on.",
+    "never-rescued": "If no path survives, one of the k is never the one that is kept. Draw among "
+    "all of them: rng.integers(k).",
     "mean-if-none": "If no path survives, your join seems to return the mean of all of them. Keep "
     "ONE, drawn among the k: in training a join with a single path must happen, and with none it "
     "is that.",

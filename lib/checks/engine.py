@@ -205,13 +205,13 @@ class Exercise:
                 f"{what} is right to a few digits only: compute in double precision.",
                 "single-precision",
             )
-        signs = {s for y, r in zip(yours, right, strict=True)
-                 for s in np.sign(np.subtract(y[part], r[part])).ravel()}  # fmt: skip
-        near = all(close(y[part], r[part], 0.05) for y, r in zip(yours, right, strict=True))
-        if near and signs >= {-1, 1}:
+        pairs = [(y[part], r[part]) for y, r in zip(yours, right, strict=True)]
+        off = [np.subtract(*pair) for pair in pairs if not close(*pair, self.rtol)]
+        signs = {sign for each in off for sign in np.sign(each).ravel()}
+        if signs >= {-1, 1} and all(close(*pair, 0.05) for pair in pairs):
             raise Missed(
-                f"{what} is near the right one everywhere, and exact nowhere: is it an average of "
-                f"samples, or rounded? {self.otherwise}".rstrip().format(**format_),
+                f"{what} is near the right one, but not exact: is it an average of samples, or "
+                f"rounded? {self.otherwise}".rstrip().format(**format_),
                 "nearly",
             )
         asked = ", ".join(f"{name}={format_[name]}" for name in cases[first])

@@ -870,8 +870,8 @@ def one_unit(run, data, keep_prob, h, w, n, calls=120):
         found(abs(share - keep_prob) > reach, label,
               f"Your masks kept {share:.1%} of the units, with keep_prob={keep_prob:g}: {text}"),
         found(ratio < low, "too-even", "Your averages scatter less than those of independent "
-              "samples: is the number of units kept fixed, or has each mask its opposite? Then "
-              "the standard error is another one."),
+              "samples: is the number of units kept fixed, has each mask its opposite, or is "
+              "one that was drawn twice counted once? Then the error is another one."),
         found(ratio > 1.1 * high or np.gcd.reduce(k.astype(int)) > 1, "shared-by-samples",
               "Your averages scatter more than those of independent samples: some samples share a "
               "mask. Every sample needs a mask of its own."),

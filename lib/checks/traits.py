@@ -312,8 +312,8 @@ def factors(train, test, keep_prob, wanted, sentences):
         f"{wanted[1]} at prediction; yours are multiplied by {yours[0]} and {yours[1]}, with "
         f"keep_prob={keep_prob:g}."
     )
-    if names[0] is None and train is None:
-        general += " " + BY_SHARE
+    if train is None:
+        general += " " + (BY_SHARE if wanted[0] == "1/keep_prob" else "Nothing is divided there.")
     label, sentence = sentences.get(names, (f"factors-{names[0]}-{names[1]}", general))
     yield from found(True, label, sentence)
 
