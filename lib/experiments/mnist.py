@@ -1,51 +1,67 @@
 """MNIST, each pixel an input like any other: the experiments of the first two dropout papers."""
 
-from math import ceil
+from math import ceil, inf
 
 import torch
 
 from lib.datasets import load_mnist
 from lib.experiments.experiment import Experiment, grid
+from lib.experiments.protocol import TRAINED_TO_END, Comparison, train_to_end
 from lib.experiments.recipes import AFTER_LAST_EPOCH, KEEP_PROBS, TrainedInBfloat16, train
 from lib.inference import mc_samples
 from lib.layers import Dropout, GaussianDropout
 from lib.networks import multilayer_perceptron
 from lib.training import error_rate, evaluate
 
+NO_MASKS = {"keep_hidden": 1.0, "keep_input": 1.0}
+MASKS = {"keep_hidden": 0.5, "keep_input": 0.8}  # of the first two papers
+HIDDEN_MASKS = MASKS | {"keep_input": 1.0}
+RATES = [0.03, 0.1, 0.3]
 
-def error_trial(seed, *, hidden, layers, masks, max_norm, epochs, n_train=None):
-    data = load_mnist(n_train=n_train)
-    model = multilayer_perceptron([784, *[hidden] * layers, 10], **KEEP_PROBS[masks])
-    return train(TrainedInBfloat16(model), data, epochs, max_norm=max_norm)
+
+def perceptron_trial(
+    seed, *, hidden, layers, keep_hidden, keep_input, n_train, rate, max_norm, mask=Dropout,
+    n_val=10_000, patience=10, cap=300,
+):  # fmt: skip
+    data = load_mnist(n_train=n_train, n_val=n_val, seed=seed)
+    model = multilayer_perceptron([784, *[hidden] * layers, 10], keep_hidden, keep_input, mask)
+    how = {"rate": rate, "max_norm": None if max_norm == inf else max_norm}
+    metrics, _ = train_to_end(TrainedInBfloat16(model), data, patience=patience, cap=cap, **how)
+    return metrics
 
 
-MASKS = ["none", "hidden+input"]
-
-ERROR = Experiment(
+ERROR = Comparison(
     name="mnist-error",
-    title="MNIST errors: no masks, hidden units masked, input masked too",
+    title="MNIST errors of 784-800-800-10: no masks, hidden units masked, input masked too",
     paper="Hinton et al. (2012), figure 1",
-    configurations=grid(
-        hidden=[800, 1200], layers=2, masks=list(KEEP_PROBS), max_norm=1.2, epochs=90
-    ),
-    metrics=AFTER_LAST_EPOCH,
-    trial=error_trial,
-    smallest={"hidden": 100, "max_norm": 3.5, "epochs": 4, "n_train": 3000},
-    n_seeds=3,
+    configurations=[
+        configuration
+        for masks in (NO_MASKS, HIDDEN_MASKS, MASKS)
+        for configuration in grid(
+            hidden=800, layers=2, **masks, n_train=50_000, rate=RATES, max_norm=[inf, 2.0]
+        )
+    ],
+    choices=("rate", "max_norm"),
+    metrics=TRAINED_TO_END,
+    trial=perceptron_trial,
+    smallest={"hidden": 100, "n_train": 3000, "n_val": 1000, "patience": 3, "cap": 20},
 )
 
-DEPTH = Experiment(
+DEPTH = Comparison(
     name="mnist-depth",
-    title="MNIST, three hidden layers of 1,024 units with max-norm",
-    paper="Srivastava et al. (2014), table 2",
+    title="MNIST, three hidden layers of 1,024 units with max-norm, without and with dropout",
+    paper="Srivastava et al. (2014), tables 2 and 9",
     configurations=[
-        *grid(hidden=1024, layers=3, masks=MASKS, max_norm=1.2, epochs=25),
-        *grid(hidden=1024, layers=3, masks=MASKS, max_norm=1.2, epochs=90),
+        configuration
+        for masks in (NO_MASKS, MASKS)
+        for configuration in grid(
+            hidden=1024, layers=3, **masks, n_train=50_000, rate=RATES, max_norm=[1.2, 2.0, 3.5]
+        )
     ],
-    metrics=AFTER_LAST_EPOCH,
-    trial=error_trial,
-    smallest={"hidden": 100, "max_norm": 3.5, "epochs": 6, "n_train": 3000},
-    n_seeds=3,
+    choices=("rate", "max_norm"),
+    metrics=TRAINED_TO_END,
+    trial=perceptron_trial,
+    smallest={"hidden": 100, "n_train": 3000, "n_val": 1000, "patience": 3, "cap": 20},
 )
 
 
@@ -74,26 +90,21 @@ RATE = Experiment(
 )
 
 
-def size_trial(seed, *, n_train, masks, epochs, hidden=512):
-    data = load_mnist(n_train=n_train, seed=seed)
-    model = multilayer_perceptron([784, hidden, hidden, 10], **KEEP_PROBS[masks])
-    return train(model, data, epochs)
-
-
-EPOCHS = {100: 300, 500: 150, 1_000: 120, 5_000: 50, 10_000: 35, 50_000: 40}  # by n_train
-
-SIZE = Experiment(
+SIZE = Comparison(
     name="mnist-size",
     title="MNIST error against the number of training images, with and without dropout",
     paper="Srivastava et al. (2014), section 7.4, figure 10",
     configurations=[
-        {"n_train": n_train, "masks": masks, "epochs": epochs}
-        for n_train, epochs in EPOCHS.items()
-        for masks in MASKS
+        configuration
+        for n_train in (100, 500, 1_000, 5_000, 10_000, 50_000)
+        for masks in (NO_MASKS, MASKS)
+        for configuration in grid(
+            hidden=512, layers=2, **masks, n_train=n_train, rate=RATES, max_norm=inf
+        )
     ],
-    metrics=AFTER_LAST_EPOCH,
-    trial=size_trial,
-    smallest={"n_train": 1000, "epochs": 10, "hidden": 100},
+    metrics=TRAINED_TO_END,
+    trial=perceptron_trial,
+    smallest={"hidden": 100, "n_train": 1000, "n_val": 1000, "patience": 3, "cap": 20},
 )
 
 N_SAMPLES = (1, 2, 5, 10, 20, 50, 100)
@@ -129,21 +140,24 @@ AVERAGING = Experiment(
 )
 
 
-def noise_trial(seed, *, noise, n_train, epochs, hidden=512):
-    data = load_mnist(n_train=n_train, seed=seed)
-    keep_probs = KEEP_PROBS["none" if noise == "none" else "hidden+input"]
+def noise_trial(seed, *, noise, hidden, layers, n_train, rate, max_norm, **settings):
     mask = GaussianDropout if noise == "gaussian" else Dropout
-    model = multilayer_perceptron([784, hidden, hidden, 10], **keep_probs, mask=mask)
-    return train(model, data, epochs, max_norm=3.5)
+    return perceptron_trial(
+        seed, hidden=hidden, layers=layers, **MASKS, n_train=n_train, rate=rate, max_norm=max_norm,
+        mask=mask, **settings,
+    )  # fmt: skip
 
 
-GAUSSIAN = Experiment(
+GAUSSIAN = Comparison(
     name="mnist-gaussian",
     title="MNIST error with Gaussian and with Bernoulli noise of equal variance",
     paper="Srivastava et al. (2014), section 10, table 10",
-    configurations=grid(noise=["none", "bernoulli", "gaussian"], n_train=10_000, epochs=25),
-    metrics=AFTER_LAST_EPOCH,
+    configurations=grid(
+        noise=["bernoulli", "gaussian"], hidden=1024, layers=2, n_train=50_000, rate=RATES,
+        max_norm=[inf, 2.0],
+    ),
+    choices=("rate", "max_norm"),
+    metrics=TRAINED_TO_END,
     trial=noise_trial,
-    smallest={"n_train": 3000, "epochs": 4, "hidden": 100},
-    n_seeds=10,
-)
+    smallest={"hidden": 100, "n_train": 3000, "n_val": 1000, "patience": 3, "cap": 20},
+)  # fmt: skip

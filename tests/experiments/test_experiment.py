@@ -80,12 +80,13 @@ FEW_EXAMPLES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_configuration_can_be_run(monkeypatch, name):
-    """On made-up data, for an epoch."""
+    """On made-up data, for an epoch, or a round."""
     experiment = EXPERIMENTS[name]
     module = sys.modules[experiment.trial.__module__]
     for loader in FEW_EXAMPLES.keys() & vars(module).keys():
         monkeypatch.setattr(module, loader, FEW_EXAMPLES[loader])
+    longest = "cap" if "cap" in experiment.smallest else "epochs"
     for configuration in experiment.configurations:
-        settings = {**experiment.smallest, **configuration, "epochs": 1}
+        settings = {**experiment.smallest, **configuration, longest: 1}
         row, _ = run_trial(experiment, Trial(name, tuple(settings.items()), 0))
         assert set(experiment.metrics) < set(row)
