@@ -20,45 +20,34 @@ RATES = [0.03, 0.1, 0.3]
 
 
 def perceptron_trial(
-    seed, *, hidden, layers, keep_hidden, keep_input, n_train, rate, max_norm, mask=Dropout,
-    n_val=10_000, patience=10, cap=300,
+    seed, *, noise, keep_hidden, keep_input, max_norm, n_train, rate, hidden=800, n_val=10_000,
+    patience=10, cap=300,
 ):  # fmt: skip
     data = load_mnist(n_train=n_train, n_val=n_val, seed=seed)
-    model = multilayer_perceptron([784, *[hidden] * layers, 10], keep_hidden, keep_input, mask)
+    mask = GaussianDropout if noise == "gaussian" else Dropout
+    model = multilayer_perceptron([784, hidden, hidden, 10], keep_hidden, keep_input, mask)
     how = {"rate": rate, "max_norm": None if max_norm == inf else max_norm}
-    metrics, _ = train_to_end(TrainedInBfloat16(model), data, patience=patience, cap=cap, **how)
-    return metrics
+    return train_to_end(TrainedInBfloat16(model), data, patience=patience, cap=cap, **how)[0]
 
 
 ERROR = Comparison(
     name="mnist-error",
-    title="MNIST errors of 784-800-800-10: no masks, hidden units masked, input masked too",
-    paper="Hinton et al. (2012), figure 1",
+    title="MNIST errors of 784-800-800-10: masks on what, of which noise, with a norm limit or not",
+    paper="Hinton et al. (2012), figure 1; Srivastava et al. (2014), tables 9 and 10",
     configurations=[
         configuration
-        for masks in (NO_MASKS, HIDDEN_MASKS, MASKS)
+        for noise, masks, max_norm in (
+            ("bernoulli", NO_MASKS, inf),
+            ("bernoulli", HIDDEN_MASKS, inf),
+            ("bernoulli", MASKS, inf),
+            ("bernoulli", NO_MASKS, 2.0),
+            ("bernoulli", MASKS, 2.0),
+            ("gaussian", MASKS, 2.0),
+        )
         for configuration in grid(
-            hidden=800, layers=2, **masks, n_train=50_000, rate=RATES, max_norm=[inf, 2.0]
+            noise=noise, **masks, max_norm=max_norm, n_train=50_000, rate=RATES
         )
     ],
-    choices=("rate", "max_norm"),
-    metrics=TRAINED_TO_END,
-    trial=perceptron_trial,
-    smallest={"hidden": 100, "n_train": 3000, "n_val": 1000, "patience": 3, "cap": 20},
-)
-
-DEPTH = Comparison(
-    name="mnist-depth",
-    title="MNIST, three hidden layers of 1,024 units with max-norm, without and with dropout",
-    paper="Srivastava et al. (2014), tables 2 and 9",
-    configurations=[
-        configuration
-        for masks in (NO_MASKS, MASKS)
-        for configuration in grid(
-            hidden=1024, layers=3, **masks, n_train=50_000, rate=RATES, max_norm=[1.2, 2.0, 3.5]
-        )
-    ],
-    choices=("rate", "max_norm"),
     metrics=TRAINED_TO_END,
     trial=perceptron_trial,
     smallest={"hidden": 100, "n_train": 3000, "n_val": 1000, "patience": 3, "cap": 20},
@@ -90,6 +79,13 @@ RATE = Experiment(
 )
 
 
+def size_trial(seed, *, n_train, keep_hidden, keep_input, rate, hidden=512, **settings):
+    return perceptron_trial(
+        seed, noise="bernoulli", keep_hidden=keep_hidden, keep_input=keep_input, max_norm=inf,
+        n_train=n_train, rate=rate, hidden=hidden, **settings,
+    )  # fmt: skip
+
+
 SIZE = Comparison(
     name="mnist-size",
     title="MNIST error against the number of training images, with and without dropout",
@@ -98,12 +94,10 @@ SIZE = Comparison(
         configuration
         for n_train in (100, 500, 1_000, 5_000, 10_000, 50_000)
         for masks in (NO_MASKS, MASKS)
-        for configuration in grid(
-            hidden=512, layers=2, **masks, n_train=n_train, rate=RATES, max_norm=inf
-        )
+        for configuration in grid(n_train=n_train, **masks, rate=RATES)
     ],
     metrics=TRAINED_TO_END,
-    trial=perceptron_trial,
+    trial=size_trial,
     smallest={"hidden": 100, "n_train": 1000, "n_val": 1000, "patience": 3, "cap": 20},
 )
 
@@ -138,26 +132,3 @@ AVERAGING = Experiment(
     trial=averaging_trial,
     smallest={"hidden": 100, "n_train": 3000, "epochs": 4, "n_test": 1000, "repeats": 2},
 )
-
-
-def noise_trial(seed, *, noise, hidden, layers, n_train, rate, max_norm, **settings):
-    mask = GaussianDropout if noise == "gaussian" else Dropout
-    return perceptron_trial(
-        seed, hidden=hidden, layers=layers, **MASKS, n_train=n_train, rate=rate, max_norm=max_norm,
-        mask=mask, **settings,
-    )  # fmt: skip
-
-
-GAUSSIAN = Comparison(
-    name="mnist-gaussian",
-    title="MNIST error with Gaussian and with Bernoulli noise of equal variance",
-    paper="Srivastava et al. (2014), section 10, table 10",
-    configurations=grid(
-        noise=["bernoulli", "gaussian"], hidden=1024, layers=2, n_train=50_000, rate=RATES,
-        max_norm=[inf, 2.0],
-    ),
-    choices=("rate", "max_norm"),
-    metrics=TRAINED_TO_END,
-    trial=noise_trial,
-    smallest={"hidden": 100, "n_train": 3000, "n_val": 1000, "patience": 3, "cap": 20},
-)  # fmt: skip

@@ -18,8 +18,8 @@ EXPERIMENTS = {
     experiment.name: experiment
     for experiment in (
         digits.DIGITS,
-        *(mnist.ERROR, mnist.DEPTH, mnist.RATE, mnist.SIZE, mnist.AVERAGING),
-        *(autoencoder.AUTOENCODER, mnist.GAUSSIAN, reuters.REUTERS, speech.SPOKEN_DIGITS),
+        *(mnist.ERROR, mnist.RATE, mnist.SIZE, mnist.AVERAGING),
+        *(autoencoder.AUTOENCODER, reuters.REUTERS, speech.SPOKEN_DIGITS),
         *(uci.MC_DROPOUT, dropconnect.DROPCONNECT, sparse.SPARSE_VARIATIONAL),
         *(fast.FAST_DROPOUT, fashion.PLACEMENT, fashion.DEPTH, ensembles.ENSEMBLES),
     )
