@@ -7,11 +7,17 @@ import torch
 from lib.datasets import load_mnist
 from lib.experiments.experiment import Experiment, grid
 from lib.experiments.protocol import TRAINED_TO_END, Comparison, train_to_end
-from lib.experiments.recipes import AFTER_LAST_EPOCH, KEEP_PROBS, TrainedInBfloat16, train
+from lib.experiments.recipes import (
+    AFTER_LAST_EPOCH,
+    KEEP_PROBS,
+    TrainedInBfloat16,
+    at_best_epoch,
+    train,
+)
 from lib.inference import mc_samples
 from lib.layers import Dropout, GaussianDropout
 from lib.networks import multilayer_perceptron
-from lib.training import error_rate, evaluate
+from lib.training import error_rate, evaluate, fit
 
 NO_MASKS = {"keep_hidden": 1.0, "keep_input": 1.0}
 MASKS = {"keep_hidden": 0.5, "keep_input": 0.8}  # of the first two papers
@@ -131,4 +137,59 @@ AVERAGING = Experiment(
     metrics=("error_scaled", *(f"error_{k}" for k in N_SAMPLES)),
     trial=averaging_trial,
     smallest={"hidden": 100, "n_train": 3000, "epochs": 4, "n_test": 1000, "repeats": 2},
+)
+
+
+N_EPOCHS = 40
+SCHOOLS = {
+    "no masks": {},
+    "masks": MASKS,
+    "recipe": MASKS | {"width": 2, "momentum": 0.95, "max_norm": 3.0},
+}
+
+
+def learning_rate_trial(seed, *, school, rate, hidden=256, n_train=5_000, epochs=N_EPOCHS):
+    """Train at a constant rate; validation loss by epoch.
+
+    The recipe is that of Srivastava et al., appendix A: n / p units, more momentum, a norm limit.
+    """
+    settings = {"width": 1, "momentum": 0.9, "max_norm": None} | SCHOOLS[school]
+    data, units = (
+        load_mnist(n_train=n_train, n_val=5_000, seed=seed),
+        settings.pop("width") * hidden,
+    )
+    masks = {name: settings.pop(name) for name in MASKS if name in settings}
+    model = multilayer_perceptron([784, units, units, 10], **masks)
+    how = {"lr": rate, "momentum": settings["momentum"]}
+
+    def constant(parameters, steps):
+        optimizer = torch.optim.SGD(parameters, **how)
+        return optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
+
+    history = fit(
+        model,
+        data,
+        epochs=epochs,
+        batch_size=128,
+        max_norm=settings["max_norm"],
+        optimizer=constant,
+    )
+    losses = [*history.val_loss.tolist(), *[float("nan")] * (N_EPOCHS - epochs)]
+    return at_best_epoch(history) | {f"val_loss_{k}": loss for k, loss in enumerate(losses, 1)}
+
+
+LEARNING_RATE = Comparison(
+    name="learning-rate",
+    title="MNIST: epochs to the same validation loss, by rate, without masks, with, by the recipe",
+    paper="Srivastava et al. (2014), appendix A",
+    configurations=grid(school=list(SCHOOLS), rate=[0.005, 0.01, 0.02, 0.05, 0.1, 0.2]),
+    chosen_by="val_loss",
+    search_seeds=5,
+    one_test_set=False,
+    metrics=(
+        *("test_error", "test_loss", "val_loss", "best_epoch"),
+        *(f"val_loss_{k}" for k in range(1, N_EPOCHS + 1)),
+    ),
+    trial=learning_rate_trial,
+    smallest={"rate": 0.05, "hidden": 100, "n_train": 2000, "epochs": 5},
 )

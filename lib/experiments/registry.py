@@ -18,9 +18,9 @@ EXPERIMENTS = {
     experiment.name: experiment
     for experiment in (
         digits.DIGITS,
-        *(mnist.ERROR, mnist.RATE, mnist.SIZE, mnist.AVERAGING),
+        *(mnist.ERROR, mnist.LEARNING_RATE, mnist.RATE, mnist.SIZE, mnist.AVERAGING),
         *(autoencoder.AUTOENCODER, reuters.REUTERS, speech.SPOKEN_DIGITS),
         *(uci.MC_DROPOUT, dropconnect.DROPCONNECT, sparse.SPARSE_VARIATIONAL),
-        *(fast.FAST_DROPOUT, fashion.PLACEMENT, fashion.DEPTH, ensembles.ENSEMBLES),
+        *(fast.FAST_DROPOUT, fast.LOGISTIC, fashion.PLACEMENT, fashion.DEPTH, ensembles.ENSEMBLES),
     )
 }

@@ -8,7 +8,7 @@ from lib.networks import multilayer_perceptron
 
 
 def reuters_trial(
-    seed, *, masks, rate, hidden=(2000, 1000), n_words=2000, n_val=1000, patience=10, cap=300
+    seed, *, masks, rate, hidden=(1000, 500), n_words=2000, n_val=1000, patience=10, cap=300
 ):
     """Reuters-21578, Distribution 1.0; the seed also draws the validation stories."""
     data = load_reuters(n_val=n_val, n_words=n_words, seed=seed)
