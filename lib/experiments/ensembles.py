@@ -13,7 +13,7 @@ MEMBERS = 5
 PASSES = (5, 100)  # samples of the first member
 
 
-def ensemble_trial(seed, *, data, keep_prob, rate, hidden=256, n_train=5_000, patience=10, cap=300):
+def ensemble_trial(seed, *, data, keep_prob, rate, hidden=256, n_train=2_000, patience=10, cap=300):
     """Train members, each from a seed of its own, on the same data; predict in all ways."""
     if data == "digits":
         split, sizes = load_digits(500, 200, 597, seed, test_seed=0), [64, 128, 128, 10]

@@ -27,12 +27,13 @@ RATES = [0.03, 0.1, 0.3]
 
 def perceptron_trial(
     seed, *, noise, keep_hidden, keep_input, max_norm, n_train, rate, hidden=800, n_val=10_000,
-    patience=10, cap=300,
+    patience=None, cap=300,
 ):  # fmt: skip
     data = load_mnist(n_train=n_train, n_val=n_val, seed=seed)
     mask = GaussianDropout if noise == "gaussian" else Dropout
     model = multilayer_perceptron([784, hidden, hidden, 10], keep_hidden, keep_input, mask)
     how = {"rate": rate, "max_norm": None if max_norm == inf else max_norm}
+    patience = patience or (5 if n_train >= 50_000 else 10)  # epochs of 391 steps, or fewer
     return train_to_end(TrainedInBfloat16(model), data, patience=patience, cap=cap, **how)[0]
 
 

@@ -116,7 +116,7 @@ SPARSE_VARIATIONAL = Experiment(
     name="mnist-sparse-variational",
     title="LeNet-300-100 on MNIST: learned noise, magnitude pruning to as many weights, and dense",
     paper="Molchanov et al. (2017); Gale et al. (2019)",
-    configurations=grid(epochs=60),
+    configurations=grid(epochs=40),
     metrics=(
         *("weights_kept", "compression"),
         *(

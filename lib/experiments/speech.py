@@ -12,7 +12,7 @@ from lib.training import error_rate
 
 
 def speech_trial(
-    seed, *, test, masks, rate, hidden=512, layers=3, n_train=None, patience=10, cap=300
+    seed, *, test, masks, rate, hidden=256, layers=3, n_train=None, patience=10, cap=300
 ):
     """Train on frames of recordings; judge frames, and whole recordings by the mean of theirs.
 

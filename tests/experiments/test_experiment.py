@@ -73,6 +73,7 @@ FEW_EXAMPLES = {
     "load_reuters": lambda n_words=2000, **_: few(n_words, DIGITS),
     "load_spoken_digits": lambda **_: SpokenDigits(few(600, DIGITS), *[RECORDINGS[:9]] * 3),
     "load_uci": lambda name, split: few(6, torch.randn(30, 1)),
+    "reuters_topics": lambda: ["acq", "money-fx", "interest"],
     "uci_settings": lambda name: UciSettings((0.1,), (1.0,), 50, 40),
 }
 
@@ -85,8 +86,8 @@ def test_every_configuration_can_be_run(monkeypatch, name):
     module = sys.modules[experiment.trial.__module__]
     for loader in FEW_EXAMPLES.keys() & vars(module).keys():
         monkeypatch.setattr(module, loader, FEW_EXAMPLES[loader])
-    longest = "cap" if "cap" in experiment.smallest else "epochs"
     for configuration in experiment.configurations:
-        settings = {**experiment.smallest, **configuration, longest: 1}
+        settings = {**experiment.smallest, **configuration}
+        settings[next(name for name in ("cap", "epochs", "length") if name in settings)] = 1
         row, _ = run_trial(experiment, Trial(name, tuple(settings.items()), 0))
         assert set(experiment.metrics) < set(row)
