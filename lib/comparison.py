@@ -49,6 +49,13 @@ class Comparison(NamedTuple):
     n_agree: int
     n_seeds: int
 
+    @property
+    def verdict(self):
+        """Lower or higher, if the interval excludes zero; or not told apart."""
+        if self.low > 0:
+            return "higher"
+        return "lower" if self.high < 0 else "not told apart"
+
     def __str__(self):
         return (
             f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}], "

@@ -22,7 +22,9 @@ DIGITS = Comparison(
     name="digits-compared",
     title="300 digits, none, one or two layers masked; trained to the end, or stopped early",
     paper="How we compare",
-    configurations=grid(masked=list(MASKED), cap=[300, 5], rate=[0.01, 0.03, 0.1, 0.3]),
+    configurations=grid(
+        masked=list(MASKED), cap=[300, 5], rate=[0.001, 0.003, 0.01, 0.03, 0.1, 0.3]
+    ),
     metrics=TRAINED_TO_END,
     trial=digits_trial,
     smallest={"patience": 3, "cap": 10},
