@@ -183,7 +183,7 @@ class Exercise:
         several = [matches([part])] if len(right[0]) > 1 and not equal[able].all() else []
         self._match([matches(range(len(right[0]))), *several], cases, **format_)
         if equal[able].all():
-            hard = f"{missed[first]} {self.otherwise.format(**format_)}".strip()
+            hard = f"{missed[first]}".rstrip(".") + f". {self.otherwise.format(**format_)}".rstrip()
             raise Missed(hard[:390], missed[first].idea, missed[first].line)
         cases, raw, yours, right = ([each[i] for i in able] for each in (cases, raw, yours, right))
         first = able.index(first)
