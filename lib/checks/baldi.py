@@ -6,16 +6,11 @@ import numpy as np
 from scipy.special import expit as sigmoid
 from scipy.special import logit, softmax
 
-from lib.checks.engine import Array, Number, exercise, found, summary_of
+from lib.checks.engine import Array, Number, exercise, found, summary_of, varied
 from lib.checks.traits import VARIANCES
 from lib.masks import all_masks, mask_probabilities
 
 summary = summary_of("baldi")
-
-
-def setting(name, *values):
-    """Several values of one setting of a right answer."""
-    return [{name: value} for value in values]
 
 
 # Two geometric means
@@ -159,7 +154,7 @@ def nwgm(outputs, probabilities, *, mean=weighted, changed=lambda o: o,
 
 # fmt: off
 for idea, sentence, *means in MEANS:
-    nwgm.wrong(idea, sentence, *setting("mean", *means))
+    nwgm.wrong(idea, sentence, *varied("mean", *means))
 wrong = nwgm.wrong
 wrong("not-normalized", "This is G itself: the normalization is forgotten. G and G' add up to less "
       "than 1; divide by their sum, G / (G + G').", {"of": lambda g, prime: g})
@@ -182,7 +177,7 @@ wrong("underflow", "With many masks it is NaN, or off. Products of many small nu
 wrong("single-precision", "Outputs as small as 1e-300 are 0 in single precision, and their "
       "logarithm is lost: compute in double precision.",
       {"changed": lambda o: o.astype(np.float32)},
-      *setting("mean", *(lambda v, p, f=f: f(np.float32(v), np.float32(p)) for f in (
+      *varied("mean", *(lambda v, p, f=f: f(np.float32(v), np.float32(p)) for f in (
          weighted, lambda v, p: np.prod(v**p)))))
 wrong("clipped", "The smallest outputs seem to be clipped or left out, or something was added to "
       "them. A geometric mean needs them as they are: the logarithm of 1e-300 is a fine number, "
@@ -192,7 +187,7 @@ wrong("clipped", "The smallest outputs seem to be clipped or left out, or someth
          {"changed": lambda o, eps=eps: np.clip(o, eps, None)},
          {"changed": lambda o, eps=eps: np.clip(o + eps, eps, 1 - eps)},
          {"mean": lambda v, p, eps=eps: weighted(v + eps, p)})),
-      *setting("of", *(lambda g, h, n=n: g / (g + h + 10.0**-n) for n in range(3, 13))))
+      *varied("of", *(lambda g, h, n=n: g / (g + h + 10.0**-n) for n in range(3, 13))))
 # fmt: on
 
 
@@ -363,8 +358,8 @@ wrong("drop-for-keep", "The probabilities are those of dropping: did you take ke
       {"weigh": lambda m, p: p ** (1 - m).sum(axis=1) * (1 - p) ** m.sum(axis=1)})
 wrong("no-distribution", "The probabilities of the masks do not add up to 1: it is keep_prob^kept "
       "* (1 - keep_prob)^dropped.",
-      *setting("weigh", lambda m, p: p ** m.sum(1), lambda m, p: (1 - p) ** (1 - m).sum(1)),
-      *setting("weigh", lambda m, p: m.mean(axis=1), lambda m, p: np.full(len(m), p)))
+      *varied("weigh", lambda m, p: p ** m.sum(1), lambda m, p: (1 - p) ** (1 - m).sum(1)),
+      *varied("weigh", lambda m, p: m.mean(axis=1), lambda m, p: np.full(len(m), p)))
 wrong("averaged-again", "Weighted by their probabilities the gradients are summed, not averaged "
       "once more.", {"scale": lambda p, n: 1 / n})
 wrong("squared-error", "There is a factor sigma'(S) = O (1 - O), as with the squared error. With "
@@ -453,20 +448,20 @@ PLAIN = (  # what is taken for the variance p (1 - p) of zeros and ones
 for idea, why, of in PLAIN:
     safe = lambda p, of=of: of(p) if p < 1 else 0.0  # noqa: E731
     sentence = f"With scaling={{scaling}} the factor is {why}"
-    weight_decay_factor.wrong(f"plain-{idea}", sentence, *setting("plain", of, safe))
+    weight_decay_factor.wrong(f"plain-{idea}", sentence, *varied("plain", of, safe))
 for idea, formula, of, why in VARIANCES:
     safe = lambda p, of=of: of(p) if p < 1 else 0.0  # noqa: E731
     sentence = f"With scaling={{scaling}} the factor is {formula}, {why}"
-    weight_decay_factor.wrong(f"inverted-{idea}", sentence, *setting("inverted", of, safe))
+    weight_decay_factor.wrong(f"inverted-{idea}", sentence, *varied("inverted", of, safe))
 weight_decay_factor.wrong(
     "inverted-multiplied",
     "With scaling={scaling} the mask is DIVIDED by keep_prob, so its variance is divided by "
     "keep_prob squared, not multiplied.",
-    *setting("inverted", lambda p: p * (1 - p) * p**2, lambda p: p * (1 - p) * p),
+    *varied("inverted", lambda p: p * (1 - p) * p**2, lambda p: p * (1 - p) * p),
 )
 weight_decay_factor.wrong(
     "inverted-squared",
     "With scaling={scaling} the factor is squared, or a standard deviation is taken for it: it is "
     "(1 - keep_prob) / keep_prob, a variance already.",
-    *setting("inverted", lambda p: ((1 - p) / p) ** 2, lambda p: (1 - p) ** 2 / p),
+    *varied("inverted", lambda p: ((1 - p) / p) ** 2, lambda p: (1 - p) ** 2 / p),
 )

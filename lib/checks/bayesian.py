@@ -8,16 +8,11 @@ from functools import cached_property, partial
 import numpy as np
 from scipy.special import entr, logsumexp, softmax, xlogy
 
-from lib.checks.engine import Array, Missed, Number, exercise, summary_of
-from lib.checks.traits import coins
+from lib.checks.engine import Array, Missed, Number, exercise, summary_of, varied
+from lib.checks.traits import coins, torch_seeded
 from lib.masks import all_masks
 
 summary = summary_of("bayesian")
-
-
-def each(setting, *values):
-    """Wrong answers that differ from the right one in one setting."""
-    return [{setting: value} for value in values]
 
 
 # A table reads best with one idea in one block.
@@ -64,40 +59,40 @@ wrong("tau-added", "tau is added. It is the precision, 1/variance: what adds up 
 wrong("deviation-of-noise", "The standard deviation of the noise is added, 1/sqrt(tau). Its "
       "variance is 1/tau.", {"noise": lambda tau, n: tau**-0.5})
 wrong("noise-misread", "What is added for the noise is another power of tau. tau is the precision, "
-      "one over the variance: add 1/tau as it is.", *each("noise", lambda tau, n: tau**-2,
+      "one over the variance: add 1/tau as it is.", *varied("noise", lambda tau, n: tau**-2,
       lambda tau, n: tau**0.5, lambda tau, n: tau**2, lambda tau, n: 0.5 / tau))
 wrong("noise-averaged", "The noise is divided or multiplied by the number of samples. A new target "
-      "has noise of its own, once: add 1/tau.", *each("noise", lambda tau, n: 1 / (n * tau),
+      "has noise of its own, once: add 1/tau.", *varied("noise", lambda tau, n: 1 / (n * tau),
       lambda tau, n: n / tau))
 wrong("noise-subtracted", "1/tau is subtracted. The noise adds to the variance.",
       {"noise": lambda tau, n: -1 / tau})
 wrong("tau-ignored", "1 is added, as for a noise of variance 1. The noise has the variance 1/tau.",
       {"noise": lambda tau, n: 1})
 wrong("deviation", "A standard deviation stands for the samples' variance. Variances add up, "
-      "deviations do not.", *each("spread", lambda s: s.std(axis=0),
+      "deviations do not.", *varied("spread", lambda s: s.std(axis=0),
       lambda s: s.std(axis=0, ddof=1)))
 wrong("ddof", "The squares are divided by n_samples - 1 (ddof=1). The prediction is the average of "
       "exactly these Gaussians, so divide by n_samples.",
-      *each("spread", lambda s: s.var(axis=0, ddof=1),
+      *varied("spread", lambda s: s.var(axis=0, ddof=1),
       lambda s: np.square(s - s.mean(axis=0)).sum(axis=0) / max(len(s) - 1, 1)))
 wrong("mean-not-off", "The square of the mean is not taken off. The variance of the samples is the "
       "mean of their squares LESS the square of their mean.",
       {"spread": lambda s: np.square(s).mean(axis=0)})
 wrong("of-the-mean", "The variance of the samples is divided by their number. That is how well "
       "their mean is known; each sample is a hypothesis, and their spread does not shrink with "
-      "more.", *each("spread", lambda s: s.var(axis=0) / len(s),
+      "more.", *varied("spread", lambda s: s.var(axis=0) / len(s),
       lambda s: s.var(axis=0, ddof=1) / len(s), lambda s: s.std(axis=0) / len(s) ** 0.5),
       lambda samples, tau: (samples.var(axis=0) + 1 / tau) / len(samples))
 wrong("summed", "The squares are summed. Divide by the number of samples.",
       {"spread": lambda s: s.var(axis=0) * len(s)})
 wrong("all-at-once", "One number for all examples: is the variance taken over samples and examples "
       "at once? Each example has its own, over the samples: axis=0.",
-      *each("spread", lambda s: s.var(), lambda s: s.var() + 0 * s[0],
+      *varied("spread", lambda s: s.var(), lambda s: s.var() + 0 * s[0],
       lambda s: s.var(axis=0).mean(), lambda s: s.var(axis=0).mean() + 0 * s[0]))
 wrong("no-samples", "The samples have no part in it: this is the noise alone.",
       {"spread": lambda s: 0 * s[0]})
 wrong("root-taken", "The root is taken. Return the variance itself.",
-      *each("out", lambda v: np.sqrt(np.maximum(v, 0)), np.sqrt))
+      *varied("out", lambda v: np.sqrt(np.maximum(v, 0)), np.sqrt))
 wrong("not-added", "Variance and noise are multiplied or divided. Independent variances ADD up.",
       lambda samples, tau: samples.var(axis=0) / tau,
       lambda samples, tau: samples.var(axis=0) * tau,
@@ -174,13 +169,13 @@ wrong("no-prior", "The prior is forgotten: this is the likelihood, normalised. T
 wrong("only-prior", "This is the prior, normalised: the data has no part in it.",
       {"joint": lambda a, b: b}, {"joint": lambda a, b: b, "weights": np.exp, "normalise": raw})
 wrong("logarithm", "These are logarithms. Take np.exp of them, and divide by the sum: the function "
-      "returns the probabilities themselves.", *each("out", np.log, lambda p: np.log(p + 1e-300)),
+      "returns the probabilities themselves.", *varied("out", np.log, lambda p: np.log(p + 1e-300)),
       {"joint": lambda a, b: a + b - logsumexp(a + b), "weights": raw, "normalise": raw},
       {"weights": raw, "normalise": raw}, {"weights": raw},
       {"weights": lambda c: c - c.max(), "normalise": raw})
 wrong("not-normalised", "The shape of the posterior is right, but the probabilities do not sum to "
       "1. Divide by their sum: the points of the grid are all the hypotheses there are.",
-      *each("normalise", raw, lambda w: w / w.size, lambda w: w / w.mean(), lambda w: w / w.max(),
+      *varied("normalise", raw, lambda w: w / w.size, lambda w: w / w.mean(), lambda w: w / w.max(),
       lambda w: w / np.linalg.norm(w)), lambda a, b: softmax(a) * softmax(b),
       lambda a, b: softmax(a) * np.exp(b))
 wrong("by-row", "Rows or columns are normalised one by one. The whole grid is one set of "
@@ -192,7 +187,7 @@ wrong("divided-by-prior", "The likelihood is DIVIDED by the prior. They are mult
 wrong("logarithms-multiplied", "The logarithms are multiplied. Multiplying the likelihood by the "
       "prior means ADDING their logarithms.", {"joint": lambda a, b: a * b})
 wrong("prior-not-log", "The logarithm of one is combined with the other itself. Add the two "
-      "logarithms as they are given.", *each("joint", lambda a, b: a + np.exp(b),
+      "logarithms as they are given.", *varied("joint", lambda a, b: a + np.exp(b),
       lambda a, b: a + np.log(b), lambda a, b: a * np.exp(b), lambda a, b: np.exp(a) + b))
 wrong("added", "Likelihood and prior are added. They must be multiplied: add their LOGARITHMS.",
       {"joint": np.logaddexp}, lambda a, b: of_all(np.exp(a) + np.exp(b)),
@@ -200,20 +195,20 @@ wrong("added", "Likelihood and prior are added. They must be multiplied: add the
       lambda a, b: of_all(np.exp(a - a.max()) + np.exp(b - b.max())),
       lambda a, b: softmax(a) + softmax(b), lambda a, b: (softmax(a) + softmax(b)) / 2)
 wrong("sign", "The sign is turned: the likelier a hypothesis, the less it gets here.",
-      *each("joint", lambda a, b: -a - b, lambda a, b: b - a))
+      *varied("joint", lambda a, b: -a - b, lambda a, b: b - a))
 wrong("tempered", "Likelihood or prior has a weight of its own, such as 2 or 1/2. Multiply them "
-      "once: log_likelihood + log_prior.", *each("joint", lambda a, b: a + 2 * b,
+      "once: log_likelihood + log_prior.", *varied("joint", lambda a, b: a + 2 * b,
       lambda a, b: 2 * a + b, lambda a, b: (a + b) / 2, lambda a, b: 2 * (a + b),
       lambda a, b: a + b / 2))
 wrong("another-base", "The logarithms are natural ones: undo them with np.exp, not with powers of "
-      "2 or 10.", *each("weights", lambda c: 2 ** (c - c.max()), lambda c: 10 ** (c - c.max()),
+      "2 or 10.", *varied("weights", lambda c: 2 ** (c - c.max()), lambda c: 10 ** (c - c.max()),
       lambda c: 2**c, lambda c: 10**c))
 wrong("best-only", "All the probability is at the best point. That is the search for one "
       "hypothesis; the posterior keeps all of them, each with its weight.",
       {"out": lambda p: np.eye(p.size)[p.argmax()].reshape(p.shape)})
 wrong("zero-prior", "Where the prior is 0, so log_prior -inf, the posterior must be 0, and the "
       "others must be as if that point were not there.",
-      *each("joint", lambda a, b: np.where(np.isinf(b), a, a + b),
+      *varied("joint", lambda a, b: np.where(np.isinf(b), a, a + b),
       lambda a, b: a + np.maximum(b, -10), lambda a, b: a + np.maximum(b, -20)))
 wrong("constant-not-largest", "The constant that is taken off must make the LARGEST product of "
       "likelihood and prior 1. Yours is another one, so some numbers overflow, or all of them "
@@ -224,7 +219,7 @@ wrong("constant-not-largest", "The constant that is taken off must make the LARG
       *({"weights": lambda c, by=by: np.exp(c - by(c))} for by in (np.mean, np.median, np.min)))
 wrong("divided-by-largest", "The logarithms are divided by a number, or shifted and scaled. "
       "Multiplying all weights by one number means SUBTRACTING one number from all logarithms: the "
-      "largest.", *each("weights", lambda c: np.exp(c / np.abs(c).max()),
+      "largest.", *varied("weights", lambda c: np.exp(c / np.abs(c).max()),
       lambda c: np.exp(c / c.max()), lambda c: np.exp((c - c.min()) / (c.max() - c.min())),
       lambda c: (c - c.min()) / (c.max() - c.min()), lambda c: np.exp((c - c.max()) / c.size)))
 wrong("underflow-covered-up", "Far from 0 the posterior is wrong: underflow is covered up, by "
@@ -290,18 +285,18 @@ likelihood = predictive_log_likelihood
 wrong = likelihood.wrong
 wrong("mean-of-logs", "The log-densities are averaged. The prediction is an average of DENSITIES: "
       "take the logarithm of their mean, logsumexp less log(n_samples).",
-      *each("average", lambda d: d.mean(axis=0), lambda d: np.log(np.exp(d)).mean(axis=0)))
+      *varied("average", lambda d: d.mean(axis=0), lambda d: np.log(np.exp(d)).mean(axis=0)))
 wrong("tau-is-variance", "tau is taken for the variance. It is the precision: the variance is "
       "1/tau.", {"precision": lambda tau: 1 / tau})
 wrong("tau-is-deviation", "tau or 1/tau is taken for the standard deviation. tau is the precision: "
       "the variance is 1/tau, and the standard deviation 1/sqrt(tau).",
-      *each("precision", lambda tau: tau**-2, lambda tau: tau**2))
+      *varied("precision", lambda tau: tau**-2, lambda tau: tau**2))
 wrong("tau-ignored", "tau has no part in it: this is the density for a noise of variance 1. The "
       "noise has the variance 1/tau.", {"precision": lambda tau: 1.0})
 wrong("exponent", "The exponent is another one. It is -tau/2 (y - f)^2, with tau itself, the 1/2, "
       "the minus and the square: the smaller the noise, the more a miss costs.",
-      *each("inside", lambda tau: 1.0, lambda tau: 1 / tau, lambda tau: tau**2, math.sqrt),
-      *each("half", 1.0, -0.5, 0.0, 0.25), *each("square", np.abs, lambda d: d))
+      *varied("inside", lambda tau: 1.0, lambda tau: 1 / tau, lambda tau: tau**2, math.sqrt),
+      *varied("half", 1.0, -0.5, 0.0, 0.25), *varied("square", np.abs, lambda d: d))
 wrong("constant", "The constant of the Gaussian is another one: it is -1/2 log(2 pi). Without it a "
       "density does not integrate to 1.",
       *({"constant": constant} for constant in (0.0, 2.0, -1.0)),
@@ -313,30 +308,30 @@ wrong("summed", "The densities are summed, not averaged: subtract log(n_samples)
       {"average": lambda d: logsumexp(d, axis=0)})
 wrong("log-of-sum-divided", "The logarithm is divided, or log(n_samples) is halved or taken twice. "
       "Divide the SUM of the densities by n_samples: subtract log(n_samples) from its logarithm, "
-      "once.", *each("average", lambda d: logsumexp(d, axis=0) / len(d),
+      "once.", *varied("average", lambda d: logsumexp(d, axis=0) / len(d),
       lambda d: logsumexp(d, axis=0) - math.log(len(d)) / 2,
       lambda d: logsumexp(d, axis=0) - 2 * math.log(len(d)),
       lambda d: logsumexp(d, axis=0) - len(d), lambda d: logsumexp(d, axis=0) + math.log(len(d))))
 wrong("multiplied", "The log-densities are summed over the samples, which multiplies densities. "
-      "The prediction is their average.", *each("average", lambda d: d.sum(axis=0),
+      "The prediction is their average.", *varied("average", lambda d: d.sum(axis=0),
       lambda d: d.sum(axis=0) - math.log(len(d))))
 wrong("no-logarithm", "This is the average density itself. Take its logarithm.",
-      *each("average", lambda d: np.exp(d).mean(axis=0), lambda d: np.exp(d).sum(axis=0)))
+      *varied("average", lambda d: np.exp(d).mean(axis=0), lambda d: np.exp(d).sum(axis=0)))
 wrong("number-of-targets", "log(n), of the number of targets, is subtracted. The mean is over the "
       "samples: subtract log(n_samples).",
-      *each("average", lambda d: logsumexp(d, axis=0) - math.log(d.shape[1]),
+      *varied("average", lambda d: logsumexp(d, axis=0) - math.log(d.shape[1]),
       lambda d: logsumexp(d, axis=0) - math.log(d.size)))
 wrong("one-sample", "This is the density of a single sample: the best one, or the first. Average "
-      "over all of them.", *each("average", lambda d: d.max(axis=0), lambda d: d[0],
+      "over all of them.", *varied("average", lambda d: d.max(axis=0), lambda d: d[0],
       lambda d: d[-1], lambda d: np.median(d, axis=0)))
 wrong("one-number", "There is one log-likelihood for each target: average over the samples, axis "
       "0, and leave the targets apart.",
       *({"out": out} for out in (np.mean, np.sum, lambda v: v.mean() + 0 * v)),
-      *each("average", lambda d: logsumexp(d), lambda d: logsumexp(d) - math.log(len(d)),
+      *varied("average", lambda d: logsumexp(d), lambda d: logsumexp(d) - math.log(len(d)),
       lambda d: logsumexp(d) - math.log(d.size)))
 wrong("sign", "The sign is turned: this is minus the log-likelihood.", {"out": np.negative})
 wrong("another-base", "Take the natural logarithm, np.log: the answer is in nats.",
-      *each("out", lambda value: value / math.log(2), lambda value: value / math.log(10)))
+      *varied("out", lambda value: value / math.log(2), lambda value: value / math.log(10)))
 wrong("plug-in", "This is the density at the mean of the samples, for one Gaussian around it. It "
       "forgets that the samples differ: average the densities of all samples.",
       lambda s, y, tau: likelihood.right(s.mean(axis=0, keepdims=True), y, tau),
@@ -354,7 +349,7 @@ wrong("moments", "This is one Gaussian with the mean and variance of the predict
       partial(moments, noise=0, ddof=1))
 wrong("largest-not-back", "The largest log-density is taken out before np.exp, which is right, but "
       "one for each target: the largest over axis 0, and it must be added again after the "
-      "logarithm.", *each("average", lambda d: np.log(np.exp(d - d.max(axis=0)).mean(axis=0)),
+      "logarithm.", *varied("average", lambda d: np.log(np.exp(d - d.max(axis=0)).mean(axis=0)),
       lambda d: np.log(np.exp(d - d.max(axis=0)).sum(axis=0))))
 PADS = (2.2250738585072014e-308, 2.220446049250313e-16, 1e-15,
         *(10.0**-k for k in (323, 308, 300, 200, 100, 50, 30, 20, 16, 12, 10, 9, 8, 7, 6, 5, 4, 3)))
@@ -362,7 +357,7 @@ wrong("underflow-covered-up", "Far from all samples the log-likelihood is off: s
       "added before the logarithm, or it is clipped. Use logsumexp, which stays in logarithms.",
       *(partial(likelihood.right, average=lambda d, e=e, pad=pad: np.log(pad(np.exp(d).mean(0), e)))
         for e in PADS for pad in (np.add, np.maximum)),
-      *each("average", lambda d: np.nan_to_num(np.log(np.exp(d).mean(axis=0))),
+      *varied("average", lambda d: np.nan_to_num(np.log(np.exp(d).mean(axis=0))),
       lambda d: np.nan_to_num(np.log(np.exp(d).mean(axis=0)), neginf=0)),
       *(partial(likelihood.right, average=lambda d, e=e: np.log(np.exp(np.maximum(d, -e)).mean(0)))
         for e in (500, 700, 745)))
@@ -437,16 +432,16 @@ wrong("entropy-of-mean", "The expected entropy is that of the averaged probabili
 wrong("another-average", "{what} is of another average over the samples: of votes, a median, a "
       "geometric mean, the largest. Take the plain mean: of the probabilities, or of the "
       "entropies.",
-      *each("total", lambda s, h: h(np.eye(s.shape[2])[s.argmax(axis=-1)].mean(axis=0)),
+      *varied("total", lambda s, h: h(np.eye(s.shape[2])[s.argmax(axis=-1)].mean(axis=0)),
       lambda s, h: 1 - np.eye(s.shape[2])[s.argmax(axis=-1)].mean(axis=0).max(axis=-1),
       lambda s, h: h(np.median(s, axis=0)), lambda s, h: h(s.max(axis=0)),
       lambda s, h: h(softmax(np.log(s + 1e-300).mean(axis=0), axis=-1))),
-      *each("expected", lambda s, h: h(s).max(axis=0), lambda s, h: np.median(h(s), axis=0)))
+      *varied("expected", lambda s, h: h(s).max(axis=0), lambda s, h: np.median(h(s), axis=0)))
 wrong("one-sample", "{what} is that of one sample. It belongs to all of them: average the "
       "probabilities first for the predictive entropy, the entropies for the expected one.",
       *({part: lambda s, h, i=i: h(s[i])} for i in (0, -1) for part in ("total", "expected")))
 wrong("another-base", "{what} is in bits, or in another unit. Take the natural logarithm, np.log: "
-      "nats.", *each("h", lambda p: entropy(p) / math.log(2), lambda p: entropy(p) / math.log(10),
+      "nats.", *varied("h", lambda p: entropy(p) / math.log(2), lambda p: entropy(p) / math.log(10),
       lambda p: -(p * np.log2(p)).sum(axis=-1)),
       {"total": lambda s, h: h(s.mean(axis=0)) / math.log(2)},
       {"expected": lambda s, h: h(s).mean(axis=0) / math.log(2)},
@@ -454,18 +449,18 @@ wrong("another-base", "{what} is in bits, or in another unit. Take the natural l
 wrong("divided-by-log-classes", "{what} is divided by log(classes), its largest value. Return it "
       "in nats, as it is.", {"h": lambda p: entropy(p) / math.log(p.shape[-1])})
 wrong("mean-over-classes", "{what} is a mean over the classes. Sum over them.",
-      *each("h", lambda p: entr(p).mean(axis=-1), lambda p: plain(p) / p.shape[-1]))
+      *varied("h", lambda p: entr(p).mean(axis=-1), lambda p: plain(p) / p.shape[-1]))
 wrong("summed-over-samples", "{what} is a sum over the samples. Take the mean of the probabilities "
       "(for the predictive one) or of the entropies (for the expected one).",
-      *each("total", lambda s, h: h(s.sum(axis=0)), lambda s, h: h(s).sum(axis=0)),
+      *varied("total", lambda s, h: h(s.sum(axis=0)), lambda s, h: h(s).sum(axis=0)),
       {"expected": lambda s, h: h(s).sum(axis=0)})
 wrong("sign", "{what} has its sign turned. An entropy is MINUS the sum of p log p, and the mutual "
       "information is predictive LESS expected: none of the three is ever negative.",
-      *each("h", lambda p: -entropy(p), lambda p: -plain(p)), {"information": lambda t, e: e - t})
+      *varied("h", lambda p: -entropy(p), lambda p: -plain(p)), {"information": lambda t, e: e - t})
 wrong("added", "The two entropies are added. The mutual information is their difference.",
       {"information": lambda t, e: t + e})
 wrong("ratio", "The mutual information is divided by an entropy. Return the difference itself, in "
-      "nats.", *each("information", lambda t, e: (t - e) / t,
+      "nats.", *varied("information", lambda t, e: (t - e) / t,
       lambda t, e: np.divide(t - e, t, out=np.zeros_like(t), where=t > 0), lambda t, e: t / e,
       lambda t, e: e / t))
 wrong("not-an-entropy", "{what} is another measure of doubt: 1 less the largest probability, or "
@@ -484,7 +479,7 @@ wrong("not-an-entropy", "{what} is another measure of doubt: 1 less the largest 
       ))
 wrong("not-the-difference", "The mutual information must be the predictive entropy LESS the "
       "expected one. Yours is something else, such as a constant, a root, or a variance of the "
-      "samples.", *each("information", lambda t, e: 0 * t, lambda t, e: t * e,
+      "samples.", *varied("information", lambda t, e: 0 * t, lambda t, e: t * e,
       lambda t, e: np.sqrt(np.maximum(t - e, 0)), lambda t, e: (t - e) ** 2),
       *(
           lambda s, of=of: (*decompose.right(s)[:2], of(s.var(axis=0), axis=-1))
@@ -495,7 +490,7 @@ wrong("axes", "The axes are mixed up. The samples are axis 0, the classes the la
       {"h": lambda p: entr(p).sum(axis=0)})
 wrong("zeros", "Where a probability is 0 the result is NaN, or the example's whole entropy is "
       "lost: NumPy makes 0 * log(0) NaN, and its limit is 0. scipy.special.entr or xlogy knows "
-      "that; so does np.where.", *each("h", plain, lambda p: np.nan_to_num(plain(p))),
+      "that; so does np.where.", *varied("h", plain, lambda p: np.nan_to_num(plain(p))),
       *({"h": lambda p, e=e: -xlogy(p, p + e).sum(axis=-1)} for e in (1e-2, 1e-3, 1e-4, 1e-5)))
 
 # Is it right as often as it says?
@@ -587,7 +582,7 @@ wrong("every-class", "Every class of every example is counted. Only the answer i
                                         right=lambda q, y: np.eye(p.shape[1])[y].ravel()))
 wrong("another-confidence", "The confidence is the largest probability of an example, not the "
       "distance to the second, nor one of the classes, nor an entropy.",
-      *each("sure", lambda p, y: np.sort(p)[:, -1] - np.sort(p)[:, -2],
+      *varied("sure", lambda p, y: np.sort(p)[:, -1] - np.sort(p)[:, -2],
       lambda p, y: np.sort(p)[:, -2], lambda p, y: p[:, -1], lambda p, y: p[:, 0],
       lambda p, y: p.mean(axis=1), lambda p, y: 1 - entropy(p) / math.log(p.shape[1])))
 wrong("errors-counted", "The wrong answers are counted, not the right ones. Accuracy is the share "
@@ -596,16 +591,16 @@ wrong("upper-edge", "A confidence on an edge is in the wrong bin. Bin b goes fro
       "and not with, (b+1)/n_bins.",
       {"which": lambda c, n: np.clip(np.ceil(c * n).astype(int) - 1, 0, n - 1)})
 wrong("one-lost", "An example with confidence 1 is lost, or has a bin of its own. It belongs to "
-      "the last bin.", *each("which", lambda c, n: (c * n).astype(int),
+      "the last bin.", *varied("which", lambda c, n: (c * n).astype(int),
       lambda c, n: np.where(c < 1, in_bins(c, n), 0)))
 wrong("rounded", "The bins are rounded to the nearest, or shifted. Bin b goes from b/n_bins up to "
       "(b+1)/n_bins: round down.",
-      *each("which", lambda c, n: np.minimum(np.round(c * n).astype(int), n - 1),
+      *varied("which", lambda c, n: np.minimum(np.round(c * n).astype(int), n - 1),
       lambda c, n: np.minimum(np.round(c * (n - 1)).astype(int), n - 1),
       lambda c, n: (c * (n - 1)).astype(int)))
 wrong("range-of-data", "The bins share out the range of these confidences. They share out 0 to 1, "
       "whatever the data, so that bins of two networks can be compared.",
-      *each("which", lambda c, n: in_bins((c - c.min()) / max(np.ptp(c), 1e-12), n),
+      *varied("which", lambda c, n: in_bins((c - c.min()) / max(np.ptp(c), 1e-12), n),
       lambda c, n: in_bins(c / c.max(), n),
       lambda c, n: np.digitize(c, np.linspace(c.min(), c.max(), n + 1)[1:-1])))
 wrong("equal-counts", "Every bin has equally many examples. Here the bins are equally WIDE: some "
@@ -623,16 +618,16 @@ wrong("empty-bin", "The entry of a bin without examples must be 0: leave it out 
       {"empty": math.nan, "ece": lambda w, d, n: np.nansum(w * np.abs(d))})
 wrong("unweighted", "The bins count alike in the calibration error. Weight each by its share of "
       "the examples, count/n: a bin with two examples must not count like one with two hundred.",
-      *each("ece", lambda w, d, n: np.abs(d).mean(), lambda w, d, n: np.abs(d).sum(),
+      *varied("ece", lambda w, d, n: np.abs(d).mean(), lambda w, d, n: np.abs(d).sum(),
       lambda w, d, n: np.abs(d)[n > 0].mean(), lambda w, d, n: n @ np.abs(d),
       lambda w, d, n: np.mean(n * np.abs(d)), lambda w, d, n: np.median(np.abs(d)),
       lambda w, d, n: np.mean(w * np.abs(d)), lambda w, d, n: w @ np.abs(d) / (n > 0).sum()))
 wrong("signs-cancel", "The signs are kept in the calibration error, so that bins which are too "
       "sure cancel bins which are not sure enough. Take the absolute value in each bin, before the "
-      "sum.", *each("ece", lambda w, d, n: w @ d, lambda w, d, n: -w @ d,
+      "sum.", *varied("ece", lambda w, d, n: w @ d, lambda w, d, n: -w @ d,
       lambda w, d, n: abs(w @ d)))
 wrong("squared", "The distances are squared in the calibration error. Take their absolute values.",
-      *each("ece", lambda w, d, n: w @ d**2, lambda w, d, n: np.sqrt(w @ d**2),
+      *varied("ece", lambda w, d, n: w @ d**2, lambda w, d, n: np.sqrt(w @ d**2),
       lambda w, d, n: np.mean(d**2)))
 wrong("largest", "This is the largest distance of all bins. The EXPECTED calibration error is "
       "their weighted mean.", {"ece": lambda w, d, n: np.abs(d).max()})
@@ -664,8 +659,7 @@ class Network:
 
         self.keep_prob = keep_prob
         self.masks = all_masks(2) if both else np.ones((1, 2)), all_masks(3)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(data.integers(2**31)))
+        with torch_seeded(int(data.integers(2**31))):
             norm = nn.BatchNorm1d(2)
             self.layers = [nn.Linear(3, 2), norm, nn.Tanh(), nn.Linear(2, 3), nn.Tanh(),
                            nn.Linear(3, 4)]

@@ -15,17 +15,14 @@ from lib.checks.traits import (
     costly,
     factor,
     factor_name,
+    first,
     fresh,
     independent,
+    torch_seeded,
 )
 from lib.masks import all_masks, mask_probabilities
 
 summary = summary_of("convolutional")
-
-
-def first(*findings):
-    """The first thing that is off, given as (off, name, sentence)."""
-    return next((list(found(*each)) for each in findings if each[0]), [])
 
 
 def is_(output, *values):
@@ -1009,10 +1006,7 @@ def rate(layer, keep_prob):
 
 
 def block_traits(run, data):
-    import torch
-
-    with torch.random.fork_rng(devices=[]):  # leaves the student's generator as it is
-        torch.manual_seed(int(data.integers(1000)))
+    with torch_seeded(int(data.integers(1000))):
         for sizes in ((4, 6, 0.8), (5, 3, 0.4), (3, 3, 1.0)):
             given = dict(zip(("in_maps", "out_maps", "keep_prob"), sizes, strict=True))
             block, again = run(**given), run(**given)
@@ -1293,8 +1287,7 @@ def repaired_predict(net, predict, images):
 def repaired_traits(run, data):
     import torch
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(data.integers(1000)))
+    with torch_seeded(int(data.integers(1000))):
         images = torch.rand(50, 1, 8, 8)
         for keep_prob in (0.8, 0.3):
             net, predict = run(keep_prob=keep_prob)

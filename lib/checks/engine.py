@@ -358,6 +358,11 @@ class Lenient(dict):
         return "{" + key + "}"
 
 
+def varied(name, *values):
+    """Wrong answers that differ from the right one in one keyword argument, a value each."""
+    return [{name: value} for value in values]
+
+
 def exercise(**settings):
     """Make the decorated function, a right answer, an `Exercise`; see there."""
     return partial(Exercise, **settings)
@@ -423,7 +428,7 @@ class Number:
         Whether it must be a whole number.
     """
 
-    def __init__(self, what, short="", whole=False, infinite="Was something divided by zero?"):
+    def __init__(self, what, short="", whole=False, infinite=DIVIDED):
         self.what, self.short, self.whole = what, short or what, whole
         self.infinite = infinite
 

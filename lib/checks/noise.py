@@ -6,7 +6,7 @@ from itertools import islice
 import numpy as np
 from scipy import stats
 
-from lib.checks.engine import Array, Number, exercise, found, summary_of
+from lib.checks.engine import Array, Number, exercise, found, summary_of, varied
 from lib.checks.traits import RARE, SHARED, SIGMAS, VARIANCES, factor, fresh, independent
 
 summary = summary_of("noise")
@@ -15,11 +15,6 @@ summary = summary_of("noise")
 def variance(p):
     """That of the inverted mask."""
     return (1 - p) / p
-
-
-def setting(name, *values):
-    """Several values of one setting of a right answer."""
-    return [{name: value} for value in values]
 
 
 # A mask without zeros
@@ -283,17 +278,17 @@ wrong("silent-share", "{what} is the share of zeros. Active means above 0.",
       {"share": lambda h: (h == 0).mean()})
 wrong("threshold", "{what} has a threshold of its own. However small, any activation above 0 "
       "counts.",
-      *setting("share", *(lambda h, t=t: (h > t).mean() for t in (0.01, 0.05, 0.1, 0.5, 1))),
-      *setting("share", lambda h: (h > h.mean()).mean(), lambda h: (h > np.median(h)).mean()))
+      *varied("share", *(lambda h, t=t: (h > t).mean() for t in (0.01, 0.05, 0.1, 0.5, 1))),
+      *varied("share", lambda h: (h > h.mean()).mean(), lambda h: (h > np.median(h)).mean()))
 wrong("count-for-share", "{what} is a count. Divide by how many entries the live units have.",
-      *setting("share", lambda h: (h > 0).sum(), lambda h: (h > 0).sum(axis=1).mean()),
-      *setting("share", lambda h: (h > 0).sum(axis=0).mean()))
+      *varied("share", lambda h: (h > 0).sum(), lambda h: (h > 0).sum(axis=1).mean()),
+      *varied("share", lambda h: (h > 0).sum(axis=0).mean()))
 wrong("percent", "{what} is in percent: return a share from 0 to 1.",
       {"share": lambda h: 100 * (h > 0).mean()})
 wrong("other-average", "{what} is another number: a sum, a median, a maximum, a standard "
       "deviation. Take the mean of all entries of live units.",
-      *setting("mean", np.sum, np.median, np.max, np.std, np.var, lambda h: h.sum(axis=1).mean()),
-      *setting("mean", lambda h: h.sum(axis=0).mean(), lambda h: h.max(axis=0).mean()))
+      *varied("mean", np.sum, np.median, np.max, np.std, np.var, lambda h: h.sum(axis=1).mean()),
+      *varied("mean", lambda h: h.sum(axis=0).mean(), lambda h: h.max(axis=0).mean()))
 wrong("live-for-dead", "{what} counts the units that are alive.",
       {"dead": lambda h: h.any(axis=0).sum()})
 wrong("share-of-dead", "{what} is a share: count the units.",
@@ -303,8 +298,8 @@ wrong("dead-for-one-example", "{what} takes a unit for dead if it is 0 for some 
       {"live": lambda h: h[:, (h > 0).all(axis=0)]})
 wrong("nearly-dead", "{what} takes units for dead that are nearly always, or nearly, 0. One "
       "example that wakes a unit is enough for it to be alive.",
-      *setting("dead", *(lambda h, t=t: (h.mean(axis=0) < t).sum() for t in (1e-3, 1e-2, 0.1))),
-      *setting("live", *(lambda h, t=t: h[:, h.mean(axis=0) >= t] for t in (1e-3, 1e-2, 0.1))))
+      *varied("dead", *(lambda h, t=t: (h.mean(axis=0) < t).sum() for t in (1e-3, 1e-2, 0.1))),
+      *varied("live", *(lambda h, t=t: h[:, h.mean(axis=0) >= t] for t in (1e-3, 1e-2, 0.1))))
 wrong("zeros-counted", "{what} counts zeros, not units that are 0 for every example.",
       {"dead": lambda h: (h == 0).sum()})
 wrong("examples-left-out", "Examples for which no unit is active are left out. They count: "
@@ -314,7 +309,7 @@ wrong("order", "The order is n_dead, share_active, mean_activation.",
       lambda h: (activity.right(h)[1], activity.right(h)[0], activity.right(h)[2]))
 wrong("examples-for-units", "{what} looks for examples without activity. A unit is a column: "
       "any(axis=0) goes over examples.",
-      *setting("dead", lambda h: (~h.any(axis=1)).sum(), lambda h: (h == 0).any(axis=1).sum()))
+      *varied("dead", lambda h: (~h.any(axis=1)).sum(), lambda h: (h == 0).any(axis=1).sum()))
 # fmt: on
 
 
@@ -369,17 +364,17 @@ wrong("dead-correlated", "Pairs with dead units count as correlated. A dead unit
       {"live": np.asarray, "matrix": lambda h: np.nan_to_num(correlated(h), nan=1)})
 wrong("rarely-active-left-out", "Units that are silent for many examples are left out. Dead units "
       "are 0 for EVERY example.",
-      *setting("live", lambda h: h[:, (h > 0).all(axis=0)], lambda h: h[:, h.mean(axis=0) > 0.01]),
-      *setting("live", lambda h: h[:, (h > 0).mean(axis=0) > 0.2]))
+      *varied("live", lambda h: h[:, (h > 0).all(axis=0)], lambda h: h[:, h.mean(axis=0) > 0.01]),
+      *varied("live", lambda h: h[:, (h > 0).mean(axis=0) > 0.2]))
 wrong("examples-left-out", "Examples for which no unit is active are left out. They count: "
       "leave out dead UNITS only.", {"live": lambda h: living(h[h.any(axis=1)])})
 wrong("diagonal", "The diagonal is counted. There each unit is compared with itself, which gives 1 "
       "whatever the units do: take pairs of different units.",
-      *setting("mean", np.mean, lambda r: 2 * np.triu(r).sum() / n_pairs(r)),
+      *varied("mean", np.mean, lambda r: 2 * np.triu(r).sum() / n_pairs(r)),
       {"mean": lambda r: r.sum() / n_pairs(r)})
 wrong("signs-cancel", "Signs cancel: pairs with r = 1 and r = -1 would average to 0, though both "
       "repeat each other. Take the absolute value of each r, then the mean.",
-      *setting("size", np.asarray, lambda r: np.maximum(r, 0)),
+      *varied("size", np.asarray, lambda r: np.maximum(r, 0)),
       {"size": np.asarray, "mean": lambda r: abs(off_diagonal(r).mean())})
 wrong("examples-for-units", "Examples are correlated with one another. Here a unit is a column: "
       "np.corrcoef(H, rowvar=False), or of H.T.", *all_ways(np.corrcoef))
@@ -398,18 +393,18 @@ wrong("diagonal-in-count", "The diagonal is left out of the sum but counted in t
       {"mean": lambda r: off_diagonal(r).sum() / r.size})
 wrong("half-the-pairs", "Each pair stands twice in the matrix, and once above its diagonal: sum "
       "and count either all of k * (k - 1) entries, or half of them.",
-      *setting("mean", lambda r: off_diagonal(r).mean() / 2, lambda r: off_diagonal(r).mean() * 2),
-      *setting("mean", lambda r: np.triu(r, 1).mean(), lambda r: np.triu(r).mean()))
+      *varied("mean", lambda r: off_diagonal(r).mean() / 2, lambda r: off_diagonal(r).mean() * 2),
+      *varied("mean", lambda r: np.triu(r, 1).mean(), lambda r: np.triu(r).mean()))
 wrong("sum", "This is a sum. Divide by the number of pairs.",
-      *setting("mean", *(lambda r, of=of: off_diagonal(r).sum() / of(r) for of in (
+      *varied("mean", *(lambda r, of=of: off_diagonal(r).sum() / of(r) for of in (
          lambda r: 1, lambda r: 2, len, lambda r: len(r) - 1))))
 wrong("twins-left-out", "Pairs with a correlation of 1 are left out, as if they were on the "
       "diagonal. Two units that repeat each other are what this is to find: leave out i = j, not r "
       "= 1.", {"mean": lambda r: r[r < 1 - 1e-9].mean()})
 wrong("another-summary", "This is the strongest correlation, the median, or that of some pairs. "
       "Take the mean of all.",
-      *setting("mean", lambda r: off_diagonal(r).max(), lambda r: np.median(off_diagonal(r))),
-      *setting("mean", lambda r: np.diag(r, 1).mean(), lambda r: r[0, 1:].mean()))
+      *varied("mean", lambda r: off_diagonal(r).max(), lambda r: np.median(off_diagonal(r))),
+      *varied("mean", lambda r: np.diag(r, 1).mean(), lambda r: r[0, 1:].mean()))
 # fmt: on
 
 
@@ -448,20 +443,20 @@ def dropout_penalty(X, w, keep_prob, *, of=variance, base=squares, scale=lambda 
 wrong = dropout_penalty.wrong
 wrong("no-data", "The inputs do not appear: this is a penalty on |w|^2, as noise that is ADDED to "
       "the inputs gives. A mask multiplies: each w_i^2 counts sum_n x_ni^2 times.",
-      *setting("base", lambda x, w: w @ w, lambda x, w: np.abs(w).sum(), lambda x, w: w.sum()))
+      *varied("base", lambda x, w: w @ w, lambda x, w: np.abs(w).sum(), lambda x, w: w.sum()))
 wrong("no-weights", "The weights do not appear. Noise on an input matters as much as its weight is "
       "large: each sum_n x_ni^2 counts w_i^2 times.",
-      *setting("base", lambda x, w: np.square(x).sum(), lambda x, w: np.abs(x).sum()))
+      *varied("base", lambda x, w: np.square(x).sum(), lambda x, w: np.abs(x).sum()))
 wrong("weights-not-squared", "The weights are not squared. The penalty is a variance: it takes the "
       "squares of weights and inputs.",
-      *setting("base", *(lambda x, w, f=f: f(w) @ (x**2).sum(axis=0) for f in (abs, np.asarray))))
+      *varied("base", *(lambda x, w, f=f: f(w) @ (x**2).sum(axis=0) for f in (abs, np.asarray))))
 wrong("inputs-not-squared", "The inputs are not squared. The penalty is a variance: it takes the "
       "squares of weights and inputs.",
-      *setting("base", *(lambda x, w, f=f: w**2 @ f(x).sum(axis=0) for f in (abs, np.asarray))))
+      *varied("base", *(lambda x, w, f=f: w**2 @ f(x).sum(axis=0) for f in (abs, np.asarray))))
 wrong("nothing-squared", "Weights and inputs are not squared. The penalty is a variance: it takes "
       "their squares.",
-      *setting("base", lambda x, w: np.abs(x * w).sum(), lambda x, w: (x * w).sum()),
-      *setting("base", lambda x, w: np.abs(x @ w).sum()))
+      *varied("base", lambda x, w: np.abs(x * w).sum(), lambda x, w: (x * w).sum()),
+      *varied("base", lambda x, w: np.abs(x @ w).sum()))
 wrong("summed-then-squared", "The inputs are summed, then squared. Each example has masks of its "
       "own, so their variances add up: square first, then sum.",
       {"base": lambda x, w: w**2 @ x.sum(axis=0) ** 2})
@@ -471,21 +466,21 @@ wrong("second-moment", "This is the mean square of the masked output, X w includ
 wrong("cross-terms", "There are cross terms: you square the whole sum over i. The masks of two "
       "inputs are independent, so their variances add up without cross terms: square each w_i "
       "x_ni, then sum.",
-      *setting("base", lambda x, w: np.square(x @ w).sum(), lambda x, w: np.square((x @ w).sum())))
+      *varied("base", lambda x, w: np.square(x @ w).sum(), lambda x, w: np.square((x @ w).sum())))
 wrong("summed-apart", "The squared weights and the squared inputs are summed apart, then "
       "multiplied. Each w_i^2 belongs to its own input: multiply first, then sum over i.",
-      *setting("base", lambda x, w: (w @ w) * np.square(x).sum()))
+      *varied("base", lambda x, w: (w @ w) * np.square(x).sum()))
 wrong("centred", "The inputs are centred. A mask multiplies the input as it is: take sum_n x_ni^2, "
       "not squares about the mean.",
-      *setting("base", lambda x, w: squares(x - x.mean(axis=0), w), lambda x, w: (x @ w).var()),
-      *setting("base", lambda x, w: w**2 @ x.var(axis=0, ddof=1)))
+      *varied("base", lambda x, w: squares(x - x.mean(axis=0), w), lambda x, w: (x @ w).var()),
+      *varied("base", lambda x, w: w**2 @ x.var(axis=0, ddof=1)))
 wrong("root", "A root is taken of the sums of squares; none belongs there.",
-      *setting("base", lambda x, w: w**2 @ np.linalg.norm(x, axis=0)),
-      *setting("base", lambda x, w: np.sqrt(squares(x, w))))
+      *varied("base", lambda x, w: w**2 @ np.linalg.norm(x, axis=0)),
+      *varied("base", lambda x, w: np.sqrt(squares(x, w))))
 wrong("fourth-powers", "Something is squared twice. Take the squares of weights and inputs, once.",
-      *setting("base", lambda x, w: squares(x, w**2), lambda x, w: squares(x**2, w)),
-      *setting("base", lambda x, w: w**2 @ np.square(x).sum(axis=0) ** 2),
-      *setting("base", lambda x, w: squares(x**2, w**2), lambda x, w: squares(x, w) ** 2))
+      *varied("base", lambda x, w: squares(x, w**2), lambda x, w: squares(x**2, w)),
+      *varied("base", lambda x, w: w**2 @ np.square(x).sum(axis=0) ** 2),
+      *varied("base", lambda x, w: squares(x**2, w**2), lambda x, w: squares(x, w) ** 2))
 FACTORS = (
     *VARIANCES,
     ("squared-once-more", "((1 - keep_prob) / keep_prob)^2", lambda p: variance(p) ** 2,
@@ -500,10 +495,10 @@ FACTORS = (
 for idea, formula, factor_of, why in FACTORS:
     dropout_penalty.wrong(
         idea, f"The factor is {formula}, {why}",
-        *setting("of", factor_of, lambda p, of=factor_of: of(p) if p < 1 else 0.0))
+        *varied("of", factor_of, lambda p, of=factor_of: of(p) if p < 1 else 0.0))
 wrong("mean-over-examples", "The loss is a sum over the examples, not a mean: so is the penalty. "
       "Yours is divided by the number of examples, or of all entries.",
-      *setting("scale", lambda x: 1 / len(x), lambda x: 1 / x.size, lambda x: len(x) ** -2))
+      *varied("scale", lambda x: 1 / len(x), lambda x: 1 / x.size, lambda x: len(x) ** -2))
 wrong("mean-over-inputs", "Sum over the inputs; yours is a mean over them.",
       {"scale": lambda x: 1 / x.shape[1]})
 wrong("sum-taken-twice", "Yours is as many times too large as there are examples: the sum over n "
@@ -569,11 +564,11 @@ wrong("columns-as-they-are", "This is ridge regression on the columns as they ar
 wrong("standard-deviation", "The columns are divided by their standard deviation, which takes "
       "squares about the mean. A mask multiplies the input as it is, mean included: divide by the "
       "root of the sum of squares.",
-      *setting("lengths", lambda x: x.std(axis=0), lambda x: x.std(axis=0, ddof=1)),
-      *setting("lengths", lambda x: norms(x - x.mean(axis=0)), lambda x: x.var(axis=0)))
+      *varied("lengths", lambda x: x.std(axis=0), lambda x: x.std(axis=0, ddof=1)),
+      *varied("lengths", lambda x: norms(x - x.mean(axis=0)), lambda x: x.var(axis=0)))
 wrong("sum-of-squares", "The columns are divided by their sum of squares, or its mean. The penalty "
       "is sum_i (s_i w_i)^2, so s_i is the ROOT of that sum.",
-      *setting("lengths", lambda x: norms(x) ** 2, lambda x: np.square(x).mean(axis=0)))
+      *varied("lengths", lambda x: norms(x) ** 2, lambda x: np.square(x).mean(axis=0)))
 wrong("root-taken-twice", "The root is taken twice. Divide by the root of the sum of squares, and "
       "by no root of that.", {"lengths": lambda x: np.sqrt(norms(x))})
 wrong("multiplied", "The columns are multiplied by their norms. Divide: a large column must come "
@@ -581,9 +576,9 @@ wrong("multiplied", "The columns are multiplied by their norms. Divide: a large 
       {"lengths": lambda x: 1 / np.where(norms(x) > 0, norms(x), 1)})
 wrong("other-lengths", "The columns are divided by sums of absolute values, largest entries, or "
       "means. The penalty is a sum of squares: divide by the root of that sum.",
-      *setting("lengths", lambda x: np.abs(x).sum(axis=0), lambda x: np.abs(x).max(axis=0)),
-      *setting("lengths", lambda x: np.abs(x).mean(axis=0), lambda x: np.ptp(x, axis=0)),
-      *setting("lengths", lambda x: np.abs(x.mean(axis=0)), lambda x: x.max(axis=0)))
+      *varied("lengths", lambda x: np.abs(x).sum(axis=0), lambda x: np.abs(x).max(axis=0)),
+      *varied("lengths", lambda x: np.abs(x).mean(axis=0), lambda x: np.ptp(x, axis=0)),
+      *varied("lengths", lambda x: np.abs(x.mean(axis=0)), lambda x: x.max(axis=0)))
 wrong("one-norm-for-all", "All columns are divided by one number, the norm of the whole of X, so "
       "they keep their different lengths. Each column has a norm of its own: sum over axis=0.",
       {"lengths": lambda x: np.full(x.shape[1], np.linalg.norm(x))})
@@ -599,17 +594,17 @@ wrong("too-small", "The penalty is as many times too small as there are examples
 wrong("too-large", "The penalty is as many times too large as there are examples. Ridge adds alpha "
       "|u|^2 to the SUM of squares: alpha needs no factor n.", {"times": lambda n: n})
 wrong("half-or-twice", "alpha is half of what it must be, or twice. Neither the loss nor Ridge has "
-      "a factor 1/2.", *setting("times", lambda n: 0.5, lambda n: 2))
+      "a factor 1/2.", *varied("times", lambda n: 0.5, lambda n: 2))
 wrong("no-penalty", "There is no penalty: these are the weights of ordinary least squares.",
       {"of": lambda p: 0.0})
 wrong("not-undone", "These are the weights of the scaled columns. If column i was divided by s_i, "
       "its weight came out s_i times too large for X itself: undo the scaling.",
       {"undo": lambda u, s, p: u})
 wrong("undone-the-wrong-way", "The scaling is undone the wrong way: X w and (X / s) u agree for w "
-      "= u / s.", *setting("undo", lambda u, s, p: u * s, lambda u, s, p: u / s**2))
+      "= u / s.", *varied("undo", lambda u, s, p: u * s, lambda u, s, p: u / s**2))
 wrong("weights-scaled", "The weights are divided by keep_prob, or multiplied by it, as for masks "
       "of 0 and 1. These masks are 0 and 1/keep_prob already.",
-      *setting("undo", lambda u, s, p: u / s / p, lambda u, s, p: u / s * p))
+      *varied("undo", lambda u, s, p: u / s / p, lambda u, s, p: u / s * p))
 wrong("intercept", "An intercept was fitted, or the data centred. Pass fit_intercept=False: the "
       "model is X w.", {"intercept": True},
       lambda x, y, p: dropout_by_ridge.right(x, y - y.mean(), p))

@@ -17,8 +17,10 @@ from lib.checks.traits import (
     coins,
     factor,
     factor_name,
+    first,
     fresh,
     layer,
+    torch_seeded,
 )
 from lib.masks import all_masks
 
@@ -66,15 +68,6 @@ IN_TORCH = INVERTED | {
         "eval(): pass training=self.training.",
 }
 # fmt: on
-
-
-def first(*parts):
-    """Yield the findings of the first of several generators that has any."""
-    for part in parts:
-        off = list(part)
-        yield from off
-        if off:
-            return
 
 
 def one_factor(outputs, units, keep_prob):
@@ -445,10 +438,7 @@ exact_mean.wrong("one-mask", "This is the output of one mask, with all units or 
 
 
 def net_traits(run, data):
-    import torch
-
-    with torch.random.fork_rng():  # leaves the student's generator as it is
-        torch.manual_seed(0)
+    with torch_seeded(0):
         yield from first(one_net(run, data, 0.8, 50), one_net(run, data, 0.3, 40))
 
 
@@ -644,10 +634,7 @@ def keras_net(shape, n_units, keep_probs, *, rate=lambda p: 1 - p, start=(), end
 
 
 def script_traits(run, data):
-    import torch
-
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with torch_seeded(0):
         yield from first(one_script(run, data, 0.8), one_script(run, data, 0.3))
 
 
