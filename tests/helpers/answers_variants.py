@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 from scipy import stats
-from scipy.special import expit, log_expit, ndtr
+from scipy.special import expit, log_expit
 
 from lib.theory.moments import relu_moments
 from lib.theory.variational import MOLCHANOV, kl_log_uniform, kl_molchanov
@@ -26,15 +26,8 @@ def loop_rectified(mean, variance):
     return moments
 
 
-def standardized(mean, variance):
-    s = np.sqrt(variance) + 1e-30
-    a = mean / s
-    m = s * (a * ndtr(a) + np.exp(-a * a / 2) / math.sqrt(2 * math.pi))
-    return np.array([m, s * (m * a + s * ndtr(a)) - m * m])
-
-
-RIGHT["fast_relu"] = [
-    loop_rectified, standardized, lambda m, v: list(map(np.float32, relu_moments(m, v)))]
+RIGHT["fast_relu"] = [loop_rectified, lambda m, v: list(map(np.float32, relu_moments(m, v))),
+                      lambda m, v: np.array(relu_moments(m, v + 1e-30))]
 UNLISTED["fast_relu"] = [
     (lambda m, v: (relu_moments(m, v)[0], 2 * relu_moments(m, v)[1] + 1), "otherwise"),
     (lambda m, v: [part / (v > 0) for part in relu_moments(m, v)], "variance-0")]
@@ -120,7 +113,7 @@ def masked_columns(x, W, U, b, keep_prob, phase, rng):
 RIGHT["run_rnn"] = [rnn(), masked_and_carried, masked_columns]
 UNLISTED["run_rnn"] = [
     (rnn(anew=True), "new-each-step"),
-    (rnn(scale=lambda m, p: m / np.maximum(m.mean(axis=1, keepdims=True), 1e-9)), "by-share"),
+    (rnn(scale=lambda m, p: m / np.maximum(m.mean(axis=1, keepdims=True), 1e-9)), "other-mask"),
     (rnn(on=("train", "test")), "mask-at-prediction"),
     (rnn(on=("test",)), "phases-swapped"),
     (rnn(to=lambda h, m: m * h), "outputs-masked"),
@@ -179,16 +172,11 @@ def same_number(rng, size, p):
     return (flat < round(p * flat.shape[1])).reshape(size) / p
 
 
-def by_share(rng, size, p):
-    M = rng.random(size) < p
-    return M / np.maximum(M.mean(axis=-1, keepdims=True), 1e-9)
-
-
 RIGHT["dropconnect"] = [loop_dropconnect, einsum_dropconnect, with_torch_masks]
 UNLISTED["dropconnect"] = [
     (lambda x, W, b, p, rng: ((rng.random(x.shape) < p) * x / p) @ W.T + b, "shared-by-outputs"),
     (drop(lambda rng, size, p: rng.random(size) < p), "not-scaled"),
-    (drop(by_share), "not-a-sum"),
+    (drop(lambda rng, size, p: np.where(rng.random(size) < p, 1, -1)), "not-a-sum"),
     (drop(lambda rng, size, p: rng.normal(1, (1 / p - 1) ** 0.5, size)), "no-coins"),
     (drop(same_number), "fixed-number"),
     (drop(bias=lambda rng, size, p: 1), "bias-no-mask"),
@@ -227,15 +215,6 @@ def box_muller(rng, T, n, o):
     return np.sqrt(-2 * np.log(1 - size)) * np.cos(2 * np.pi * angle)
 
 
-def real_masks(x, W, b, keep_prob, activation, n_samples, rng):
-    samples = [loop_dropconnect(x, W, b, keep_prob, rng) for _ in range(n_samples)]
-    return np.mean([activation(u) for u in samples], axis=0)
-
-
-def stratified(rng, T, n, o):
-    return stats.norm.ppf((np.arange(T)[:, None, None] + rng.random((T, n, o))) / T)
-
-
 RIGHT["gaussian_inference"] = [by_example, infer(box_muller), infer(
     lambda rng, T, n, o: stats.norm.ppf(rng.random((o, n, T))).T)]
 UNLISTED["gaussian_inference"] = [
@@ -244,13 +223,15 @@ UNLISTED["gaussian_inference"] = [
     (infer(average=lambda u, a: a(u.mean(axis=0))), "averaged-first"),
     (infer(average=lambda u, a: a(u).sum(axis=0)), "not-averaged"),
     (infer(average=lambda u, a: a(u)[0]), "one-draw"),
-    (infer(stratified), "not-independent-samples"),
-    (infer(lambda rng, T, n, o: rng.normal(size=(T, 1, o))), "shared-by-examples"),
+    (infer(lambda rng, T, *size: stats.norm.ppf((np.arange(T)[:, None, None]
+                                                 + rng.random((T, *size))) / T)),
+     "not-independent-samples"),
     (infer(lambda rng, T, n, o: rng.normal(size=(T, n, 1))), "shared-by-outputs"),
     (infer(lambda rng, T, n, o: (rng.normal(size=(T, n, 1)) + rng.normal(size=(T, n, o))) / 2**0.5),
      "alike-outputs"),
     (infer(lambda rng, T, n, o: rng.uniform(-(3**0.5), 3**0.5, (T, n, o))), "not-gaussian"),
-    (real_masks, "real-masks"),
+    (lambda x, W, b, p, a, T, rng: sum(a(loop_dropconnect(x, W, b, p, rng)) for _ in range(T)) / T,
+     "real-masks"),
     (infer(moments=lambda x, W, b, p: (x @ W.T + b, 3 * (x**2 @ (W**2).T + b**2))), "moments-off"),
     (infer(lambda rng, *size: np.random.default_rng(0).normal(size=size)), "shared-by-calls")]
 # fmt: on
