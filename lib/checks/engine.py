@@ -139,8 +139,9 @@ class Exercise:
         right = [self._run(self.right, case) for case in cases]
         tried = [self._outcome(student, case) for case in cases]
         raw, yours, missed = zip(*tried, strict=True)
-        again = yours[0] is not None and call(student, **self._complete(cases[0]))
-        refuse(yours[0] is not None and not same(raw[0], again), "not-repeatable", self.chance)
+        if yours[0] is not None:
+            again = call(student, **self._complete(cases[0]))
+            refuse(not same(raw[0], again), "not-repeatable", self.chance)
         self._stop(cases, raw, missed)
         equal = np.array([[y is not None and close(y[p], r[p], self.rtol) for p in range(len(r))]
                           for y, r in zip(yours, right, strict=True)])  # fmt: skip
@@ -153,9 +154,10 @@ class Exercise:
         words |= {"what": self._slots[part].what, "right": in_short(right[first][part])}
         words["yours"] = in_short(yours[first][part]) if first in able else "NaN"
         fails = equal[able].all()  # right, but for cases that are harder than others
-        self._match([*self._matchers(yours, range(len(right[0]))),
-                     *self._matchers(yours, [part] * (len(right[0]) > 1 and not fails))],
-                    cases, **words)  # fmt: skip
+        matchers = [self._matcher(yours, range(len(right[0])))]
+        if len(right[0]) > 1 and not fails:
+            matchers.append(self._matcher(yours, [part]))
+        self._match(matchers, cases, **words)
         more = self.otherwise.format(**words)
         if fails:
             hard = f"{missed[first]}".rstrip(".") + f". {more}".rstrip()
@@ -175,14 +177,14 @@ class Exercise:
             self._match(matches, cases, True, what=self._slots[0].what)
         raise (stop or missed)[0]
 
-    def _matchers(self, yours, parts):
-        """Whether a wrong answer's outputs are a student's, in these parts; none without parts."""
+    def _matcher(self, yours, parts):
+        """Make a function that says whether a wrong answer's outputs are these, in some parts."""
 
         def matches(wrong):
             return all(w is y if w is None or y is None else close(y[p], w[p], self.rtol)
                        for y, w in zip(yours, wrong, strict=True) for p in parts)  # fmt: skip
 
-        return [matches] if parts else []
+        return matches
 
     def _name(self, cases, yours, right, first, coarse, words, more):
         """Say in what outputs that no wrong answer of the table has differ from the right ones."""

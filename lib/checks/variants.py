@@ -49,14 +49,14 @@ def fast_relu(
     mean, variance, *, s=np.sqrt, Phi=ndtr, phi=lambda a: np.exp(-(a**2) / 2) / ROOT,
     P_at=lambda mu, s: mu / s, p_at=lambda mu, s: mu / s,
     first=lambda mu, s, P, p: mu * P + s * p,
-    spread=lambda m, q: q - m**2, safe=lambda s: np.where(s > 0, s, 1),
+    spread=lambda m, q, mu: q - m**2, safe=lambda s: np.where(s > 0, s, 1),
     zero=lambda mu, m, v: (np.maximum(mu, 0), 0 * mu),
 ):  # fmt: skip
     """Mean and variance of max(0, z), for z ~ N(mean, variance)."""
     s = s(variance)
     P, p = Phi(P_at(mean, safe(s))), phi(p_at(mean, safe(s)))
     m = first(mean, s, P, p)
-    v = spread(m, (mean**2 + s**2) * P + mean * s * p)
+    v = spread(m, (mean**2 + s**2) * P + mean * s * p, mean)
     return tuple(np.where(s > 0, *each) for each in zip((m, v), zero(mean, m, v), strict=True))
 
 
@@ -80,17 +80,20 @@ wrong("no-density", "The part s * phi(mean / s) is missing. A Gaussian above 0 i
       "mean on average.", {"first": lambda mu, s, P, p: mu * P})
 wrong("below-zero", "Phi is taken at -mean / s: the probability to be BELOW 0. The ReLU passes "
       "what is above.", {"P_at": lambda mu, s: -mu / s})
+wrong("minus-mean-before", "Subtract the square of the ReLU's own mean, not of the mean before it, "
+      "or of its ReLU.", {"spread": lambda m, q, mu: q - mu**2},
+      {"spread": lambda m, q, mu: q - np.maximum(mu, 0) ** 2})
 wrong("relu-of-mean", "This is the ReLU of the mean. The mean of the ReLU is larger: the noise is "
       "cut off on one side only.", {"first": lambda mu, s, P, p: np.maximum(mu, 0)})
 wrong("given-above", "This is the mean of what is above 0, given that it IS above. The zeros "
       "count too: multiply by the probability Phi(mean / s).",
       {"first": lambda mu, s, P, p: mu + s * p / P})
 wrong("mean-square", "This is the mean SQUARE of the ReLU. Its variance is less: subtract the "
-      "square of the mean (of the ReLU).", {"spread": lambda m, q: q})
+      "square of the mean (of the ReLU).", {"spread": lambda m, q, mu: q})
 wrong("minus-unsquared-mean", "The mean is subtracted from the mean square. Subtract the SQUARE "
-      "of the mean.", {"spread": lambda m, q: q - m})
+      "of the mean.", {"spread": lambda m, q, mu: q - m})
 wrong("deviation", "This is the standard deviation. Return its square, the variance.",
-      {"spread": lambda m, q: np.sqrt(q - m**2)})
+      {"spread": lambda m, q, mu: np.sqrt(q - m**2)})
 wrong("variance-0", "Where the variance is 0, nothing is random: the mean is max(0, mean), and "
       "the variance 0. mean / s divides by 0 there: np.where(s > 0, s, 1) is safe to divide by.",
       *(partial(fast_relu.right, zero=zero, safe=safe)
@@ -123,13 +126,13 @@ def bound_cases(data):
 @exercise(
     returns=Number(
         "The loss",
-        infinite="Stay in logarithms: log_alpha may be negative, and far out alpha or 1/alpha is "
-        "beyond the largest number. log(1 + 1/alpha) is np.logaddexp(0, -log_alpha), and expit "
-        "never overflows.",
+        infinite="Stay in logarithms: log_likelihoods and log_alpha may be negative, and far out "
+        "alpha or 1/alpha is beyond the largest number. log(1 + 1/alpha) is np.logaddexp(0, "
+        "-log_alpha), and expit never overflows.",
     ),
     cases=bound_cases,
     otherwise="The loss is the mean of -log_likelihoods plus the sum of all KL over n_train, with "
-    "-KL = k1 sigmoid(k2 + k3 log_alpha) - 1/2 log(1 + 1/alpha) - k1.",
+    "-KL = k1 sigmoid(k2 + k3 log_alpha) - 1/2 log(1 + 1/alpha) - k1. Nothing is clipped.",
     done="mean loss plus KL / N, finite for any alpha.",
 )
 def negative_bound(
@@ -245,7 +248,8 @@ def state_traits(train, x, W, U, b, keep_prob):
     refuse(not one, "other-mask", "What reaches a step is not U (m * h), with an m that holds "
            "zeros and one other number. Is the mask on the weights U, or divided by the share that "
            "was kept? It has an entry, 0 or 1/keep_prob, for each sequence and hidden unit.")
-    kept, lost = ((each.any(axis=1)) for each in (np.abs(m) > 0.02, np.abs(m) <= 0.02))
+    kept, lost = (np.abs(m) > 0.02).any(axis=1), (np.abs(m) <= 0.02).any(axis=1)
+    refuse(not lost.any(), "no-mask", "Nothing is dropped in training: where is the mask?")
     refuse((kept & lost).any(), "new-each-step", "The mask changes from step to step. Then the "
            "memory of a unit survives T steps with probability keep_prob^T only. Draw ONE mask for "
            "each sequence, before the loop over time, and use it at every step.")
