@@ -64,17 +64,6 @@ def loop_reliability(probabilities, labels, n_bins):
     return count, conf, acc, sum(count / len(labels) * abs(conf - acc))
 
 
-def by_histogram(probabilities, labels, n_bins):
-    sure, right = probabilities.max(-1), labels == probabilities.argmax(-1)
-
-    def sums(weights):
-        return np.histogram(sure, n_bins, range=(0, 1), weights=weights)[0]
-
-    count, conf, acc = sums(None), sums(sure), sums(right.astype(float))
-    error = np.abs(conf - acc).sum() / len(labels)
-    return count, conf / np.maximum(count, 1), acc / np.maximum(count, 1), error
-
-
 @contextmanager
 def kept_modes(model):
     before = {module: module.training for module in model.modules()}
@@ -209,8 +198,8 @@ RIGHT = {
     ],
     "reliability": [
         loop_reliability,
-        by_histogram,
-        lambda p, y, n: tuple(np.float32(part) for part in by_histogram(p, y, n)),
+        lambda p, y, n: tuple(np.float32(part) for part in loop_reliability(p, y, n)),
+        lambda p, y, n: [torch.as_tensor(part) for part in loop_reliability(p, y, n)],
     ],
     "mc_predict": [
         on_a_copy,
@@ -234,7 +223,7 @@ UNLISTED = {
         (lambda a, b: softmax(softmax(a + b)), "otherwise"),
     ],
     "predictive_log_likelihood": [
-        (lambda s, y, tau: logsumexp(log_densities(s, y, 3.0), axis=0) - math.log(len(s)), "ignores-tau"),
+        (lambda s, y, tau: np.logaddexp.reduce(log_densities(s, y, 3.0)), "ignores-tau"),
         (lambda s, y, tau: stats.t.logpdf(y, 3, s.mean(0), tau**-0.5), "otherwise"),
     ],
     "decompose": [
@@ -253,7 +242,7 @@ UNLISTED = {
         (predictor(on=lambda m: m.eval()), "dropout-off"),
         (predictor(on=first_dropout_only), "dropout-off"),
         (predictor(on=lambda m: switch(m, 0.5)), "changes-model"),
-        (predictor(softmaxed, mean_of), "shape"),
+        (predictor(lambda s: s), "shape"),
         (predictor(lambda s: s.mean(0).softmax(-1), lambda z: z), "logits-averaged"),
         (predictor(lambda s: s.mean(0).exp(), lambda z: z.log_softmax(-1)), "logits-averaged"),
         (predictor(to=lambda z: z), "logits"),
