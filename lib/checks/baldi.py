@@ -123,12 +123,11 @@ wrong("clipped", "The smallest outputs seem to be clipped or left out, or someth
       "Take them as they are: the logarithm of 1e-300 is a fine number, -691.",
       *({"mean": lambda v, p, e=e: weighted(v + e, p)} for e in 10.0 ** -np.arange(4, 17)),
       *({"of": lambda g, h, e=e: g / (g + h + e)} for e in 10.0 ** -np.arange(4, 13)))
-wrong("single-precision", "Outputs as small as 1e-300 are 0 in single precision, and their "
-      "logarithm is lost: compute in double precision.",
+wrong("single-precision", "Outputs such as 1e-300 are 0 in single precision: compute in double.",
       {"mean": lambda v, p: weighted(np.float32(v), np.float32(p))},
       lambda o, p: nwgm.right(np.float32(o), p))
-wrong("underflow", "With many masks it is NaN, or off. Products of many small numbers underflow to "
-      "0, and 0/0 is NaN. Raise each output to its P_k before you multiply, or add logarithms.",
+wrong("underflow", "With many masks it underflows: a product of many small numbers is 0, and 0/0 "
+      "is NaN. Raise each output to its P_k before you multiply, or add logarithms.",
       {"mean": lambda v, p: np.prod(v ** (len(v) * p)) ** (1 / len(v))})
 
 
@@ -295,10 +294,10 @@ wrong("inverted-multiplied", "With scaling={scaling} the mask is DIVIDED by keep
       "variance is divided by keep_prob squared, not multiplied.",
       *varied("inverted", lambda p: p * (1 - p) * p**2, lambda p: p * (1 - p) * p))
 PLAIN = (  # what is taken for the variance p (1 - p) of zeros and ones
-    ("of-inverted", "(1 - keep_prob) / keep_prob, the variance of a mask scaled by 1/keep_prob. "
-     "Zeros and ones have keep_prob (1 - keep_prob).", lambda p: (1 - p) / p),
-    ("mean-square", "keep_prob, which is the mean square of zeros and ones. Their variance is "
-     "less, by the square of the mean: keep_prob - keep_prob^2.", lambda p: p),
+    ("of-inverted", "(1 - keep_prob) / keep_prob, that of a mask scaled by 1/keep_prob. Zeros and "
+     "ones have keep_prob (1 - keep_prob).", lambda p: (1 - p) / p),
+    ("mean-square", "keep_prob, the mean square of zeros and ones. Take off the square of the "
+     "mean: keep_prob - keep_prob^2.", lambda p: p),
     ("drop-probability", "1 - keep_prob, the probability to drop. The variance of zeros and ones "
      "is keep_prob (1 - keep_prob).", lambda p: 1 - p),
     ("root", "the standard deviation. Take the variance, without a root.",

@@ -471,7 +471,7 @@ def one_call(run, classifier, arrives, **given):
     import torch
 
     before, modes = state_of(classifier), [m.training for m in classifier.modules()]
-    gradients, (n_rows, n) = torch.is_grad_enabled(), (len(given["x"]), given["n_samples"])
+    gradients, n_rows = torch.is_grad_enabled(), len(given["x"])
     try:
         result = run(**given, raw=True)
         kept_on = torch.is_grad_enabled() == gradients
@@ -486,11 +486,10 @@ def one_call(run, classifier, arrives, **given):
     refuse(kind not in (torch.float32, torch.float64), "no-tensor",
            f"Return a torch tensor of float32 or float64, not {type(result).__name__}, {kind}.")
     refuse(result.shape != (n_rows, 4), "shape",
-           f"For {n_rows} examples, 4 classes and n_samples={n} the result must have shape "
-           f"{(n_rows, 4)}, yours has {tuple(result.shape)}. Average over the samples alone.")
+           f"For {n_rows} examples and 4 classes the shape must be {(n_rows, 4)}, yours is "
+           f"{tuple(result.shape)}. Average over the samples alone.")
     refuse(result.requires_grad, "gradient-kept",
-           "The result carries a gradient: torch keeps what is needed for one, for every sample. "
-           "Prediction needs none: compute under `with torch.no_grad():`.")
+           "The result carries a gradient. Prediction needs none: compute under torch.no_grad().")
     refuse(not kept_on, "gradients-off", "Gradients are switched off for good after your function. "
            "Use `with torch.no_grad():`, which ends with its block.")
     refuse([m.training for m in classifier.modules()] != modes, "modes-not-restored",
@@ -583,8 +582,7 @@ def sampling_traits(call, net):
     ratio = ((many - exact) ** 2).sum() / variance
     refuse(ratio > 2, "fewer-samples",
            f"With n_samples=40 the result is as far from its mean as with {40 / ratio:.0f} "
-           "samples: are all n_samples drawn, each with masks of its own, and does each "
-           "count the same?")
+           "samples. Draw all of them, each with fresh masks, and let each count the same.")
     refuse(ratio < 0.5 or spread < 0.68, "more-samples",
            "The result is nearer to its mean than n_samples independent samples come: are there "
            "more samples, or pairs of masks that know of each other, such as opposite ones?")

@@ -46,11 +46,6 @@ def split(entropy):
     return decompose
 
 
-def in_place(samples):
-    samples[samples == 0] = 1e-12
-    return by_divergence(samples)
-
-
 def loop_reliability(probabilities, labels, n_bins):
     table = [[] for _ in range(n_bins)]
     for p, y in zip(probabilities.tolist(), labels.tolist(), strict=True):
@@ -80,17 +75,9 @@ def switch(model, rate=None):
             module.p = rate or module.p
 
 
-def softmaxed(z):
-    return z.softmax(-1)
-
-
-def mean_of(samples):
-    return samples.mean(0)
-
-
 def predictor(
-    average=mean_of, to=softmaxed, on=switch, count=int, before=lambda: None, grad=torch.no_grad,
-    keep=kept_modes,
+    average=lambda samples: samples.mean(0), to=lambda z: z.softmax(-1), on=switch, count=int,
+    before=lambda: None, grad=torch.no_grad, keep=kept_modes,
 ):  # fmt: skip
     """A right mc_predict but for one thing."""
 
@@ -106,10 +93,7 @@ def predictor(
 def on_a_copy(model, x, n_samples, on=switch):
     twin = copy.deepcopy(model)
     on(twin)
-    total = torch.zeros(len(x), 4)
-    for _ in range(n_samples):
-        total += torch.exp(torch.log_softmax(twin(x), dim=1)).detach() / n_samples
-    return total
+    return sum(twin(x).softmax(dim=1).detach() for _ in range(n_samples)) / n_samples
 
 
 def in_one_batch(model, x, n_samples):
@@ -148,11 +132,6 @@ def opposite_pairs(model, x, n_samples):
         return last.setdefault(h.shape, torch.rand(h.shape))
 
     return own_masks(model, x, n_samples, draw)
-
-
-def first_dropout_only(model):
-    model.eval()
-    next(module for module in model.modules() if isinstance(module, nn.Dropout)).train()
 
 
 def repaired(draw=lambda h, k: nn.functional.dropout(h, 1 - k), before=lambda net: None):
@@ -227,7 +206,6 @@ UNLISTED = {
         (lambda s, y, tau: stats.t.logpdf(y, 3, s.mean(0), tau**-0.5), "otherwise"),
     ],
     "decompose": [
-        (in_place, "changes-argument"),
         (split(lambda p: 0.5 * entr(p).sum(-1)), "half"),
         (lambda s: by_divergence(np.median(s, axis=0, keepdims=True)), "otherwise"),
     ],
@@ -240,7 +218,7 @@ UNLISTED = {
         (predictor(on=lambda m: m.train()), "batch-statistics"),
         (lambda *given: on_a_copy(*given, on=lambda m: m.train()), "batch-statistics"),
         (predictor(on=lambda m: m.eval()), "dropout-off"),
-        (predictor(on=first_dropout_only), "dropout-off"),
+        (predictor(on=lambda m: m.eval()[-2].train()), "dropout-off"),
         (predictor(on=lambda m: switch(m, 0.5)), "changes-model"),
         (predictor(lambda s: s), "shape"),
         (predictor(lambda s: s.mean(0).softmax(-1), lambda z: z), "logits-averaged"),
