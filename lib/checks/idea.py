@@ -12,6 +12,8 @@ from lib.checks.traits import coins, first, fresh, layer
 
 summary = summary_of("idea")
 
+ONE_ROW = "One row per example, one column per unit."
+
 
 def mask_traits(run, data):
     for keep_prob, n_examples, n_units in ((0.8, 400, 50), (0.3, 60, 120), (0.3, 1000, 4)):
@@ -31,11 +33,7 @@ def mask_traits(run, data):
 
 
 @exercise(
-    returns=Array(
-        "The mask",
-        lambda n_examples, n_units: (n_examples, n_units),
-        "One row per example: one mask for the whole batch is not enough.",
-    ),
+    returns=Array("The mask", lambda n_examples, n_units: (n_examples, n_units), ONE_ROW),
     traits=mask_traits,
     done="0 and 1, one mask for each example, fresh at each call.",
 )
@@ -108,11 +106,7 @@ def layer_traits(run, data):
 
 
 @exercise(
-    returns=Array(
-        "The output",
-        lambda x, weights: (len(x), len(weights)),
-        "One row per example, one column per unit.",
-    ),
+    returns=Array("The output", lambda x, weights: (len(x), len(weights)), ONE_ROW),
     traits=layer_traits,
     done="masked in training, whole and scaled at prediction.",
 )
@@ -159,9 +153,8 @@ def layer_gradients(grad_y, x, weights, bias, mask, *, slope=lambda h: h * (1 - 
 
 # fmt: off
 wrong = layer_gradients.wrong
-wrong("not-masked", "{what} is not masked: a unit that was dropped did not act on the loss, so "
-      "nothing flows back through it. Multiply grad_y by the mask of the forward pass.",
-      {"m": lambda m: 1})
+wrong("not-masked", "{what} is not masked: nothing flows back through a unit that was dropped. "
+      "Multiply grad_y by the mask of the forward pass.", {"m": lambda m: 1})
 wrong("derivative", "{what} lacks the derivative of the sigmoid, or has another: with h = "
       "sigmoid(z) it is h * (1 - h).", {"g": lambda z: z},
       {"g": np.tanh, "slope": lambda h: 1 - h**2},
@@ -170,8 +163,8 @@ wrong("one-mask-for-all", "{what} takes one row of the mask for all examples. Ea
       "its own.", *varied("m", lambda m: m[:1], lambda m: m.mean(axis=0)))
 wrong("rescaled", "{what} divides by the share that was kept. Forward nothing was divided, so "
       "nothing is here.", *varied("m", lambda m: m / m.mean(), lambda m: 2 * m))
-wrong("bias-added", "The bias is added somewhere. The layer subtracts it, z = Wx - b: so h is "
-      "taken there, and the gradient of the bias has a minus sign.", {"sign": 1}, {"bias_sign": 1})
+wrong("bias-added", "The bias is added, in the forward pass or in its gradient. z = Wx - b: its "
+      "gradient has a minus sign.", {"sign": 1}, {"bias_sign": 1})
 wrong("drop-for-keep", "{what} is masked where units were kept: multiply by the mask, not by 1 - "
       "mask.", {"m": lambda m: 1 - m})
 # fmt: on
@@ -183,8 +176,8 @@ wrong("drop-for-keep", "{what} is masked where units were kept: multiply by the 
 def steps_cases(data):
     pairs = [(0.5, 0.95), (0.5, 0.9), (0.9, 0.95), (0.2, 0.95), (0.7, 0.999), (1.0, 0.95),
              (0.5, 0.75), (0.01, 0.95), (0.8, 0.75), (0.99, 0.5)]  # fmt: skip
-    pairs += [(keep_prob, 0.987) for keep_prob in data.uniform(0.03, 0.97, 4).round(2)]
-    return [{"keep_prob": float(keep_prob), "confidence": c} for keep_prob, c in pairs]
+    pairs += [(float(p), 0.987) for p in data.uniform(0.03, 0.97, 4).round(2)]
+    return [{"keep_prob": p, "confidence": c} for p, c in pairs]
 
 
 @exercise(
@@ -215,7 +208,7 @@ wrong("drop-for-keep", STEPS + ", where {right} would do: did you take keep_prob
       "probability to drop? A unit misses a step with probability 1 - keep_prob.",
       lambda p, c: math.ceil(logs(1 - p, c) - 1e-9))
 wrong("rounded-down", STEPS + ", but so few steps do not reach that probability. Is it rounded "
-      "down, or to the nearest? Only a whole step more is enough.",
+      "down, or to the nearest? Round up.",
       *(lambda p, c, f=f, least=least: max(least, f(logs(p, c)))
         for f in (math.floor, round) for least in (0, 1)))
 wrong("one-too-many", STEPS + ", but one step fewer reaches it already. Look for the smallest "
@@ -226,19 +219,9 @@ wrong("more-than", STEPS + ", but {right} reaches it exactly, and that is enough
 wrong("expected-wait", STEPS + ". 1/keep_prob is how long one waits on average. Dropped n times in "
       "a row has probability (1 - keep_prob)^n: that must be small enough.",
       lambda p, c: math.ceil(1 / p), lambda p, c: math.ceil(c / p))
-wrong("approximation", STEPS + ", right is {right}. exp(-n p) is near (1 - p)^n for small p only: "
-      "take the power.", lambda p, c: math.ceil(-math.log(1 - c) / p))
-wrong("two-sided", STEPS + ", right is {right}. There is one side only: dropped every time has "
-      "probability 1 - confidence at most, not half of it.",
-      lambda p, c: math.ceil(logs(p, (1 + c) / 2)))
 wrong("log-of-confidence", STEPS + ", right is {right}. (1 - keep_prob)^n must be at most 1 - "
       "confidence: take the logarithm of that, not of confidence.",
       lambda p, c: max(1, math.ceil(logs(p, 1 - c))))
-wrong("keep-prob-1", "With keep_prob=1 a unit takes part in the very first step: 1 is enough; you "
-      "answer {yours}.", lambda p, c: steps_needed.right(p, c) if p < 1 else 0)
-wrong("capped", STEPS + ": does your loop end too early? Some units wait long; go on until it is "
-      "reached.",
-      *(lambda p, c, most=most: min(most, steps_needed.right(p, c)) for most in (20, 50, 100)))
 # fmt: on
 
 
@@ -258,17 +241,13 @@ def comparison_cases(data):
 
 
 @exercise(
-    returns=(
-        Number("The mean", "mean"),
-        Number("The lower end", "low"),
-        Number("The upper end", "high"),
-        Number("The number of seeds that agree", "n_agree"),
-    ),
+    returns=(Number("The mean", "mean"), Number("The lower end", "low"),
+             Number("The upper end", "high"), Number("The number of seeds that agree", "n_agree")),
     cases=comparison_cases,
     otherwise="With d = ours - baseline the interval is d.mean() -+ t * d.std(ddof=1) / sqrt(n), "
     "and a seed agrees if its d has the sign of the mean; 0 has none.",
     done="paired, Student's t, agreeing seeds counted.",
-)
+)  # fmt: skip
 def paired_comparison(ours, baseline, *, spread=lambda a, b: (a - b).std(ddof=1) / len(a) ** 0.5,
                       level=0.975, t=lambda level, a, b: stats.t.ppf(level, len(a) - 1),
                       agree=lambda d: (np.sign(d) == np.sign(d.mean())).sum()):  # fmt: skip
@@ -283,32 +262,30 @@ wrong = paired_comparison.wrong
 wrong("unpaired", "The interval is unpaired: it adds the spread of ours to that of baseline. Both "
       "ran with the same seeds, so what a seed makes hard is in both: take the differences first.",
       {"spread": lambda a, b: np.sqrt((a.var(ddof=1) + b.var(ddof=1)) / len(a))})
-wrong("spread-of-seeds", "The interval shows how single seeds scatter. The mean of n seeds is "
-      "surer than one: divide the standard deviation by the square root of n.",
-      {"spread": lambda a, b: (a - b).std(ddof=1)})
+wrong("spread-of-seeds", "The standard deviation is that of single seeds. The interval is that of "
+      "their mean: divide by the ROOT of n.",
+      *varied("spread", lambda a, b: (a - b).std(ddof=1),
+              lambda a, b: (a - b).std(ddof=1) / len(a)))
 wrong("normal", "1.96 belongs to a known spread. Yours is estimated from few seeds: take "
       "Student's t with n - 1 degrees of freedom.",
       *varied("t", lambda level, a, b: 1.96, lambda level, a, b: stats.norm.ppf(level)))
-wrong("degrees-of-freedom", "Student's t has n - 1 degrees of freedom here: one is spent on the "
-      "mean.", *varied("t", lambda level, a, b: stats.t.ppf(level, len(a)),
-                       lambda level, a, b: stats.t.ppf(level, 2 * len(a) - 2)))
+wrong("degrees-of-freedom", "Student's t has n - 1 degrees of freedom: one is spent on the mean.",
+      *varied("t", *(lambda level, a, b, of=of: stats.t.ppf(level, of(len(a)))
+                     for of in (lambda n: n, lambda n: 2 * n - 2))))
 wrong("ddof", "The standard deviation divides by n. From a sample take n - 1: std(ddof=1).",
       {"spread": lambda a, b: (a - b).std() / len(a) ** 0.5})
-wrong("n-for-root", "The standard deviation is divided by n. The mean's error falls with the ROOT "
-      "of n.", {"spread": lambda a, b: (a - b).std(ddof=1) / len(a)})
 wrong("one-sided", "The interval leaves out 5 % on each side. For 95 % leave out 2.5 %: the 0.975 "
       "quantile.", {"level": 0.95})
 wrong("not-symmetric", "This interval is made of quantiles of the seeds. With so few seeds take "
       "the mean and t * s / sqrt(n) to both sides.",
-      lambda a, b: ((d := a - b).mean(), *np.quantile(d, [0.025, 0.975]),
-                    (d * d.mean() > 0).sum()))
-wrong("tie-counted", "A seed with a difference of 0 has no sign: it does not agree. You count "
-      "{yours}, right is {right}.",
+      lambda a, b: (np.mean(d := a - b), *np.quantile(d, [0.025, 0.975]), (d * d.mean() > 0).sum()))
+wrong("tie-counted", "A seed with a difference of 0 has no sign: it does not agree.",
       *varied("agree", lambda d: (d * d.mean() >= 0).sum(),
               lambda d: ((d > 0) == (d.mean() > 0)).sum()))
 wrong("sign-fixed", "Which sign agrees depends on the sign of the mean. You count {yours}, right "
-      "is {right}.", *varied("agree", lambda d: (d < 0).sum(), lambda d: (d > 0).sum(),
-                             lambda d: max((d > 0).sum(), (d < 0).sum())))
+      "is {right}.",
+      *varied("agree", lambda d: (d < 0).sum(), lambda d: (d > 0).sum(),
+              lambda d: max((d > 0).sum(), (d < 0).sum())))
 # fmt: on
 
 

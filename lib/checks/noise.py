@@ -204,6 +204,9 @@ def living(h):
     return h[:, h.any(axis=0)]
 
 
+NOT_DEAD = "Units that are 0 for some examples are taken for dead. Dead units are 0 for EVERY one."
+
+
 @exercise(
     returns=(Number("n_dead"), Number("share_active"), Number("mean_activation")),
     cases=unit_cases,
@@ -219,21 +222,19 @@ def activity(H, *, dead=lambda h: (~h.any(axis=0)).sum(), live=living,
 
 # fmt: off
 wrong = activity.wrong
-wrong("dead-counted-in", "{what} is taken over all units, the dead ones included. Then more deaths "
-      "would look like a sparser code: leave the dead out.", {"live": lambda h: h})
+wrong("dead-counted-in", "{what} is taken over all units: leave the dead out, or more deaths "
+      "would look like a sparser code.", {"live": np.asarray})
 wrong("mean-of-active", "{what} is taken over the active entries only. The zeros of a live unit "
       "count as well.", {"mean": lambda h: h[h > 0].mean()})
 wrong("every-live-unit", "{what} counts zeros as active, or units that are so for some example. "
       "Count the entries above 0.", {"share": lambda h: h.any(axis=0).mean()})
-wrong("count-for-share", "{what} is a count, or in percent. Return a share of the live units' "
-      "entries, from 0 to 1.",
-      *varied("share", lambda h: (h > 0).sum(), lambda h: (h > 0).sum(axis=1).mean(),
-              lambda h: 100 * (h > 0).mean()))
+wrong("count-for-share", "{what} is a count, or in percent: return a share from 0 to 1.",
+      *varied("share", *(lambda h, by=by: by(h > 0) for by in (
+          np.sum, lambda on: on.sum(axis=1).mean(), lambda on: 100 * on.mean()))))
 wrong("other-average", "{what} is a sum, or a median. Take the mean of all entries of live units.",
       *varied("mean", np.sum, np.median, *(lambda h, i=i: h.sum(axis=i).mean() for i in (0, 1))))
-wrong("dead-for-one-example", "{what} takes a unit for dead if it is 0 for some example. Dead "
-      "units are 0 for EVERY example.", {"dead": lambda h: (h == 0).any(axis=0).sum()},
-      {"live": lambda h: h[:, (h > 0).all(axis=0)]})
+wrong("dead-for-one-example", NOT_DEAD, {"dead": lambda h: (h == 0).any(axis=0).sum()},
+      {"live": lambda h: h[:, h.all(axis=0)]})
 wrong("examples-for-units", "{what} looks for examples without activity. A unit is a column: "
       "any(axis=0) goes over examples.", {"dead": lambda h: (~h.any(axis=1)).sum()})
 wrong("order", "The order is n_dead, share_active, mean_activation.",
@@ -266,28 +267,25 @@ def mean_correlation(H, *, live=living, matrix=correlated, size=np.abs,
 wrong = mean_correlation.wrong
 wrong("dead-give-nan", "Dead units are not left out. Their standard deviation is 0, and their "
       "correlation 0/0: take the other columns only.", {"live": np.asarray})
-wrong("dead-uncorrelated", "Pairs with dead units count as uncorrelated. The more units die, the "
-      "less correlated a layer would seem. Leave them out of the pairs as well.",
+wrong("dead-uncorrelated", "Pairs with dead units count as uncorrelated, so a layer would seem "
+      "less correlated the more units die: leave them out.",
       {"live": np.asarray, "matrix": lambda h: np.nan_to_num(correlated(h))})
-wrong("rarely-active-left-out", "Units that are silent for some examples are left out. Dead units "
-      "are 0 for EVERY example.", {"live": lambda h: h[:, (h > 0).all(axis=0)]})
-wrong("diagonal", "The diagonal is counted. There each unit is compared with itself, which gives 1 "
-      "whatever the units do: take pairs of different units.",
+wrong("rarely-active-left-out", NOT_DEAD, {"live": lambda h: h[:, h.all(axis=0)]})
+wrong("diagonal", "The diagonal is counted, where each unit is compared with itself. Take pairs "
+      "of different units.",
       *varied("mean", np.mean, lambda r: r.sum() / off_diagonal(r).size))
-wrong("signs-cancel", "Signs cancel: pairs with r = 1 and r = -1 would average to 0, though both "
-      "repeat each other. Take the absolute value of each r, then the mean.",
+wrong("signs-cancel", "Signs cancel: r = 1 and r = -1 average to 0, though both pairs repeat each "
+      "other. Take the absolute value of each r, then the mean.",
       {"size": np.asarray}, {"size": np.asarray, "mean": lambda r: abs(off_diagonal(r).mean())})
 wrong("examples-for-units", "Examples are correlated with one another. Here a unit is a column: "
       "np.corrcoef(H, rowvar=False), or of H.T.",
       *varied("matrix", np.corrcoef, lambda h: np.nan_to_num(np.corrcoef(h))))
-wrong("covariances", "These are covariances: they grow with the size of the activations. Divide by "
-      "both standard deviations, as np.corrcoef does.",
+wrong("covariances", "These are covariances. Divide by both standard deviations, as np.corrcoef "
+      "does: else they grow with the activations.",
       *varied("matrix", lambda h: np.cov(h.T), lambda h: np.cov(h.T, ddof=0)))
 wrong("cosines", "These are cosines between columns, without the mean taken off. Activations after "
       "a ReLU are never negative, so all would seem alike: subtract each unit's mean.",
       {"matrix": lambda h: h.T @ h / np.outer(*[np.linalg.norm(h, axis=0)] * 2)})
-wrong("ranks", "These are correlations of ranks. Take those of the activations themselves.",
-      {"matrix": lambda h: correlated(stats.rankdata(h, axis=0))})
 wrong("squared", "The correlations are squared. Take their absolute values.", {"size": np.square})
 wrong("number-of-pairs", "The sum is not divided by the number of its terms: a matrix has k * (k "
       "- 1) entries off the diagonal, and half as many above it.",
@@ -330,20 +328,17 @@ def dropout_penalty(X, w, keep_prob, *, of=variance, base=squares):
 
 # fmt: off
 wrong = dropout_penalty.wrong
-wrong("no-data", "The inputs do not appear: this is a penalty on |w|^2, as noise that is ADDED to "
-      "the inputs gives. A mask multiplies: each w_i^2 counts sum_n x_ni^2 times.",
-      {"base": lambda x, w: w @ w})
+wrong("no-data", "This is a penalty on |w|^2, as noise that is ADDED to the inputs gives. A mask "
+      "multiplies: each w_i^2 counts sum_n x_ni^2 times.", {"base": lambda x, w: w @ w})
 wrong("not-squared", "Weights or inputs are not squared. The penalty is a variance: it takes the "
       "squares of both.",
       *varied("base", *(lambda x, w, f=f: f(w) @ (x**2).sum(axis=0) for f in (abs, np.asarray)),
               *(lambda x, w, f=f: w**2 @ f(x).sum(axis=0) for f in (abs, np.asarray)),
               lambda x, w: np.abs(x * w).sum()))
 wrong("summed-then-squared", "The inputs are summed, then squared. Each example has masks of its "
-      "own, so their variances add up: square first, then sum.",
-      {"base": lambda x, w: w**2 @ x.sum(axis=0) ** 2})
-wrong("cross-terms", "There are cross terms: you square the whole sum over i. The masks of two "
-      "inputs are independent, so their variances add up: square each w_i x_ni, then sum.",
-      {"base": lambda x, w: np.square(x @ w).sum()})
+      "own: square first, then sum.", {"base": lambda x, w: w**2 @ x.sum(axis=0) ** 2})
+wrong("cross-terms", "There are cross terms: you square a sum over i. The masks of two inputs are "
+      "independent: square each w_i x_ni, then sum.", {"base": lambda x, w: ((x @ w) ** 2).sum()})
 wrong("centred", "The inputs are centred. A mask multiplies the input as it is: take sum_n x_ni^2, "
       "not squares about the mean.", {"base": lambda x, w: squares(x - x.mean(axis=0), w)})
 wrong("mean-for-sum", "The penalty is a sum over examples and inputs, as the loss is a sum. Yours "
@@ -390,21 +385,19 @@ def ridge(z, y, alpha):
     done="the weights that dropout on the inputs asks for.",
 )
 def dropout_by_ridge(X, y, keep_prob, *, lengths=norms, of=variance, times=lambda n: 1,
-                     undo=lambda u, s: u / s, intercept=False, guard=1):  # fmt: skip
+                     undo=lambda u, s: u / s, centre=0, guard=1):  # fmt: skip
     """Weights of least loss under dropout, by ridge on scaled columns."""
     s = lengths(X)
     s = np.where(s > 0, s, guard)
-    z = X / s
-    if intercept:
-        z, y = z - z.mean(axis=0), y - y.mean()
+    z, y = (each - centre * each.mean(axis=0) for each in (X / s, y))
     return undo(ridge(z, y, of(keep_prob) * times(len(X))), s)
 
 
 # fmt: off
 wrong = dropout_by_ridge.wrong
-wrong("columns-as-they-are", "This is ridge regression on the columns as they are: each weight "
-      "pays the same. Under dropout w_i^2 costs sum_n x_ni^2: scale the columns so that all of "
-      "these are 1.", {"lengths": lambda x: np.ones(x.shape[1])})
+wrong("columns-as-they-are", "This is ridge on the columns as they are. Under dropout w_i^2 costs "
+      "sum_n x_ni^2: scale the columns so that all of these are 1.",
+      {"lengths": lambda x: np.ones(x.shape[1])})
 wrong("standard-deviation", "The columns are divided by their standard deviations, which are about "
       "the mean. A mask multiplies the input as it is: divide by the root of the sum of squares.",
       *varied("lengths", lambda x: x.std(axis=0), lambda x: norms(x - x.mean(axis=0))))
@@ -427,7 +420,7 @@ wrong("off-by-a-factor", "The penalty is off by a factor: 2, or the number of ex
 wrong("not-undone", "The scaling of the columns is not undone, or the wrong way: X w and (X / s) u "
       "agree for w = u / s.", *varied("undo", lambda u, s: u, lambda u, s: u * s))
 wrong("intercept", "An intercept was fitted, or the data centred. Pass fit_intercept=False: the "
-      "model is X w.", {"intercept": True})
+      "model is X w.", {"centre": 1})
 wrong("column-of-zeros", "Where a column of X is all 0, its norm is 0 and yours divides by it. "
       "Divide that column by 1 instead, and its weight comes out 0.", {"guard": 0})
 # fmt: on

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import torch
 from scipy import stats
 from scipy.special import expit
 
@@ -19,9 +20,15 @@ def loop_layer(x, weights, bias, keep_prob, phase, rng):
     return out
 
 
-def float_layer(x, weights, bias, keep_prob, phase, rng):
-    mask = keep_prob if phase == "test" else loop_mask(len(x), len(weights), keep_prob, rng)
-    return expit((weights @ x.T).T - bias).astype(np.float32) * mask
+def by_stages(train, test=lambda z, k: k * expit(z)):
+    """A layer from what it makes of z and a mask in training, and of z at prediction."""
+
+    def dropout_layer(x, weights, bias, keep_prob, phase, rng):
+        z = x @ weights.T - bias
+        mask = loop_mask(*z.shape, keep_prob, rng)
+        return test(z, keep_prob) if phase == "test" else train(z, mask, keep_prob)
+
+    return dropout_layer
 
 
 def one_unit_at_a_time(grad_y, x, weights, bias, mask):
@@ -41,10 +48,10 @@ def through_the_mask(grad_y, x, weights, bias, mask):
     return z @ weights, np.einsum("nj,ni->ji", z, x), -z.sum(0)
 
 
-def with_einsum(grad_y, x, weights, bias, mask):
-    h = expit(np.einsum("ni,ji->nj", x, weights) - bias)
-    d = grad_y * mask * h * (1 - h)
-    return d @ weights, (x.T @ d).T, -np.ones(len(x)) @ d
+def by_torch(grad_y, x, weights, bias, mask):
+    given = [torch.tensor(each, requires_grad=True) for each in (x, weights, bias)]
+    y = torch.tensor(mask) * torch.sigmoid(given[0] @ given[1].T - given[2])
+    return torch.autograd.grad(y, given, torch.tensor(grad_y))
 
 
 def while_steps(keep_prob, confidence):
@@ -68,14 +75,9 @@ def by_sem(ours, baseline):
 
 
 def loop_rate(rates, val_loss):
-    scores = [sum(min(curve) for curve in of_rate) / len(of_rate) for of_rate in val_loss]
+    scores = [sum(min(curve) for curve in of_rate) for of_rate in val_loss]
     best = scores.index(min(scores))
     return float(rates[best]), best == 0 or best == len(rates) - 1
-
-
-def sorted_rate(rates, val_loss):
-    best = np.argsort(np.amin(val_loss, axis=2).mean(1))[0]
-    return [rates[best], rates[best] in (rates.min(), rates.max())]
 
 
 def by_masks(layer):
@@ -116,11 +118,11 @@ RIGHT = {
     ],
     "dropout_layer": [
         loop_layer,
-        float_layer,
+        by_stages(lambda z, m, k: np.where(m, expit(z), 0).astype(np.float32)),
         lambda x, w, b, k, phase, rng: expit(x @ w.T - b)
         * (k if phase == "test" else rng.random((len(x), len(w))) < k),
     ],
-    "layer_gradients": [one_unit_at_a_time, through_the_mask, with_einsum],
+    "layer_gradients": [one_unit_at_a_time, through_the_mask, by_torch],
     "steps_needed": [
         while_steps,
         lambda p, c: 1 if p == 1 else math.ceil(math.log(1 - c) / math.log(1 - p) - 1e-9),
@@ -129,7 +131,7 @@ RIGHT = {
     "paired_comparison": [by_ttest, by_sem, lambda a, b: tuple(map(float, by_sem(a, b)))],
     "choose_rate": [
         loop_rate,
-        sorted_rate,
+        lambda r, v: [b := r[np.argsort(v.min(2).mean(1))[0]], b in (r.min(), r.max())],
         lambda r, v: ((s := v.min(2).mean(1)), (r[s.argmin()], s.argmin() in [0, len(r) - 1]))[1],
     ],
     "is_dropout": [by_masks, by_moments, lambda layer: np.bool_(by_masks(layer))],
@@ -144,6 +146,12 @@ UNLISTED = {
     "dropout_layer": [
         (lambda x, w, b, k, phase, rng: loop_layer(x, w, b, k, "train", rng), "mask-at-prediction"),
         (lambda x, w, b, k, phase, rng: loop_layer(x, w, -b, k, phase, rng), "bias-sign"),
+        (by_stages(lambda z, m, k: m * np.tanh(z), lambda z, k: np.tanh(z)), "other-activation"),
+        (by_stages(lambda z, m, k: m * expit(z), lambda z, k: expit(k * z)), "factor-inside"),
+        (by_stages(lambda z, m, k: m * expit(z), lambda z, k: expit(z)), "no-scale"),
+        (by_stages(lambda z, m, k: m * expit(z) / k), "inverted"),
+        (by_stages(lambda z, m, k: m * expit(z) * k), "wrong-phase"),
+        (by_stages(lambda z, m, k: expit(m * z)), "mask-inside"),
     ],
     "layer_gradients": [
         (lambda g, x, w, b, m: one_unit_at_a_time(g, x, w, b, m)[::-1], "shape"),
