@@ -5,8 +5,8 @@ from scipy.special import expit as sigmoid
 from scipy.special import logit
 
 from lib.checks.engine import Array, Number, exercise, summary_of
-from lib.checks.normalization import MEANS, chances
-from lib.masks import all_masks
+from lib.checks.normalization import MEANS
+from lib.masks import all_masks, mask_probabilities
 
 summary = summary_of("ensemble")
 
@@ -349,7 +349,7 @@ def output_cases(data):
     otherwise="Sum probability times output over the rows.",
     done="each sub-network with the probability of its mask.",
 )
-def ensemble_prediction(outputs, keep_prob, *, chance=chances, combine=lambda c, y: c @ y):
+def ensemble_prediction(outputs, keep_prob, *, chance=mask_probabilities, combine=lambda c, y: c @ y):
     """Mean over all sub-networks, each with its mask's probability."""
     masks = all_masks(len(outputs).bit_length() - 1)
     return combine(chance(masks, keep_prob), outputs)
@@ -382,5 +382,5 @@ ensemble_prediction.wrong("median", "This is the median. Take the mean.",
     {"combine": lambda c, y: np.median(y, 0)})
 ensemble_prediction.wrong("other-end", "The probabilities are in another order than the rows: "
     "the rows are in the order of all_masks.",
-    {"chance": lambda m, p: chances(np.array(sorted(m.tolist(), key=sum)), p)})
+    {"chance": lambda m, p: mask_probabilities(np.array(sorted(m.tolist(), key=sum)), p)})
 # fmt: on
