@@ -47,14 +47,6 @@ def recursive_fold(layers, keep_probs, f=1.0):
     return [(w * f, b)] + (recursive_fold(rest, keep_probs[1:], keep_probs[0]) if rest else [])
 
 
-def loop_mean(h, w, b, k):
-    total = 0.0
-    for m in itertools.product((0, 1), repeat=len(h)):
-        chance = math.prod(k if kept else 1 - k for kept in m)
-        total += chance / (1 + math.exp(b - sum(map(math.prod, zip(m, h, w, strict=True)))))
-    return total
-
-
 def recursive_mean(h, w, b, k):
     if len(h) == 0:
         return expit(-b)
@@ -180,7 +172,9 @@ RIGHT = {
                                 for f, (w, b) in zip([1, *k], layers, strict=True)),
     ],
     "exact_mean": [
-        loop_mean, recursive_mean,
+        recursive_mean,
+        lambda h, w, b, k: sum(math.prod(k if on else 1 - k for on in m) * expit(m @ (h * w) - b)
+                               for m in map(np.array, itertools.product((0, 1), repeat=len(h)))),
         lambda h, w, b, k: torch.tensor(mask_probabilities(all_masks(len(h)), k)) @ torch.sigmoid(
             torch.tensor(all_masks(len(h)) * h @ w - b)),
     ],
