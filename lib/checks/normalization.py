@@ -32,9 +32,9 @@ INVERTED = {  # from the factors in training and at prediction
         "prediction has nothing to do."),
     ("1/keep_prob", "keep_prob"): ("scaled-twice", "The scale is there twice: training already "
         "divides by keep_prob, so prediction needs no factor."),
+    (None, "1"): ("another-factor", "What is kept has another factor than 1/keep_prob, or several. "
+        "Divide by keep_prob, not by the share that happened to be kept."),
 }
-OF_MASK = INVERTED | {(None, "1"): ("another-factor", "What is kept has another value than "
-    "1/keep_prob, or several. Divide by keep_prob, not by the share that happened to be kept.")}
 IN_TORCH = INVERTED | {"mask-at-prediction": "Neither F.dropout nor an nn.Dropout made inside "
     "forward hears of eval(): pass training=self.training."}
 # fmt: on
@@ -114,7 +114,7 @@ def mask_traits(run, data):
             mask = run(shape=shape, keep_prob=keep_prob, rng=rng).reshape(units.shape)
             return mask if phase == "train" else units
 
-        return scaled_layer(phase_of, units, keep_prob, OF_MASK)
+        return scaled_layer(phase_of, units, keep_prob, INVERTED)
 
     sizes = of(0.8, 100, 40), of(0.3, 50, 70), of(0.25, 400, 4), of(0.6, 12, 8, 10)
     yield from first(*sizes) or found((run(shape=(7,), keep_prob=1.0) != 1).any(), "keep-prob-1",
@@ -186,12 +186,10 @@ def fold_cases(data):
 
 
 @exercise(
-    returns=Predictions(),
-    cases=fold_cases,
+    returns=Predictions(), cases=fold_cases, done="the same predictions, with no factor left.",
     otherwise="It must be what the old one predicts with its activations times keep_prob. Each "
     "factor goes into the weights of the layer after it, once.",
-    done="the same predictions, with no factor left.",
-)
+)  # fmt: skip
 def fold_into_weights(layers, keep_probs, *, place=lambda k: [1, *k], of=lambda k: k,
                       on_weights=lambda f: f, on_bias=lambda f: 1):  # fmt: skip
     """Scale the weights that lead out of units that were dropped."""
@@ -289,13 +287,12 @@ def mean_cases(data):
 
 
 @exercise(
-    returns=Number("The mean"),
-    cases=mean_cases,
+    returns=Number("The mean"), cases=mean_cases,
     otherwise="Sum probability times output over all masks: no sample, no approximation.",
-    chance="Two calls with the same arguments gave different means: are masks drawn at random? "
-    "There are few enough to list them all.",
+    chance="Two calls gave different means: are masks drawn at random? There are few enough to "
+    "list them all.",
     done="every mask counted, each with its probability.",
-)
+)  # fmt: skip
 def exact_mean(hidden, weights, bias, keep_prob, *, chance=mask_probabilities,
                combine=lambda c, y: c @ y, y=lambda m, s, b, p: sigmoid(m @ s - b)):  # fmt: skip
     """Mean output over all masks, each with its probability."""

@@ -210,7 +210,7 @@ UNLISTED = {
     "dropout2": [
         *((phases(lambda a, m, k, f=FACTORS[train]: f(k) * a * m,
                   lambda a, k, f=FACTORS[test]: f(k) * a), name)
-          for (train, test), (name, _) in INVERTED.items()),
+          for (train, test), (name, _) in INVERTED.items() if train),
         (phases(lambda a, m, k: np.where(m, a / k, a.mean())), "not-zero"),
         (phases(lambda a, m, k: (a > 0) * a * m / k, lambda a, k: (a > 0) * a), "other-function"),
     ],
