@@ -10,7 +10,7 @@ from scipy.special import comb
 from scipy.special import expit as sigmoid
 
 from lib.checks.engine import Array, Missed, Number, call, exercise, found, summary_of, varied
-from lib.checks.traits import alternative, coins, factor, first, fresh, layer, torch_seeded
+from lib.checks.traits import SIGMAS, alternative, coins, factor, first, fresh, layer, torch_seeded
 from lib.masks import all_masks, mask_probabilities
 
 summary = summary_of("normalization")
