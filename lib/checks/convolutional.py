@@ -10,6 +10,7 @@ from scipy.stats import binom
 from lib.checks.engine import Array, Missed, brief, exercise, found, silenced, summary_of
 from lib.checks.traits import (
     BY_SHARE,
+    SCALES,
     SIGMAS,
     coins,
     costly,
@@ -39,20 +40,6 @@ SAY_MAPS = {
     FIXED: "All examples of a batch kept the same number of maps, or nearly so. They are dropped "
     "independently of each other, so the number varies from example to example.",
 }
-SCALES = {  # of what is kept, and of nothing that is wrong about it: (name, sentence)
-    "1": ("not-scaled", "{what} kept are not scaled. With probability {p} they are there at all, "
-          "so the mean is {p} times what it was: divide by {p}."),
-    "keep_prob": ("multiplied", "{what} kept are multiplied by {p}, which makes the mean smaller "
-                  "once more. They are missing often enough already: divide by {p}."),
-    "1/keep_prob^2": ("divided-twice", "{what} kept are divided by {p} twice. Once restores the "
-                      "mean."),
-    "1/(1 - keep_prob)": ("divided-by-drop", "{what} kept are divided by 1 - {p}, the probability "
-                          "to drop. The mean of a mask is {p}: divide by that."),
-    "1 - keep_prob": ("multiplied-by-drop", "{what} kept are multiplied by 1 - {p}. The mean of a "
-                      "mask is {p}: divide by that."),
-    "sqrt(1/keep_prob)": ("divided-by-root", "{what} kept are divided by the root of {p}. That "
-                          "keeps the mean square; {p} itself keeps the mean."),
-}  # fmt: skip
 
 
 def scale(values, keep_prob, what, p="keep_prob"):

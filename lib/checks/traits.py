@@ -26,6 +26,20 @@ FACTORS = {
     "1/keep_prob^2": lambda keep_prob: 1 / keep_prob**2,
     "sqrt(1/keep_prob)": lambda keep_prob: keep_prob**-0.5,
 }
+SCALES = {  # by what kept ones are multiplied, in place of 1/keep_prob: (name, sentence)
+    "1": ("not-scaled", "{what} kept are not scaled. With probability {p} they are there at all, "
+          "so the mean is {p} times what it was: divide by {p}."),
+    "keep_prob": ("multiplied", "{what} kept are multiplied by {p}, which makes the mean smaller "
+                  "once more. They are missing often enough already: divide by {p}."),
+    "1/keep_prob^2": ("divided-twice", "{what} kept are divided by {p} twice. Once restores the "
+                      "mean."),
+    "1/(1 - keep_prob)": ("divided-by-drop", "{what} kept are divided by 1 - {p}, the probability "
+                          "to drop. The mean of a mask is {p}: divide by that."),
+    "1 - keep_prob": ("multiplied-by-drop", "{what} kept are multiplied by 1 - {p}. The mean of a "
+                      "mask is {p}: divide by that."),
+    "sqrt(1/keep_prob)": ("divided-by-root", "{what} kept are divided by the root of {p}. That "
+                          "keeps the mean square; {p} itself keeps the mean."),
+}  # fmt: skip
 BY_SHARE = "Did you divide by the share that happened to be kept? Divide by keep_prob itself."
 
 SHARED = {

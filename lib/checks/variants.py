@@ -10,27 +10,20 @@ from scipy.special import erf, expit, ndtr, softmax
 
 from lib.checks import engine
 from lib.checks.engine import Array, Finding, Missed, Number, close, exercise, found
-from lib.checks.traits import BY_SHARE, FACTORS, SIGMAS, coins, factor_name, fresh, independent
+from lib.checks.traits import (
+    BY_SHARE,
+    FACTORS,
+    SCALES,
+    SIGMAS,
+    coins,
+    factor_name,
+    fresh,
+    independent,
+)
 from lib.masks import all_masks
 from lib.theory.variational import MOLCHANOV
 
 summary = engine.summary_of("variants")
-
-# fmt: off
-SCALES = {  # by what kept ones are multiplied, in place of 1/keep_prob
-    "1": ("not-scaled", "not scaled: a kept one counts once. With probability keep_prob it is "
-          "there at all, so the mean is keep_prob times what it was. Divide by keep_prob."),
-    "keep_prob": ("multiplied-by-keep", "multiplied by keep_prob, and masked on top of that. The "
-                  "mask makes the mean smaller; divide by keep_prob to restore it."),
-    "1/keep_prob^2": ("divided-twice", "divided by keep_prob twice. Once restores the mean."),
-    "sqrt(1/keep_prob)": ("divided-by-root", "divided by the root of keep_prob. It is the mean "
-                          "that is to be restored: divide by keep_prob itself."),
-    "1/(1 - keep_prob)": ("divided-by-drop", "divided by 1 - keep_prob, the probability to drop. "
-                          "The mean of a mask is keep_prob: divide by that."),
-    "1 - keep_prob": ("multiplied-by-drop", "multiplied by 1 - keep_prob. The mean of a mask is "
-                      "keep_prob: divide by that."),
-}
-# fmt: on
 
 
 def scaled(value, keep_prob, what):
@@ -40,8 +33,8 @@ def scaled(value, keep_prob, what):
     yield from found(by_share, "by-share", BY_SHARE)
     if name != "1/keep_prob":
         other = f"multiplied by {value:.4g}, with keep_prob={keep_prob:g}: divide by keep_prob."
-        label, text = SCALES.get(name, ("other-factor", other))
-        yield Finding(label, f"The {what} are {text}")
+        label, text = SCALES.get(name, ("other-factor", f"{{what}} kept are {other}"))
+        yield Finding(label, text.format(what=f"The {what} that are", p="keep_prob"))
 
 
 def looked_up(sentences):
@@ -505,7 +498,7 @@ def state_traits(train, x, W, U, b, keep_prob):
     yield from state_off(changes or same_in == [(0, 2)], "new-each-step")
     yield from coins(kept, keep_prob, ("sequence", "unit"), "states", sentences=STATES)
     value = m[is_kept].mean() if None in same_in else None
-    yield from scaled(value, keep_prob, "kept states")
+    yield from scaled(value, keep_prob, "states")
 
 
 @exercise(
