@@ -10,10 +10,10 @@ from scipy.special import expit as sigmoid
 
 from lib.checks.engine import Array, Missed, Number, call, exercise, found, summary_of
 from lib.checks.traits import (
-    ALTERNATIVES,
     BY_SHARE,
     RARE,
     SIGMAS,
+    alternative,
     coins,
     factor,
     factor_name,
@@ -90,14 +90,6 @@ def one_factor(outputs, units, keep_prob):
             f"What is kept has several factors, {several}, with keep_prob={keep_prob:g}. Each "
             "entry must be 0, or what it was times one factor a: keep_prob * a = 1.")  # fmt: skip
     yield from found(True, label, sentence)
-
-
-def alternative(share, keep_prob, reach):
-    """What may stand for keep_prob, if this share was kept: its name, and what it means."""
-    ways = [(abs(share - p(keep_prob)), name, text) for name, (p, text) in ALTERNATIVES.items()]
-    off, label, text = min(ways)
-    text = text.format(name="keep_prob")
-    return (label, text) if off < reach else ("share", "that is too far off.")
 
 
 # A mask of mean 1
@@ -679,14 +671,14 @@ def one_script(run, data, keep_prob):
         kept, place = ratios(steps, k), ("first", "second")[k]
         silent = sum(ratios([each], k).all() for each in steps)
         where = f"Behind the {place} hidden layer"
-        share, reach = (kept != 0).mean(), SIGMAS * math.sqrt(0.25 / kept.size)
-        label, text = alternative(share, keep_prob, reach)
+        share = (kept != 0).mean()
+        label, text = alternative(share, keep_prob, kept.size)
         yield from first(
             found(silent == len(steps), "no-mask", f"{where} nothing was dropped in training. Is "
                   "eval() called before it, or a dropout layer gone?"),
             found(silent, "train-lost", f"{where} {silent} of {len(steps)} training steps dropped "
                   "nothing. After eval() it needs train() again, before the next step."),
-            found(abs(share - keep_prob) > reach, label, f"{where} {share:.1%} of the units were "
+            found(label, label, f"{where} {share:.1%} of the units were "
                   f"kept, with keep_prob={keep_prob:g}: {text}"),
             found(not np.allclose(kept[kept != 0] * keep_prob, 1, rtol=1e-3), "another-factor",
                   f"{where} what was kept had another factor than 1/keep_prob. torch scales by "
@@ -844,8 +836,8 @@ def one_unit(run, data, keep_prob, h, w, n, calls=120):
                   f"numbers is {means[0]:.6f}. Average sigmoid(w . (m h) - b) over the masks."),
         )  # fmt: skip
         return
-    share, reach = k.mean() / n, SIGMAS * math.sqrt(keep_prob * (1 - keep_prob) / n / calls)
-    label, text = alternative(share, keep_prob, reach)
+    share = k.mean() / n
+    label, text = alternative(share, keep_prob, n * calls)
     ratio = ((k - n * share) ** 2).sum() / max(n * share * (1 - share), 1e-9)
     low, high = stats.chi2.ppf([RARE, 1 - RARE], calls - 1)
     yield from first(
@@ -854,7 +846,7 @@ def one_unit(run, data, keep_prob, h, w, n, calls=120):
         found(np.isin(2 * k, (0, n, 2 * n)).all() and np.ptp(k) > 0, "median",
               "This is a median of the outputs. Take their mean."),
         fresh(lambda rng: np.array(run(n_samples=25, keep_prob=0.5, rng=rng, **UNITS))),
-        found(abs(share - keep_prob) > reach, label,
+        found(label, label,
               f"Your masks kept {share:.1%} of the units, with keep_prob={keep_prob:g}: {text}"),
         found(ratio < low, "too-even", "Your averages scatter less than those of independent "
               "samples: is the number of units kept fixed, has each mask its opposite, or is "

@@ -129,6 +129,20 @@ def torch_seeded(seed):
         yield
 
 
+def alternative(share, keep_prob, n, name="keep_prob"):
+    """What stood for keep_prob, if this share of n coins was kept: its name, what it means."""
+
+    def distance(p):
+        return abs(share - p) / math.sqrt(max(p * (1 - p), 1e-9) / n)
+
+    if distance(keep_prob) < SIGMAS:
+        return None, ""
+    ways = ((abs(share - of(keep_prob)), label, text.format(name=name))
+            for label, (of, text) in ALTERNATIVES.items()
+            if distance(of(keep_prob)) < SIGMAS)  # fmt: skip
+    return min(ways, default=(0, "share", f"it asks for {keep_prob:.0%}."))[1:]
+
+
 def coins(kept, keep_prob, axes, what="units", shared=(), name="keep_prob", sentences=None):
     """Independent coins: who shares one, how many say "kept", and whether they know of each other.
 
@@ -181,19 +195,10 @@ def coins(kept, keep_prob, axes, what="units", shared=(), name="keep_prob", sent
     lone = kept[tuple(slice(None) if axis in free else 0 for axis in range(kept.ndim))]
     share = lone.mean()
 
-    def near(p):
-        return abs(share - p) < SIGMAS * math.sqrt(max(p * (1 - p), 1e-9) / lone.size)
-
-    if not near(keep_prob):
-        label, (_, text) = min(
-            ((n, each) for n, each in ALTERNATIVES.items() if near(each[0](keep_prob))),
-            key=lambda each: abs(share - each[1][0](keep_prob)),
-            default=("share", (None, f"{name}={keep_prob:g} asks for {keep_prob:.0%}.")),
-        )
-        yield from off(
-            True, label, f"You kept {share:.1%} of the {what}, with {name}={keep_prob:g}: "
-            + text.format(name=name),
-        )  # fmt: skip
+    label, text = alternative(share, keep_prob, lone.size, name)
+    yield from off(
+        label, label, f"You kept {share:.1%} of the {what}, with {name}={keep_prob:g}: {text}"
+    )
     labels = [axes[axis] for axis in free]
     for axis, label in enumerate(labels):
         n, each = lone.shape[axis], np.moveaxis(lone, axis, 0).reshape(lone.shape[axis], -1)
