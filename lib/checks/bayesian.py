@@ -8,7 +8,7 @@ from functools import cached_property, partial
 import numpy as np
 from scipy.special import entr, logsumexp, softmax, xlogy
 
-from lib.checks.engine import Array, Missed, Number, exercise, summary_of, varied
+from lib.checks.engine import Array, Missed, Number, exercise, refuse, summary_of, varied
 from lib.checks.traits import coins, torch_seeded
 from lib.masks import all_masks
 
@@ -706,11 +706,6 @@ STILL = (
     "the others beside it, and leave them as they are."
 )
 AVERAGE = "p(y|x) is the average of the PROBABILITIES: softmax each sample, then average."
-
-
-def refuse(off, name, sentence):
-    if off:
-        raise Missed(sentence, name)
 
 
 def one_call(run, classifier, arrives, **given):

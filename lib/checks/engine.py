@@ -16,7 +16,8 @@ the right one are tried together too. If there is none, the engine looks for an 
 ignored, a factor or a root that is missing, and else says where outputs differ.
 
 With traits an answer is described by the names of what is off (`lib.checks.traits`). The wrong
-answer with the same description lends its sentence; else the first finding has one of its own.
+answer with the same description lends its sentence; else the first finding has one of its own. With
+`at_once` the first finding is said whatever the table has, and nothing is looked at after it.
 """
 
 import copy
@@ -26,6 +27,8 @@ import linecache
 import math
 import numbers
 import warnings
+from collections import namedtuple
+from contextlib import contextmanager, suppress
 from functools import cached_property, partial, update_wrapper
 
 import numpy as np
@@ -39,13 +42,7 @@ OUTCOMES = {}  # of this session: the idea missed last, or None
 
 
 class Missed(AssertionError):
-    """An idea that an answer missed: a sentence for the student, and a name that stays.
-
-    Attributes
-    ----------
-    idea : str
-        Such as "batch_mask/shared-by-examples".
-    """
+    """An idea that an answer missed: a sentence, and a name such as "batch_mask/factor-in-mask"."""
 
     def __init__(self, sentence, idea="", line=""):
         super().__init__(sentence)
@@ -56,11 +53,8 @@ class Missed(AssertionError):
         return [str(self), *([self.line] if self.line else []), f"[{self.idea}]"]
 
 
-class Finding:
-    """What is off in an answer that draws: a name, and a sentence for the student."""
-
-    def __init__(self, name, sentence):
-        self.name, self.sentence = name, sentence
+Finding = namedtuple("Finding", "name sentence")  # what is off in an answer that draws
+Wrong = namedtuple("Wrong", "name sentence answer settings")  # an answer of a table
 
 
 def found(off, name, sentence):
@@ -69,16 +63,22 @@ def found(off, name, sentence):
         yield Finding(name, sentence)
 
 
+def refuse(off, name, sentence):
+    """Raise `Missed` if something is off: no table is looked at for a better sentence."""
+    if off:
+        raise Missed(sentence, name)
+
+
 class Exercise:
     """A check: called with a student's function it prints a line, or raises `Missed`."""
 
     def __init__(
         self, right, *, returns, done, cases=None, traits=None, otherwise="", chance=CHANCE,
-        rtol=RTOL, phases=None,
+        rtol=RTOL, phases=None, at_once=False,
     ):  # fmt: skip
         update_wrapper(self, right)
         self.right, self.returns, self.done = right, returns, done
-        self.cases, self.traits, self.otherwise = cases, traits, otherwise
+        self.cases, self.traits, self.otherwise, self.at_once = cases, traits, otherwise, at_once
         self.chance, self.rtol, self.phases, self.table = chance, rtol, phases, []
         parameters = inspect.signature(right).parameters.values()
         self.arguments = [each.name for each in parameters
@@ -91,19 +91,7 @@ class Exercise:
         return self.right.__name__
 
     def __call__(self, student, seed=0):
-        """Check a student's function.
-
-        Parameters
-        ----------
-        student : callable
-        seed : int
-            Of the arguments: 0 in the notebook, others where it is graded.
-
-        Raises
-        ------
-        Missed
-            Naming the idea.
-        """
+        """Check a student's function, with arguments drawn with a seed: 0 in the notebook."""
         __tracebackhide__ = True
         try:
             self.look(student, seed)
@@ -124,10 +112,9 @@ class Exercise:
 
         def add(*answers):
             for answer in answers:
-                function = partial(self.right, **answer) if isinstance(answer, dict) else answer
-                self.table.append(
-                    Wrong(name, sentence, function, isinstance(answer, dict) and answer)
-                )
+                settings = answer if isinstance(answer, dict) else None
+                function = answer if settings is None else partial(self.right, **settings)
+                self.table.append(Wrong(name, sentence, function, settings))
             return answers[0]
 
         return add(*answers) if answers else add
@@ -152,72 +139,70 @@ class Exercise:
         right = [self._run(self.right, case) for case in cases]
         tried = [self._outcome(student, case) for case in cases]
         raw, yours, missed = zip(*tried, strict=True)
-        if yours[0] is not None and not same(raw[0], call(student, **self._complete(cases[0]))):
-            raise Missed(self.chance, "not-repeatable")
-        stop = [each for each in missed if each and each.idea not in TOO_HARD]
-        if stop or all(missed):
-            if any(each is not None for each in raw):
-                what = self._names()[0]
-                self._match([lambda wrong: all(map(alike, raw, wrong))], cases, True, what=what)
-            raise (stop or missed)[0]
+        again = yours[0] is not None and call(student, **self._complete(cases[0]))
+        refuse(yours[0] is not None and not same(raw[0], again), "not-repeatable", self.chance)
+        self._stop(cases, raw, missed)
         equal = np.array([[y is not None and close(y[p], r[p], self.rtol) for p in range(len(r))]
                           for y, r in zip(yours, right, strict=True)])  # fmt: skip
         if equal.all():
             return
         able = [i for i, each in enumerate(yours) if each is not None]
-        first, part = next(((i, p) for i, p in np.argwhere(~equal) if i in able), (0, 0))
-        if equal[able].all():  # it fails where a case is hard
-            first = next(i for i, each in enumerate(missed) if each)
-        format_ = {name: in_short(value) for name, value in cases[first].items()}
-        format_["right"] = in_short(right[first][part])
-        format_["yours"] = in_short(yours[first][part]) if first in able else "NaN"
-
-        def matches(parts):
-            def as_(wrong):
-                return all(w is y if w is None or y is None else close(y[p], w[p], self.rtol)
-                           for y, w in zip(yours, wrong, strict=True) for p in parts)  # fmt: skip
-
-            return as_
-
-        what = format_["what"] = self._names()[part]
-        several = [matches([part])] if len(right[0]) > 1 and not equal[able].all() else []
-        self._match([matches(range(len(right[0]))), *several], cases, **format_)
-        if equal[able].all():
-            hard = f"{missed[first]}".rstrip(".") + f". {self.otherwise.format(**format_)}".rstrip()
+        failed = next((i for i, each in enumerate(missed) if each), 0)
+        first, part = next(((i, p) for i, p in np.argwhere(~equal) if i in able), (failed, 0))
+        words = {name: in_short(value) for name, value in cases[first].items()}
+        words |= {"what": self._slots[part].what, "right": in_short(right[first][part])}
+        words["yours"] = in_short(yours[first][part]) if first in able else "NaN"
+        fails = equal[able].all()  # right, but for cases that are harder than others
+        self._match([*self._matchers(yours, range(len(right[0]))),
+                     *self._matchers(yours, [part] * (len(right[0]) > 1 and not fails))],
+                    cases, **words)  # fmt: skip
+        more = self.otherwise.format(**words)
+        if fails:
+            hard = f"{missed[first]}".rstrip(".") + f". {more}".rstrip()
             raise Missed(hard[:390], missed[first].idea, missed[first].line)
-        cases, raw, yours, right = ([each[i] for i in able] for each in (cases, raw, yours, right))
-        first = able.index(first)
-        for name, sentence in off_by(
-            [y[part] for y in yours], [r[part] for r in right], cases, self.rtol
-        ):
-            raise Missed(f"{what} {sentence}. {self.otherwise}".strip().format(**format_), name)
-        ignored = self._ignored(
-            cases, [each[part] for each in yours], [each[part] for each in right]
-        )
-        if ignored:
-            raise Missed(
-                f"{what} does not depend on {ignored}, and it should.", f"ignores-{ignored}"
-            )
         given = raw[first][part] if isinstance(self.returns, tuple) else raw[first]
         coarse = getattr(given, "dtype", None) in (np.float16, np.float32)
-        if coarse and close(yours[first][part], right[first][part], 0.01):
-            raise Missed(
-                f"{what} is right to a few digits only: compute in double precision.",
-                "single-precision",
-            )
-        pairs = [(y[part], r[part]) for y, r in zip(yours, right, strict=True)]
+        those = zip(*((cases[i], yours[i][part], right[i][part]) for i in able), strict=True)
+        self._name(*those, able.index(first), coarse, words, more)
+
+    def _stop(self, cases, raw, missed):
+        """Raise what is missed in every case, or in one that is no harder than others."""
+        stop = [each for each in missed if each and each.idea not in TOO_HARD]
+        if not stop and not all(missed):
+            return
+        if any(each is not None for each in raw):
+            matches = [lambda wrong: all(map(alike, raw, wrong))]
+            self._match(matches, cases, True, what=self._slots[0].what)
+        raise (stop or missed)[0]
+
+    def _matchers(self, yours, parts):
+        """Whether a wrong answer's outputs are a student's, in these parts; none without parts."""
+
+        def matches(wrong):
+            return all(w is y if w is None or y is None else close(y[p], w[p], self.rtol)
+                       for y, w in zip(yours, wrong, strict=True) for p in parts)  # fmt: skip
+
+        return [matches] if parts else []
+
+    def _name(self, cases, yours, right, first, coarse, words, more):
+        """Say in what outputs that no wrong answer of the table has differ from the right ones."""
+        what = words["what"]
+        for name, sentence in off_by(yours, right, cases, self.rtol):
+            raise Missed(f"{what} {sentence}. {more}".strip(), name)
+        ignored = self._ignored(cases, yours, right)
+        refuse(ignored, f"ignores-{ignored}",
+               f"{what} does not depend on {ignored}, and it should.")  # fmt: skip
+        refuse(coarse and close(yours[first], right[first], 0.01), "single-precision",
+               f"{what} is right to a few digits only: compute in double precision.")  # fmt: skip
+        pairs = list(zip(yours, right, strict=True))
         off = [np.subtract(*pair) for pair in pairs if not close(*pair, self.rtol)]
         signs = {sign for each in off for sign in np.sign(each).ravel()}
-        if signs >= {-1, 1} and all(close(*pair, 0.05) for pair in pairs):
-            raise Missed(
-                f"{what} is near the right one, but not exact: is it an average of samples, or "
-                f"rounded? {self.otherwise}".rstrip().format(**format_),
-                "nearly",
-            )
-        asked = ", ".join(f"{name}={format_[name]}" for name in cases[first])
-        detail = difference(yours[first][part], right[first][part])
-        sentence = f"{what} is off, for {asked}: {detail} {self.otherwise.format(**format_)}"
-        raise Missed(sentence.strip(), "otherwise")
+        nearly = signs >= {-1, 1} and all(close(*pair, 0.05) for pair in pairs)
+        refuse(nearly, "nearly", f"{what} is near the right one, but not exact: is it an average "
+               f"of samples, or rounded? {more}".rstrip())  # fmt: skip
+        asked = ", ".join(f"{name}={words[name]}" for name in cases[first])
+        detail = difference(yours[first], right[first])
+        raise Missed(f"{what} is off, for {asked}: {detail} {more}".strip(), "otherwise")
 
     def _match(self, matchers, cases, raw=False, **format_):
         """Raise the sentence of a wrong answer that matches, or else of a pair of such."""
@@ -246,10 +231,8 @@ class Exercise:
 
     def _attempt(self, answer, case, raw):
         """What a wrong answer returns, or None where it can't do the case."""
-        try:
+        with suppress(Exception):
             return self._run(answer, case, raw)
-        except Exception:
-            return None
 
     def _ignored(self, cases, yours, right):
         """An argument on which the right output depends, and the student's never does."""
@@ -263,18 +246,17 @@ class Exercise:
     # Answers that draw
 
     def _describe(self, student, seed):
-        findings = self.findings(student, seed)
-        if not findings:
-            return
+        findings = list(itertools.islice(self.findings(student, seed), 1 if self.at_once else None))
         names = [each.name for each in findings]
-        for wrong in self.table:
+        for wrong in self.table if names and not self.at_once else ():
             if self._names_of(wrong, seed) == names:
                 raise Missed(wrong.sentence.format_map(Lenient()), wrong.name)
-        raise Missed(findings[0].sentence, findings[0].name)
+        for each in findings:
+            raise Missed(each.sentence, each.name)
 
     def findings(self, answer, seed=0):
-        """List what is off in an answer that draws."""
-        return list(self.traits(partial(self._try, answer), np.random.default_rng(seed)))
+        """What is off in an answer that draws."""
+        return self.traits(partial(self._try, answer), np.random.default_rng(seed))
 
     def _names_of(self, wrong, seed):
         try:
@@ -302,16 +284,12 @@ class Exercise:
             except ValueError:
                 continue
             except Exception as error:
-                raise Missed(
-                    f"An unknown phase must raise a ValueError; phase={phase!r} raised "
-                    f"{type(error).__name__}: {error}",
-                    "other-phase",
-                ) from None
-            raise Missed(
-                f"phase={phase!r} was accepted. A misspelt phase that passes in silence is a mask "
-                "left on, or never applied: raise a ValueError.",
-                "other-phase",
-            )
+                text = f"phase={phase!r} raised {type(error).__name__}: {error}"
+                text = f"An unknown phase must raise a ValueError; {text}"
+                raise Missed(text, "other-phase") from None
+            raise Missed(f"phase={phase!r} was accepted. A misspelt phase that passes in silence "
+                         "is a mask left on, or never applied: raise a ValueError.",
+                         "other-phase")  # fmt: skip
 
     def _complete(self, case, rng=None):
         """The arguments of a case, in their order; a generator if one is wanted."""
@@ -327,28 +305,17 @@ class Exercise:
     def _slots(self):
         return self.returns if isinstance(self.returns, tuple) else (self.returns,)
 
-    def _names(self):
-        return [slot.what for slot in self._slots]
-
     def _read(self, result, case):
         """A student's arrays and numbers, of the right shapes."""
         if not isinstance(self.returns, tuple):
             return [self.returns.read(result, case)]
         n, names = len(self.returns), ", ".join(slot.short for slot in self.returns)
-        several = isinstance(result, list | tuple) or (
-            isinstance(result, np.ndarray) and result.ndim > 0
-        )
-        if not several or len(result) != n:
-            number = {2: "two", 3: "three", 4: "four"}.get(n, n)
-            raise Missed(f"The function must return {number} things: return {names}.", "how-many")
+        is_array = isinstance(result, np.ndarray) and result.ndim > 0
+        several = isinstance(result, list | tuple) or is_array
+        number = {2: "two", 3: "three", 4: "four"}.get(n, n)
+        refuse(not several or len(result) != n, "how-many",
+               f"The function must return {number} things: return {names}.")  # fmt: skip
         return [slot.read(each, case) for slot, each in zip(self.returns, result, strict=True)]
-
-
-class Wrong:
-    """A wrong answer of a table."""
-
-    def __init__(self, name, sentence, answer, settings):
-        self.name, self.sentence, self.answer, self.settings = name, sentence, answer, settings
 
 
 class Lenient(dict):
@@ -369,20 +336,11 @@ def exercise(**settings):
 
 
 class Array:
-    """An array of numbers. Its shape is given by arguments: names of sizes, or a function of them.
+    """An array of numbers.
 
-    Parameters
-    ----------
-    what : str
-        How sentences call it, such as "The mask".
-    shape : callable
-        From the arguments of a case, by their names, to the shape.
-    why : str
-        Said where the shape is wrong.
-    short : str
-        Its name where one of several is returned.
-    infinite : str
-        Said where an entry is NaN or infinite.
+    Sentences call it `what`, such as "The mask", and `short` where it is one of several. Its
+    `shape` is a function of the arguments of a case, by their names; `why` is said where it is
+    wrong, `infinite` where an entry is NaN or infinite.
     """
 
     def __init__(self, what, shape, why="", short="", infinite=DIVIDED):
@@ -390,43 +348,29 @@ class Array:
         self.infinite = infinite
 
     def read(self, result, case):
+        # fmt: off
         names = inspect.signature(self.shape).parameters
         shape = tuple(self.shape(**{name: case[name] for name in names}))
         if hasattr(result, "detach"):
             result = result.detach().numpy()
-        if isinstance(result, numbers.Real) and shape:
-            sentence = f"{self.what} is a single number; it must have shape {shape}. {self.why}"
-            raise Missed(sentence.rstrip(), "single-number")
-        if not isinstance(result, np.ndarray):
-            raise Missed(
-                f"{self.what} must be a NumPy array, yours is of type {type(result).__name__}. "
-                "np.asarray(...) makes one of a list.",
-                "no-array",
-            )
-        if result.shape != shape:
-            sentence = f"{self.what} must have shape {shape}, yours has {result.shape}. {self.why}"
-            raise Missed(sentence.rstrip(), "shape")
-        if result.dtype.kind not in "biuf":
-            raise Missed(
-                f"{self.what} must hold numbers, yours holds {result.dtype}.", "no-numbers"
-            )
+        refuse(isinstance(result, numbers.Real) and shape, "single-number",
+               f"{self.what} is a single number; it must have shape {shape}. {self.why}".rstrip())
+        refuse(not isinstance(result, np.ndarray), "no-array",
+               f"{self.what} must be a NumPy array, yours is of type {type(result).__name__}. "
+               "np.asarray(...) makes one of a list.")
+        refuse(result.shape != shape, "shape", f"{self.what} must have shape {shape}, yours has "
+               f"{result.shape}. {self.why}".rstrip())
+        refuse(result.dtype.kind not in "biuf", "no-numbers",
+               f"{self.what} must hold numbers, yours holds {result.dtype}.")
         result = result.astype(float)
-        if not np.isfinite(result).all():
-            sentence = f"{self.what} has entries that are NaN or infinite. {self.infinite}"
-            raise Missed(sentence, "not-finite")
+        refuse(not np.isfinite(result).all(), "not-finite",
+               f"{self.what} has entries that are NaN or infinite. {self.infinite}")
         return result
+        # fmt: on
 
 
 class Number:
-    """One number.
-
-    Parameters
-    ----------
-    what, short, infinite : str
-        As of `Array`.
-    whole : bool
-        Whether it must be a whole number.
-    """
+    """One number, `whole` or not; else as `Array`."""
 
     def __init__(self, what, short="", whole=False, infinite=DIVIDED):
         self.what, self.short, self.whole = what, short or what, whole
@@ -438,15 +382,17 @@ class Number:
         is_number = isinstance(result, numbers.Real) or (
             isinstance(result, np.ndarray) and result.size == 1 and result.dtype.kind in "biuf"
         )
-        if not is_number:
-            raise Missed(f"{self.what} must be one number, yours is {brief(result)} "
-                         f"({type(result).__name__}).", "no-number")  # fmt: skip
+        # fmt: off
+        refuse(not is_number, "no-number",
+               f"{self.what} must be one number, yours is {brief(result)} "
+               f"({type(result).__name__}).")
         result = float(np.ravel(result)[0])
-        if not math.isfinite(result):
-            raise Missed(f"{self.what} is {result}. {self.infinite}", "not-finite")
-        if self.whole and result != int(result):
-            raise Missed(f"{self.what} is {result:.3g}: it must be a whole number.", "not-whole")
+        refuse(not math.isfinite(result), "not-finite",
+               f"{self.what} is {result}. {self.infinite}")
+        refuse(self.whole and result != int(result), "not-whole",
+               f"{self.what} is {result:.3g}: it must be a whole number.")
         return result
+        # fmt: on
 
 
 def call(function, **arguments):
@@ -455,44 +401,33 @@ def call(function, **arguments):
     It gets copies, but of random generators and torch modules the object itself; it must not change
     its arguments, nor return None.
     """
+    # fmt: off
     is_class = isinstance(function, type) and not hasattr(function, "forward")  # nn.Module is one
-    if not callable(function) or is_class:
-        raise Missed(
-            f"The check wants the function itself, without parentheses: it got {brief(function)}.",
-            "no-function",
-        )
+    refuse(not callable(function) or is_class, "no-function",
+           f"The check wants the function itself, without parentheses: it got {brief(function)}.")
     name = getattr(function, "__name__", "your function")
     described = f"{name}({', '.join(f'{key}={brief(value)}' for key, value in arguments.items())})"
-    given = {
-        key: value if is_itself(value) else copy.deepcopy(value) for key, value in arguments.items()
-    }
+    given = {key: value if is_itself(value) else copy.deepcopy(value)
+             for key, value in arguments.items()}
     try:
         with silenced():
             result = function(*given.values())
     except NotImplementedError:
-        raise Missed(
-            f"{name} is not written yet. Replace the line `raise NotImplementedError(...)` with "
-            "your code, run its cell, then this one.",
-            "not-written",
-        ) from None
+        raise Missed(f"{name} is not written yet. Replace the line `raise NotImplementedError(...)`"
+                     " with your code, run its cell, then this one.", "not-written") from None
     except Missed:
         raise
     except Exception as error:
         text = f"{described} raised {type(error).__name__}: {error}"
         raise Missed(text[:390], "raises", own_line(function, error)) from error
     for key, value in given.items():
-        if not same(value, arguments[key]):
-            raise Missed(
-                f"{name} changed its argument {key} in place. Whoever called it still needs the "
-                "old values: compute a new array, without *= or assignments into the old one.",
-                "changes-argument",
-            )
-    if result is None:
-        raise Missed(
-            f"{described} returned None. Is a `return` missing, or is the function still empty?",
-            "returns-none",
-        )
+        refuse(not same(value, arguments[key]), "changes-argument",
+               f"{name} changed its argument {key} in place. Whoever called it still needs the old "
+               "values: compute a new array, without *= or assignments into the old one.")
+    refuse(result is None, "returns-none",
+           f"{described} returned None. Is a `return` missing, or is the function still empty?")
     return result
+    # fmt: on
 
 
 def own_line(function, error):
@@ -506,18 +441,12 @@ def own_line(function, error):
     return f"Your line: {line}" if line else ""
 
 
-class silenced(warnings.catch_warnings):  # noqa: N801
+@contextmanager
+def silenced():
     """Nothing is said of roots of negative numbers and the like: what comes out is looked at."""
-
-    def __enter__(self):
-        super().__enter__()
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        self.errors = np.errstate(all="ignore")
-        self.errors.__enter__()
-
-    def __exit__(self, *error):
-        self.errors.__exit__(*error)
-        super().__exit__(*error)
+        yield
 
 
 def brief(value):
@@ -588,52 +517,43 @@ def difference(yours, right):
     return f"at index {where} yours is {yours[at]:.6g}, right is {right[at]:.6g}."
 
 
+FORMS = {  # of the right outputs, and what it means if a student's have it
+    "sign": (np.negative, "has the wrong sign"),
+    "complement": (lambda r: 1 - r, "is 1 minus what it should be"),
+    "squared": (np.square, "is the square of what it should be"),
+    "root": (lambda r: np.sqrt(np.abs(r)), "is the root of what it should be"),
+    "logarithm": (lambda r: np.log(np.abs(r)), "is the logarithm of what it should be"),
+    "exponential": (np.exp, "is exp of what it should be"),
+    "twice": (lambda r: 2 * r, "is twice what it should be"),
+    "half": (lambda r: r / 2, "is half of what it should be"),
+    **{f"rounded-to-{n}": (partial(np.round, decimals=n), "is rounded: return it as it is")
+       for n in range(1, 5)},
+}  # fmt: skip
+BY_NUMBER = {  # with an argument that is a number
+    "times-{}": (np.multiply, "is {} times too large"),
+    "by-{}": (np.divide, "is divided by {} once too often"),
+    "times-1-{}": (lambda r, n: r * (1 - n), "is multiplied by 1 - {}, and should not be"),
+}
+BY_ROWS = {  # with the number of rows of an argument that is an array
+    "times-len-{}": (np.multiply, "is as many times too large as {} has rows"),
+    "by-len-{}": (np.divide, "is divided by the number of rows of {}, and should not be"),
+}
+
+
 def off_by(yours, right, cases, rtol):
     """Name what would turn the right outputs into the student's: a factor, a root, a square."""
-    forms = {
-        "sign": (lambda r, case: -r, "has the wrong sign"),
-        "complement": (lambda r, case: 1 - r, "is 1 minus what it should be"),
-        "squared": (lambda r, case: r**2, "is the square of what it should be"),
-        "root": (lambda r, case: np.sqrt(np.abs(r)), "is the root of what it should be"),
-        "logarithm": (lambda r, case: np.log(np.abs(r)), "is the logarithm of what it should be"),
-        "exponential": (lambda r, case: np.exp(r), "is exp of what it should be"),
-        "twice": (lambda r, case: 2 * r, "is twice what it should be"),
-        "half": (lambda r, case: r / 2, "is half of what it should be"),
-    }
-    for digits in range(1, 5):
-        forms[f"rounded-to-{digits}"] = (
-            lambda r, case, n=digits: np.round(r, n),
-            "is rounded: return it as it is",
-        )
-    for name, value in cases[0].items():
-        if isinstance(value, float | int) and not isinstance(value, bool):
-            forms |= {
-                f"times-{name}": (lambda r, c, n=name: r * c[n], f"is {name} times too large"),
-                f"by-{name}": (
-                    lambda r, c, n=name: r / c[n],
-                    f"is divided by {name} once too often",
-                ),
-                f"times-1-{name}": (
-                    lambda r, c, n=name: r * (1 - c[n]),
-                    f"is multiplied by 1 - {name}, and should not be",
-                ),  # fmt: skip
-            }
-        elif hasattr(value, "shape") and np.ndim(value) > 0:
-            forms |= {
-                f"times-len-{name}": (
-                    lambda r, c, n=name: r * len(c[n]),
-                    f"is as many times too large as {name} has rows",
-                ),  # fmt: skip
-                f"by-len-{name}": (
-                    lambda r, c, n=name: r / len(c[n]),
-                    f"is divided by the number of rows of {name}, and should not be",
-                ),  # fmt: skip
-            }
-    for name, (form, sentence) in forms.items():
-        with silenced():
-            if all(close(y, form(np.asarray(r), case), rtol)
-                   for y, r, case in zip(yours, right, cases, strict=True)):  # fmt: skip
-                yield name, sentence
+    forms = [(name, form, [()] * len(cases), said) for name, (form, said) in FORMS.items()]
+    for key, value in cases[0].items():
+        is_number = isinstance(value, float | int) and not isinstance(value, bool)
+        is_array = hasattr(value, "shape") and np.ndim(value) > 0
+        sizes = [(case[key] if is_number else len(case[key]) if is_array else 0,) for case in cases]
+        for name, (form, said) in (BY_NUMBER if is_number else BY_ROWS if is_array else {}).items():
+            forms.append((name.format(key), form, sizes, said.format(key)))
+    with silenced():
+        for name, form, sizes, said in forms:
+            if all(close(y, form(np.asarray(r), *size), rtol)
+                   for y, r, size in zip(yours, right, sizes, strict=True)):  # fmt: skip
+                yield name, said
 
 
 def summary_of(part):

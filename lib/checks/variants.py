@@ -9,7 +9,7 @@ from scipy import stats
 from scipy.special import erf, expit, ndtr, softmax
 
 from lib.checks import engine
-from lib.checks.engine import Array, Finding, Missed, Number, close, exercise, found
+from lib.checks.engine import Array, Finding, Number, close, exercise, found
 from lib.checks.traits import (
     BY_SHARE,
     FACTORS,
@@ -40,20 +40,6 @@ def scaled(value, keep_prob, what):
 def looked_up(sentences):
     """A `found` that has its sentences by their names."""
     return lambda off, name, **asked: found(off, name, sentences[name].format(**asked))
-
-
-def first(traits):
-    """Say the first thing that is off: nothing after it is looked at, nor the table gone through.
-
-    The traits look up what the table's answers would give, see `known` and `explained`.
-    """
-
-    def say_first(run, data):
-        for each in traits(run, data):
-            raise Missed(each.sentence, each.name)
-        return ()
-
-    return say_first
 
 
 def known(check, yours, **case):
@@ -507,7 +493,8 @@ def state_traits(train, x, W, U, b, keep_prob):
         lambda x, b: (*x.shape[:2], len(b)),
         "All states: sequences, steps, hidden units. np.stack(states, axis=1) puts time second.",
     ),
-    traits=first(rnn_traits),
+    traits=rnn_traits,
+    at_once=True,
     phases=lambda data: network(data, 4) | {"rng": data},
     done="one mask for each sequence, on the old state, scaled; none at prediction.",
 )
@@ -709,7 +696,8 @@ def bias_traits(factors, keep_prob):
     returns=Array(
         "The output", lambda x, W: (len(x), len(W)), "One row per example, one column per output."
     ),
-    traits=first(dropconnect_traits),
+    traits=dropconnect_traits,
+    at_once=True,
     done="a mask for each weight, bias and example; the mean kept.",
 )
 def dropconnect(x, W, b, keep_prob, rng, *, g=lambda z: z, see=lambda x: x, sign=1, w=lambda W: W):
@@ -917,7 +905,8 @@ def moments(
         infinite="Is the root of a negative variance taken? Square weights and inputs entry by "
         "entry: no term of the variance is negative.",
     ),
-    traits=first(inference_traits),
+    traits=inference_traits,
+    at_once=True,
     done="mean and variance right, activations averaged.",
 )
 def gaussian_inference(x, W, b, keep_prob, activation, n_samples, rng, **settings):
