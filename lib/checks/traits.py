@@ -4,6 +4,7 @@ Each function yields a `Finding` for what is off, and nothing for a right answer
 billion. A finding's name tells kinds of mistakes apart; its sentence is for the student.
 """
 
+import itertools
 import math
 import sys
 import tracemalloc
@@ -59,54 +60,26 @@ ALTERNATIVES = {  # what may stand for keep_prob
 # What is taken for the variance (1 - p) / p of an inverted mask: the idea's name, the formula in
 # words, the formula, and what it means.
 VARIANCES = (
-    (
-        "no-scale",
-        "keep_prob * (1 - keep_prob)",
-        lambda p: p * (1 - p),
-        "that of zeros and ones without a scale. Scaled by 1/keep_prob, a mask has its variance "
-        "divided by keep_prob squared: (1 - keep_prob) / keep_prob.",
-    ),
-    (
-        "slides",
-        "1 - keep_prob",
-        lambda p: 1 - p,
-        "which is what the slides' p(1 - p)/p comes to. That is a slip: dividing by p divides "
-        "the variance p(1 - p) by p squared, which leaves (1 - keep_prob) / keep_prob.",
-    ),
-    (
-        "upside-down",
-        "keep_prob / (1 - keep_prob)",
-        lambda p: p / (1 - p),
-        "upside down: did you take keep_prob for the probability to drop? "
-        "It is (1 - keep_prob) / keep_prob, and vanishes where everything is kept.",
-    ),
-    (
-        "root-of-variance",
-        "the root of (1 - keep_prob) / keep_prob",
-        lambda p: math.sqrt((1 - p) / p),
-        "the standard deviation of the mask: one root too many. (1 - keep_prob) / keep_prob is "
-        "a variance.",
-    ),
-    (
-        "divided-once-more",
-        "(1 - keep_prob) / keep_prob^2",
-        lambda p: (1 - p) / p**2,
-        "divided by keep_prob once too often. It is (1 - keep_prob) / keep_prob.",
-    ),
-    (
-        "mean-square",
-        "1 / keep_prob",
-        lambda p: 1 / p,
-        "the mean square of a scaled mask. Its variance is less, by the square of its mean: "
-        "1/keep_prob - 1, that is (1 - keep_prob) / keep_prob.",
-    ),
-    (
-        "always-1",
-        "1",
-        lambda p: 1.0,
-        "whatever keep_prob is. The fewer units dropout keeps, the larger the variance: "
-        "(1 - keep_prob) / keep_prob.",
-    ),
+    ("no-scale", "keep_prob * (1 - keep_prob)", lambda p: p * (1 - p),
+     "that of zeros and ones without a scale. Scaled by 1/keep_prob, a mask has its variance "
+     "divided by keep_prob squared: (1 - keep_prob) / keep_prob."),
+    ("slides", "1 - keep_prob", lambda p: 1 - p,
+     "which is what the slides' p(1 - p)/p comes to. That is a slip: dividing by p divides "
+     "the variance p(1 - p) by p squared, which leaves (1 - keep_prob) / keep_prob."),
+    ("upside-down", "keep_prob / (1 - keep_prob)", lambda p: p / (1 - p),
+     "upside down: did you take keep_prob for the probability to drop? "
+     "It is (1 - keep_prob) / keep_prob, and vanishes where everything is kept."),
+    ("root-of-variance", "the root of (1 - keep_prob) / keep_prob", lambda p: ((1 - p) / p) ** 0.5,
+     "the standard deviation of the mask: one root too many. (1 - keep_prob) / keep_prob is "
+     "a variance."),
+    ("divided-once-more", "(1 - keep_prob) / keep_prob^2", lambda p: (1 - p) / p**2,
+     "divided by keep_prob once too often. It is (1 - keep_prob) / keep_prob."),
+    ("mean-square", "1 / keep_prob", lambda p: 1 / p,
+     "the mean square of a scaled mask. Its variance is less, by the square of its mean: "
+     "1/keep_prob - 1, that is (1 - keep_prob) / keep_prob."),
+    ("always-1", "1", lambda p: 1.0,
+     "whatever keep_prob is. The fewer units dropout keeps, the larger the variance: "
+     "(1 - keep_prob) / keep_prob."),
 )  # fmt: skip
 
 
@@ -143,7 +116,12 @@ def alternative(share, keep_prob, n, name="keep_prob"):
     return min(ways, default=(0, "share", f"it asks for {keep_prob:.0%}."))[1:]
 
 
-def coins(kept, keep_prob, axes, what="units", shared=(), name="keep_prob", sentences=None):
+def preferring(sentences):
+    """A `found` that takes these sentences, by the names of findings, where there is one."""
+    return lambda off, name, text: found(off, name, sentences.get(name, text))
+
+
+def coins(kept, keep_prob, axes, what="units", name="keep_prob", sentences=None):
     """Independent coins: who shares one, how many say "kept", and whether they know of each other.
 
     Parameters
@@ -151,64 +129,39 @@ def coins(kept, keep_prob, axes, what="units", shared=(), name="keep_prob", sent
     kept : numpy.ndarray of bool
         At least some thousand entries.
     keep_prob : float
-        The probability to keep that was asked for, not 1/2.
+        The probability to keep that was asked for, not 1/2; the exercise calls it `name`.
     axes : sequence of str
         What the axes of `kept` are, in the singular: "call", "example", "unit", "map" ...
     what : str
         What is kept, in the plural.
-    shared : sequence of str
-        Axes along which a coin is shared, as it should be.
-    name : str
-        How the exercise calls `keep_prob`.
     sentences : dict, optional
         From the name of a finding to a sentence that is better here.
     """
     one = what.removesuffix("s")
     say = {f"shared-by-{axis}s": text.format(what=what, one=one) for axis, text in SHARED.items()}
     say |= sentences or {}
-
-    def off(condition, label, text):
-        return found(condition, label, say.get(label, text))
-
-    if kept.all():
-        yield from off(True, "no-mask", f"No {one} was dropped: where is the mask?")
+    off = preferring(say)
+    if kept.all() or not kept.any():
+        yield from off(kept.all(), "no-mask", f"No {one} was dropped: where is the mask?")
+        text = f"Every {one} of every example was dropped: nothing gets through."
+        yield from off(not kept.any(), "all-dropped", text)
         return
-    if not kept.any():
-        yield from off(
-            True, "all-dropped", f"Every {one} of every example was dropped: nothing gets through."
-        )
-        return
-    free = []
-    for axis, label in enumerate(axes):
-        equal = (kept == kept.take([0], axis)).all()
-        if label in shared:
-            yield from off(
-                not equal,
-                f"not-shared-by-{label}s",
-                f"Different {label}s drop different {what}. All of them must share one draw.",
-            )
-        elif equal:
-            text = f"All {label}s share one draw. Each {label} needs a draw of its own."
-            yield from off(True, f"shared-by-{label}s", text)
-        else:
-            free.append(axis)
-    lone = kept[tuple(slice(None) if axis in free else 0 for axis in range(kept.ndim))]
-    share = lone.mean()
-
+    shared = [(kept == kept.take([0], axis)).all() for axis in range(kept.ndim)]
+    for equal, label in zip(shared, axes, strict=True):
+        text = f"All {label}s share one draw. Each {label} needs a draw of its own."
+        yield from off(equal, f"shared-by-{label}s", text)
+    lone = kept[tuple(0 if equal else slice(None) for equal in shared)]
+    share, labels = lone.mean(), list(itertools.compress(axes, np.logical_not(shared)))
     label, text = alternative(share, keep_prob, lone.size, name)
-    yield from off(
-        label, label, f"You kept {share:.1%} of the {what}, with {name}={keep_prob:g}: {text}"
-    )
-    labels = [axes[axis] for axis in free]
+    text = f"You kept {share:.1%} of the {what}, with {name}={keep_prob:g}: {text}"
+    yield from off(label, label, text)
     for axis, label in enumerate(labels):
         n, each = lone.shape[axis], np.moveaxis(lone, axis, 0).reshape(lone.shape[axis], -1)
         always, never = each.all(axis=1), ~each.any(axis=1)
         if (always.any() or never.any()) and n * max(share, 1 - share) ** each.shape[1] < RARE:
             which = int(np.argmax(always | never))
             word = "always" if always[which] else "never"
-            text = (
-                f"{label.capitalize()} {which} is {word} kept. None is preferred: each is a coin."
-            )
+            text = f"{label.capitalize()} {which} is {word} kept. Each is a coin like the others."
             yield from off(True, f"{word}-kept-{label}", text)
             return
     spread = math.sqrt(max(share * (1 - share), 1e-12))
@@ -219,32 +172,16 @@ def independent(z, axes, what="numbers", sentences=None, mean_removed=False):
     """Whether entries with mean 0 and variance 1 know nothing of each other.
 
     Looks at sums over the slices of each axis, whose variance tells a fixed total or a common
-    draw; and at products of pairs of slices: neighbours, halves, mirrored ones.
-
-    Parameters
-    ----------
-    z : numpy.ndarray
-    axes : sequence of str
-        What its axes are.
-    what : str
-        What the entries are.
-    sentences : dict, optional
-        As of `coins`.
-    mean_removed : bool
-        Whether the mean was taken from the entries themselves, so that they sum to 0.
+    draw; and at products of pairs of slices: neighbours, halves, mirrored ones. What its `axes` and
+    entries are, and `sentences`, are given as to `coins`; `mean_removed` says that the mean was
+    taken from the entries themselves, so that they sum to 0.
     """
-    say = sentences or {}
+    off = preferring(sentences or {})
     for axis, label in enumerate(axes):
-        n = z.shape[axis]
-        if n < 2:
-            continue
-        sign = _dependence(np.moveaxis(z, axis, 0).reshape(n, -1))
-        if sign:
-            kind = "alike" if sign > 0 else "opposite"
-            text = (f"{label.capitalize()}s come in pairs whose draws are {kind}. All draws must "
-                    "be independent of each other.")  # fmt: skip
-            name = f"{kind}-{label}s"
-            yield from found(True, name, say.get(name, text))
+        sign = _dependence(np.moveaxis(z, axis, 0).reshape(z.shape[axis], -1))
+        kind = "alike" if sign > 0 else "opposite"
+        yield from off(sign, f"{kind}-{label}s", f"{label.capitalize()}s come in pairs whose draws "
+                       f"are {kind}. All draws must be independent of each other.")  # fmt: skip
     for axis, label in enumerate(axes):
         n = z.shape[axis]
         if n < 4 or z.size == n:
@@ -254,18 +191,17 @@ def independent(z, axes, what="numbers", sentences=None, mean_removed=False):
         low, high = stats.chi2.ppf([RARE, 1 - RARE], freedom)
         text = (f"Every {label} has nearly the same total. Draws that are independent of each "
                 f"other leave it to chance: it varies from {label} to {label}.")  # fmt: skip
-        yield from found(
-            ratio < low, f"fixed-total-per-{label}", say.get(f"fixed-total-per-{label}", text)
-        )
+        yield from off(ratio < low, f"fixed-total-per-{label}", text)
         text = (f"The {what} of one {label} hang together: their total varies more than that of "
                 "independent draws. Each needs a draw of its own.")  # fmt: skip
-        name = f"common-draw-per-{label}"
-        yield from found(ratio > 1.3 * high, name, say.get(name, text))
+        yield from off(ratio > 1.3 * high, f"common-draw-per-{label}", text)
 
 
 def _dependence(rows):
     """1 or -1 if rows are alike or opposite in pairs, 0 if they look independent."""
     n = len(rows)
+    if n < 2:
+        return 0
     index = np.arange(n)
     half, even = n // 2, index[: n - n % 2 : 2]
     pairings = [(even, even + 1), (index[:-1], index[1:]), (index[:half], index[:half] + half),
@@ -279,22 +215,19 @@ def _dependence(rows):
 
 
 def factor(values, units):
-    """By what one factor do `values` differ from `units`? None if by several."""
-    if values.size == 0:
-        return None
+    """By what one factor do `values` differ from `units`? None if by several, or there are none."""
     ratios = values / units
-    return float(ratios.flat[0]) if np.allclose(ratios, ratios.flat[0], rtol=1e-4) else None
+    one = ratios.size and np.allclose(ratios, ratios.flat[0], rtol=1e-4)
+    return float(ratios.flat[0]) if one else None
 
 
 def factor_name(value, keep_prob):
     """The name in `FACTORS` of a factor, or None."""
-    if value is None:
-        return None
     close = (n for n, f in FACTORS.items() if math.isclose(value, f(keep_prob), rel_tol=1e-3))
-    return next(close, None)
+    return None if value is None else next(close, None)
 
 
-def layer(run, units, keep_prob, wanted, sentences, axes=("call", "example", "unit"), calls=20):
+def layer(run, units, keep_prob, wanted, sentences):
     """A dropout layer in its two phases: mask, freshness, factors.
 
     Parameters
@@ -309,32 +242,21 @@ def layer(run, units, keep_prob, wanted, sentences, axes=("call", "example", "un
     sentences : dict
         From a pair of such names to (name of the finding, sentence); from the name of a finding of
         `coins` to a sentence.
-    axes, calls
-        Of the masks of so many calls.
     """
     rng = np.random.default_rng(2)
-    train = np.array([run("train", rng) for _ in range(calls)])
+    train = np.array([run("train", rng) for _ in range(20)])
     test, again = run("test", rng), run("test", rng)
-    masked, masked_at_test = (
-        (train == 0).any(),
-        (test == 0).any() or not np.array_equal(test, again),
-    )
-    if masked_at_test:
-        yield from found(
-            not masked,
-            "phases-swapped",
-            "The two phases are swapped: units are dropped at prediction and none in training.",
-        )
-        yield from found(
-            masked,
-            "mask-at-prediction",
-            "The mask is still on at prediction: units are dropped there too. At prediction all "
-            "units take part, and the same input always gives the same output. "
-            + sentences.get("mask-at-prediction", ""),
-        )
+    if (test == 0).any() or not np.array_equal(test, again):
+        masked = (train == 0).any()
+        yield from found(not masked, "phases-swapped", "The two phases are swapped: units are "
+                         "dropped at prediction and none in training.")  # fmt: skip
+        yield from found(masked, "mask-at-prediction", "The mask is still on at prediction: units "
+                         "are dropped there too. At prediction all units take part, and the same "
+                         "input always gives the same output. "
+                         + sentences.get("mask-at-prediction", ""))  # fmt: skip
         return
     kept = train != 0
-    yield from coins(kept, keep_prob, axes, sentences=sentences)
+    yield from coins(kept, keep_prob, ("call", "example", "unit"), sentences=sentences)
     yield from fresh(lambda rng: run("train", rng))
     yield from factors(factor(train[kept], np.broadcast_to(units, kept.shape)[kept]),
                        factor(test, units), keep_prob, wanted, sentences)  # fmt: skip
@@ -358,33 +280,22 @@ def factors(train, test, keep_prob, wanted, sentences):
 
 
 def fresh(draw):
-    """Two calls draw anew; two generators with one seed draw the same.
-
-    Parameters
-    ----------
-    draw : callable
-        Takes a random generator, returns an array or a number.
-    """
+    """Two calls of ``draw(rng)``, an array or a number, draw anew; with one seed they are equal."""
     rng = np.random.default_rng(1)
     first, second = draw(rng), draw(rng)
     yield from found(np.array_equal(first, second), "shared-by-calls", SHARED["call"])
     yield from found(
-        not np.array_equal(first, draw(np.random.default_rng(1))),
-        "not-from-rng",
+        not np.array_equal(first, draw(np.random.default_rng(1))), "not-from-rng",
         "Two generators with the same seed gave different masks or numbers. Draw all random "
         "numbers from the rng your function is given, so that an experiment can be repeated.",
-    )
+    )  # fmt: skip
 
 
 def costly(run, steps=30_000, memory=300_000):
     """Whether a call goes through all of 2^16 things: counted, so that no busy machine matters.
 
-    Parameters
-    ----------
-    run : callable
-        A call whose argument has size 16, not the first of its kind.
-    steps, memory : int
-        Lines of Python, and bytes held at once, that are allowed: fewer than 2^16 things need.
+    The argument of the call `run` has size 16, and it is not the first of its kind. Lines of Python
+    and bytes held at once are counted: fewer are allowed than 2^16 things need.
     """
     old, taken = sys.gettrace(), 0
 
