@@ -227,6 +227,16 @@ def factor_name(value, keep_prob):
     return None if value is None else next(close, None)
 
 
+def scaled(value, keep_prob, what, p="keep_prob"):
+    """Whether what is kept is multiplied by 1/keep_prob: `value`, None if by no one number."""
+    name, times = factor_name(value, keep_prob), f"{value or 0:.4g}, with {{p}}={keep_prob:g}"
+    text = f"{{what}} kept are multiplied by {times}: divide by {{p}}."
+    label, text = SCALES.get(
+        name, ("by-share", BY_SHARE) if value is None else ("other-factor", text)
+    )
+    yield from found(name != "1/keep_prob", label, text.format(what=what, p=p))
+
+
 def layer(run, units, keep_prob, wanted, sentences):
     """A dropout layer in its two phases: mask, freshness, factors.
 
