@@ -538,11 +538,13 @@ def output_of(what, function, x):
 
 def rate(layer, keep_prob):
     """Whether a dropout layer drops with the right probability."""
-    drops = 1 - layer.keep_prob if hasattr(layer, "keep_prob") else layer.p
+    ours = hasattr(layer, "keep_prob")
+    drops = 1 - layer.keep_prob if ours else layer.p
+    hint = "" if ours else " torch's layers take the probability to DROP: 1 - keep_prob."
     yield from found(
         not is_(drops, 1 - keep_prob), "keep-for-drop" if is_(drops, keep_prob) else "other-rate",
         f"With keep_prob={keep_prob:g} dropout must drop with probability {1 - keep_prob:g}; yours "
-        f"drops with {drops:g}. torch's layers take the probability to DROP: 1 - keep_prob.")
+        f"drops with {drops:g}.{hint}")
 
 
 def made_wrong(run, in_maps, out_maps, keep_prob):
