@@ -362,7 +362,7 @@ def test_the_printed_layer_is_the_call_that_makes_it(text):
 
 def test_a_printed_block_says_its_settings_and_its_branch():
     printed = repr(StochasticDepth(nn.Tanh(), 0.3, "example", "weight"))
-    settings = "survival_prob=0.3, gate='example', scaling='weight'"
+    settings = "survival_prob=0.3, gate='example', scaling='weight', skip=True"
     assert printed == f"StochasticDepth(\n  {settings}\n  (branch): Tanh()\n)"
 
 

@@ -13,7 +13,8 @@ from torch import nn
 
 from lib.inference import mc_samples
 from lib.layers import FastDropoutLinear
-from lib.layers.fast import MOMENTS, expected_cross_entropy, relu_moments, sigmoid_moments
+from lib.layers.expected_loss import expected_cross_entropy
+from lib.layers.moments import MOMENTS, relu_moments, sigmoid_moments
 from lib.masks import all_masks, mask_probabilities
 from lib.theory import moments as theory
 from lib.training import classification_loss
