@@ -185,11 +185,13 @@ def test_with_keep_prob_one_training_is_eval_and_draws_nothing(name):
 
 @every_layer
 @pytest.mark.parametrize("training", [True, False])
-def test_the_input_stays_as_it_was(name, training):
+def test_a_call_changes_neither_its_input_nor_the_layer(name, training):
     layer, x = made(name)
-    before = x.clone()
+    before, state = x.clone(), copy.deepcopy(layer.state_dict())
     layer.train(training)(x)
     assert torch.equal(x, before)
+    assert all(torch.equal(value, state[key]) for key, value in layer.state_dict().items())
+    assert all(module.training == training for module in layer.modules())
 
 
 # Dtypes, devices, shapes
@@ -231,6 +233,16 @@ def test_an_input_that_is_no_tensor_is_an_error_in_training(name):
     layer, x = made(name, batch=4)
     with pytest.raises(TypeError, match="must be .*[tT]ensor"):
         layer(x.numpy())
+
+
+@every_layer
+@pytest.mark.parametrize("training", [True, False])
+def test_an_input_in_pieces_of_memory_gives_the_same_output_and_gradient(name, training):
+    layer, x = made(name)
+    apart = torch.stack([x, x], dim=-1)[..., 0]
+    run = partial(output_and_gradient, layer.train(training))
+    for got, expected in zip(under_seed(run, apart), under_seed(run, x), strict=True):
+        torch.testing.assert_close(got, expected)
 
 
 @every_layer

@@ -63,6 +63,16 @@ def test_eval_of_windows_with_ties_is_the_mean_over_all_masks():
     close(y.flatten(), expected)
 
 
+@pytest.mark.parametrize("shape", [(3, 2, 2), (2, 3, 7, 6), (2, 3, 5, 9), (0, 3, 4, 4)])
+def test_windows_of_two_by_two_are_compared_as_others_are_sorted(shape, monkeypatch):
+    x, layer = torch.randn(shape).double(), MaxPoolDropout2d(2, keep_prob=0.3).eval()
+    compared_all = output_and_gradient(layer, x)
+    layer.stride = [2, 2]  # is no tuple, and so not recognised
+    sorted_all = output_and_gradient(layer, x)
+    for compared, as_sorted in zip(compared_all, sorted_all, strict=True):
+        torch.testing.assert_close(compared, as_sorted)
+
+
 def test_training_has_the_variance_that_the_masks_have():
     n, window = 50_000, torch.tensor([[3.0, 1.0], [0.0, 2.0]])
     y = MaxPoolDropout2d(2, keep_prob=0.4)(window.expand(n, 1, 2, 2)).double()
