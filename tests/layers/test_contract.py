@@ -5,13 +5,17 @@ import io
 import math
 import pickle
 import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
 import torch
 import torch.distributed
 from chance import is_near
+from commands import call
 from layer_runs import DTYPES, in_vmap, output_and_gradient, under_seed
+from repository import ROOT
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -660,3 +664,14 @@ def test_it_trains_in_parallel(name):
     for _ in range(8):
         parallel(x).sum().backward()
     assert all(w.grad is not None for w in layer.parameters())
+
+
+@pytest.mark.slow
+def test_two_processes_that_draw_gates_of_their_own_learn_the_same_weights(tmp_path):
+    script = ROOT / "tests" / "helpers" / "parallel_training.py"
+    run = partial(call, cwd=tmp_path, PYTHONPATH=str(ROOT))
+    with ThreadPoolExecutor() as pool:
+        ranks = [pool.submit(run, sys.executable, script, rank, "store") for rank in "01"]
+    (code, said), (other_code, other_said) = (rank.result() for rank in ranks)
+    assert (code, other_code) == (0, 0), said + other_said
+    assert said.splitlines()[-1] == other_said.splitlines()[-1]
