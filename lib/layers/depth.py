@@ -95,7 +95,7 @@ class StochasticDepth(StochasticLayer):
         gates = keep_mask(at_hand(x) if self.skip else x, p, shape)
         drawn = known(gates) if self.skip else None
         if drawn is None:
-            return x + (gates * scale).to(x.device) * self._scaled_branch(x, 1)
+            return x + (gates * scale).to(x.device, non_blocking=True) * self._scaled_branch(x, 1)
         if not any(drawn):
             return x
         if all(drawn):

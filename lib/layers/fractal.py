@@ -119,7 +119,7 @@ class FractalBlock(StochasticLayer):
         drawn = torch.where(is_global > 0, alone, 0)  # 0 where the draw is local
         number = known(drawn) if skips else None
         if number is None:
-            return self._all_columns(x, drawn.to(x.device))
+            return self._all_columns(x, drawn.to(x.device, non_blocking=True))
         return self.column(*number)(x) if any(number) else self._all_columns(x)
 
     def _all_columns(self, x, drawn=None):

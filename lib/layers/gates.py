@@ -34,6 +34,6 @@ def known(drawn):
     if torch.jit.is_tracing() or torch.compiler.is_exporting():
         return None
     try:
-        return [int(number) for number in drawn.flatten().long().tolist()]
+        return [int(number) for number in drawn.flatten().tolist()]
     except RuntimeError:  # in main memory nothing else can go wrong
         return None

@@ -1,9 +1,9 @@
 """The moments of max(0, z), z Gaussian, with their derivatives in closed form: an optimisation.
 
-What `lib.layers.moments.relu_moments` computes could be left to autograd. In closed form it takes
-half of the time, and no derivative is lost where the variance is 0. Derivatives of any order are
-taken backwards: forward mode (``torch.func.jvp``, and with it ``torch.func.hessian``) is an error
-of torch, which has no right second derivative of such a function.
+The derivatives of `lib.layers.moments.relu_moments` could be left to autograd. In closed form
+forward and backward take two fifths of the time, and at variance 0 nothing is lost. Derivatives of
+any order are taken backwards. Forward mode (``torch.func.jvp``, and with it ``torch.func.hessian``)
+is an error of torch, whose second derivatives in that mode are wrong for such a function.
 """
 
 import math

@@ -124,11 +124,10 @@ class VariationalLinear(StochasticLayer, nn.Linear):
             return linear(x, self.weight.masked_fill(self.pruned, 0), self.bias)
         mean = linear(x, self.weight, self.bias)  # (..., out)
         with without_autocast(x):
-            variance = linear(x.to(self.sigma2.dtype).square(), self.sigma2)  # (..., out)
+            variance = linear(self._in_single(x).square(), self.sigma2)  # (..., out)
         silent = variance <= 0  # an input of zeros: no noise, and no 0 / 0 in the gradient
         std = variance.masked_fill(silent, 1).sqrt().masked_fill(silent, 0)
-        std = std.to(mean.dtype)
-        return mean + std * torch.randn_like(mean)
+        return mean + std.to(mean.dtype) * torch.randn_like(mean)
 
     def kl(self) -> Tensor:
         r"""KL from q to the log-uniform prior, summed over the weights: a number, in nats.
