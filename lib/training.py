@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.parametrize import is_parametrized
 
 from lib.datasets.splits import SPLIT
 from lib.inference import WEIGHTED
@@ -313,8 +314,14 @@ def constrain_norms(model, max_norm):
     Parameters
     ----------
     model : torch.nn.Module
-        Its linear and convolutional weights are changed; biases are not.
+        Its linear and convolutional weights are changed; biases are not. Of weights that are
+        computed (``torch.nn.utils.parametrizations.weight_norm``) it changes what they come from.
     max_norm : float
+
+    Raises
+    ------
+    ValueError
+        If a weight is computed in a way that does not let it shrink: by pruning, for instance.
 
     References
     ----------
@@ -322,7 +329,28 @@ def constrain_norms(model, max_norm):
     """
     for module in model.modules():
         if isinstance(module, WEIGHTED):
-            own = 2 + len(getattr(module, "kernel_size", ()))  # units, inputs, kernel
-            units = module.weight.flatten(0, -own)  # of several networks: (nets, units, ...)
-            units = torch.renorm(units, p=2, dim=0, maxnorm=max_norm)
-            module.weight.copy_(units.view_as(module.weight))
+            weight = _shrunk(module, max_norm)
+            if "weight" in module._parameters:
+                module.weight.copy_(weight)
+            else:
+                _set_computed(module, weight, max_norm)
+
+
+def _set_computed(module, weight, max_norm):
+    """Set what the weights of a module are computed from."""
+    if is_parametrized(module, "weight"):
+        module.weight = weight
+    elif hasattr(module, "weight_g"):  # torch.nn.utils.weight_norm, which came before
+        norms, direction = module.weight_g.clamp_(-max_norm, max_norm), module.weight_v
+        module.weight = torch._weight_norm(direction, norms, dim=0)
+    if not torch.allclose(module.weight, _shrunk(module, max_norm), rtol=1e-3, atol=0):
+        raise ValueError(
+            "model must have weights that can be shrunk, got one that computes them from others: "
+            f"{module}"
+        )
+
+
+def _shrunk(module, max_norm):
+    own = 2 + len(getattr(module, "kernel_size", ()))  # units, inputs, kernel
+    units = module.weight.flatten(0, -own)  # of several networks: (nets, units, ...)
+    return torch.renorm(units, p=2, dim=0, maxnorm=max_norm).view_as(module.weight)

@@ -20,10 +20,13 @@ UNDECLARED = {
     },
 }
 # Public functions that the API page lists one by one.
-SINGLE = ("relu_moments", "sigmoid_moments", "expected_cross_entropy")
+SINGLE = {
+    *(("lib.layers.moments", name) for name in ("relu_moments", "sigmoid_moments")),
+    ("lib.layers.expected_loss", "expected_cross_entropy"),
+}
 TARGETS = {
     f"{module}.{name}": getattr(importlib.import_module(module), name)
-    for module, name in sorted({*public(), *(("lib.layers.fast", name) for name in SINGLE)})
+    for module, name in sorted({*public(), *SINGLE})
     if not module.startswith("lib.checks.")
 }
 CASES = [

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 from training_runs import conv_net, dense_net, modes, states_equal
 
 from lib.datasets import Split, load_digits
@@ -437,6 +438,35 @@ def test_norms_above_the_bound_shrink_to_it_and_all_else_stays(make):
             stays = norms.flatten() < bound
             value, old = value[stays], old[stays]
         assert torch.equal(value, old)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize(
+    "weight_norm", [nn.utils.parametrizations.weight_norm, nn.utils.weight_norm]
+)
+@pytest.mark.parametrize("layer", [nn.Linear(5, 4), nn.Conv2d(2, 4, 3)], ids=str)
+def test_weights_that_are_computed_from_their_norms_are_constrained_too(layer, weight_norm):
+    layer, x = weight_norm(copy.deepcopy(layer)), torch.ones(2, 5)
+    x = torch.ones(2, 2, 3, 3) if hasattr(layer, "kernel_size") else x
+    layer(x)
+    before = layer.weight.detach()
+    bound = before.flatten(1).norm(dim=1).median()
+    constrain_norms(layer, bound.item())
+    layer(x)
+    norms = before.flatten(1).norm(dim=1).view(-1, *[1] * (before.dim() - 1))
+    torch.testing.assert_close(layer.weight, before * (norms.clamp(max=bound) / norms))
+
+
+def pruned(layer):
+    return prune.l1_unstructured(layer, "weight", amount=1)
+
+
+@pytest.mark.parametrize("compute", [nn.utils.parametrizations.spectral_norm, pruned])
+def test_weights_that_cannot_be_shrunk_are_an_error_where_they_are_too_long(compute):
+    net = nn.Sequential(compute(nn.Linear(5, 4)))
+    constrain_norms(net, 10.0)
+    with pytest.raises(ValueError, match="must have weights that can be shrunk, got one"):
+        constrain_norms(net, 0.1)
 
 
 @pytest.mark.parametrize("make", [dense_net, conv_net])

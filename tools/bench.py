@@ -11,6 +11,7 @@ import platform
 import time
 from functools import partial
 
+import bench_layers
 import numpy as np
 import torch
 from scipy.special import expit
@@ -57,6 +58,26 @@ def dropout_layer(seconds=4):
     )
     print_table("Dropout layer, forward + backward, 128 x 1024", times)
     print_verdict(times, "ours, keep_prob 0.5", "torch.nn.Dropout(0.5)", at_most=0.35)
+
+
+def every_layer(seconds=1):
+    """Each layer beside torch's: how often as long it takes, in training and in eval."""
+    print("Every layer beside torch's: training forward + backward, and eval forward")
+    print(f"threads: {torch.get_num_threads()}; medians and quartiles of the ratio in a round")
+    print(f"  {'':26} {'beside':20} {'training':22} {'eval':22}")
+    for name, row in bench_layers.rows().items():
+        said, late = [], []
+        for mode, run, at_most in (
+            ("training", bench_layers.training_run, row.training_at_most),
+            ("eval", bench_layers.eval_run, row.eval_at_most),
+        ):
+            layers = {"torch": row.torchs, "ours": row.ours}
+            times = take_turns({key: run(each, row.x) for key, each in layers.items()}, seconds)
+            low, ratio, high = np.quantile(times["ours"] / times["torch"], (0.25, 0.5, 0.75))
+            said.append(f"{ratio:6.2f} ({low:.2f} - {high:.2f})")
+            if ratio > at_most:
+                late.append(f"MISSED: {mode} at most {at_most}")
+        print(f"  {name:26} {row.name:20} {said[0]:22} {said[1]:22} {', '.join(late)}".rstrip())
 
 
 def training_step(seconds=12):
@@ -224,7 +245,10 @@ def enumeration(seconds=4):
     print_time_verdict(times, "all", seconds=1)
 
 
-BENCHMARKS = [dropout_layer, training_step, fast_dropout, stochastic_depth, monte_carlo_samples]
+BENCHMARKS = [
+    *(dropout_layer, every_layer, training_step),
+    *(fast_dropout, stochastic_depth, monte_carlo_samples),
+]
 
 
 def take_turns(variants, seconds, warm_up=0.1):

@@ -8,7 +8,7 @@ from lib.datasets import load_mnist, load_reuters
 from lib.experiments.experiment import Experiment, grid
 from lib.experiments.recipes import at_best_epoch
 from lib.layers import Dropout, FastDropoutLinear
-from lib.layers.fast import expected_cross_entropy
+from lib.layers.expected_loss import expected_cross_entropy
 from lib.training import fit
 
 EPOCHS = 20

@@ -5,8 +5,9 @@ from lib.layers.bernoulli import Dropout
 from lib.layers.depth import StochasticDepth, linear_survival
 from lib.layers.dropconnect import DropConnectLinear
 from lib.layers.fast import FastDropoutLinear
-from lib.layers.fractal import FractalBlock, FractalJoin
+from lib.layers.fractal import FractalBlock
 from lib.layers.gaussian import GaussianDropout
+from lib.layers.join import FractalJoin
 from lib.layers.pooling import MaxPoolDropout2d
 from lib.layers.recurrent import RecurrentDropoutLSTM
 from lib.layers.spatial import SpatialDropout

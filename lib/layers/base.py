@@ -1,15 +1,14 @@
 """What all stochastic layers share."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import nn
 
-from lib.validation import Instance, Kind, OneOf, Real, shown
+from lib.validation import Instance, Kind, Real, shown
 
 MODULE = Instance(nn.Module, "a torch.nn.Module", nn.Identity)
 TENSOR = Instance(torch.Tensor, "a torch.Tensor", lambda: torch.ones(2, 3))
-GATE = OneOf("batch", "example")  # one draw for the whole batch, or one for each example
 
 
 class StochasticLayer(nn.Module):
@@ -80,13 +79,21 @@ def check_floating_point(x):
     return x
 
 
-def gate_shape(gate, x, name="x"):
-    """Shape of one gate, or of one for each example, that broadcasts with `x`."""
-    if gate == "batch":
-        return ()
-    if TENSOR.check(x, name).dim() == 0:
-        raise ValueError(f'{name} must have a first dimension of examples with gate="example"')
-    return (x.shape[0], *(1 for _ in x.shape[1:]))
+def without_autocast(x):
+    """A context in which products on the device of `x` keep the dtype of their factors.
+
+    Variances need it: half precision, which ``torch.autocast`` would take, is too coarse for
+    squares and soon overflows.
+    """
+    device = x.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
+
+
+def single_at_least(dtype):
+    """The dtype for squares of numbers of a dtype: single precision in place of half."""
+    return torch.promote_types(dtype, torch.float32)
 
 
 @contextmanager

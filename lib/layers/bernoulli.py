@@ -1,5 +1,6 @@
 """Dropout of units: y = m * x with m_i ~ Bernoulli(keep_prob)."""
 
+import torch
 from torch import Tensor
 
 from lib.layers.base import KEEP_PROB, StochasticLayer
@@ -65,5 +66,7 @@ class Dropout(StochasticLayer):
             return x if self.scaling == "inverted" else x * p
         if not isinstance(p, Tensor) and p == 1:
             return x
+        if isinstance(p, Tensor):  # which may have become 0 in half precision
+            p = p.clamp(min=torch.finfo(p.dtype).tiny)
         mask = keep_mask(x, p)
         return x * mask.div_(p) if self.scaling == "inverted" else x * mask

@@ -2,12 +2,13 @@
 
 from torch import Tensor
 
-from lib.layers.base import GATE, MODULE, StochasticLayer, gate_shape
+from lib.layers.base import MODULE, StochasticLayer
 from lib.layers.draw import keep_mask
-from lib.validation import COUNT, PROBABILITY, SCALING, declared
+from lib.layers.gates import GATE, at_hand, gate_shape, known
+from lib.validation import COUNT, PROBABILITY, SCALING, Flag, declared
 
 
-@declared(branch=MODULE, survival_prob=PROBABILITY, gate=GATE, scaling=SCALING)
+@declared(branch=MODULE, survival_prob=PROBABILITY, gate=GATE, scaling=SCALING, skip=Flag())
 class StochasticDepth(StochasticLayer):
     r"""A residual block whose branch is dropped whole, and then not computed at all.
 
@@ -34,6 +35,9 @@ class StochasticDepth(StochasticLayer):
         One gate for the whole mini-batch, as the authors draw it, or one for each example.
     scaling : {"inverted", "weight"}
         Whether the factor goes into training, as in all libraries, or into eval, the authors' rule.
+    skip : bool
+        Whether what is dropped is not computed. With False the branch is computed for all examples
+        and multiplied by the gates: see *Notes*.
 
     Shape
     -----
@@ -43,17 +47,21 @@ class StochasticDepth(StochasticLayer):
     Notes
     -----
     *Time.* A dropped branch is not called, and with ``gate="example"`` it is called on the
-    survivors alone. Under ``torch.vmap``, and so in ``SideBySide`` and in Monte Carlo samples, it
-    is computed and multiplied by the gates that each model has, which saves nothing.
+    survivors alone. With ``skip=False`` it is always called on all, which saves nothing. So it is
+    under ``torch.vmap``, that is in ``SideBySide`` and in Monte Carlo samples, and in a program
+    that is exported or traced, whatever `skip` says. Gates that decide on what is called are drawn
+    in main memory, where Python reads them without waiting for a graphics card.
 
     *Gradients.* The parameters of a branch that was not called get none: ``grad`` stays None, and
-    torch's optimizers leave them, and their momentum, alone (``DistributedDataParallel`` needs
-    ``find_unused_parameters=True``). A branch multiplied by 0 gets a gradient of 0, and moves on
-    with its momentum.
+    torch's optimizers leave them, and their momentum, alone. A branch multiplied by 0 gets a
+    gradient of 0, and moves on with its momentum. ``DistributedDataParallel``, which waits for the
+    gradient of each parameter, needs ``skip=False`` (or ``find_unused_parameters=True``), and so
+    does ``torch.compile(fullgraph=True)``.
 
     *Batch normalization* in the branch sees what the branch sees: nothing when it is dropped, and
     with ``gate="example"`` the survivors alone. If only one is left, a batch norm of vectors raises
-    an error. The block ends with the sum: the authors' ReLU after it is another layer.
+    an error. With ``skip=False`` it sees all examples in each call. The block ends with the sum:
+    the authors' ReLU after it is another layer.
 
     References
     ----------
@@ -72,28 +80,28 @@ class StochasticDepth(StochasticLayer):
     tensor([2., 2., 2., 2.])
     """
 
-    def __init__(self, branch, survival_prob=0.5, gate="batch", scaling="inverted"):
+    def __init__(self, branch, survival_prob=0.5, gate="batch", scaling="inverted", *, skip=True):
         super().__init__()
         self.branch = branch
         self.survival_prob = survival_prob
         self.gate = gate
         self.scaling = scaling
+        self.skip = skip
 
     def forward(self, x: Tensor) -> Tensor:
         shape, p = gate_shape(self.gate, x), self.survival_prob
         if p == 1 or not self.training:
             return x + self._scaled_branch(x, p if self.scaling == "weight" else 1)
         scale = 1 / p if self.scaling == "inverted" else 1
-        gates = keep_mask(x, p, shape)
-        try:
-            survivors = gates.nonzero()
-        except RuntimeError:  # under vmap, where each model has its own
-            return x + gates * self._scaled_branch(x, scale)
-        if len(survivors) == 0:
+        gates = keep_mask(at_hand(x) if self.skip else x, p, shape)
+        drawn = known(gates) if self.skip else None
+        if drawn is None:
+            return x + (gates * scale).to(x.device, non_blocking=True) * self._scaled_branch(x, 1)
+        if not any(drawn):
             return x
-        if len(survivors) == gates.numel():
+        if all(drawn):
             return x + self._scaled_branch(x, scale)
-        rows = survivors[:, 0]
+        rows = gates.flatten().nonzero()[:, 0].to(x.device, non_blocking=True)
         update = self._scaled_branch(x[rows], scale).to(x.dtype)
         return x.clone().index_add_(0, rows, update)  # a clone keeps the memory format
 

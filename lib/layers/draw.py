@@ -1,5 +1,7 @@
 """The one draw behind every mask: m_i ~ Bernoulli(keep_prob)."""
 
+import math
+
 import torch
 
 from lib.layers.base import check_floating_point
@@ -37,12 +39,13 @@ FINEST = 2**-32
 
 
 def _is_slow_on(device):
-    return device.type == "cpu" and not torch.compiler.is_compiling()
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return device.type == "cpu" and not traced  # a trace has no words for the words below
 
 
 def _two_of_each_word(shape, keep_prob):
-    n = torch.Size(shape).numel()
-    words = torch.randint(-(2**63), 2**63 - 1, (n // 2 + 1,))
+    n = math.prod(shape)
+    words = torch.randint(-(2**63), 2**63 - 1, (n // 2 + 1,), device="cpu")
     bits = words.view(torch.int32)[:n].view(shape)  # uniform on -2^31 ... 2^31 - 1
     top = round(keep_prob / FINEST) - 2**31
     return top - bits.clamp(top - 1, top)  # 1 where bits < top, else 0; `<` takes longer

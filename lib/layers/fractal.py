@@ -1,82 +1,15 @@
-"""Drop-path: a join takes the mean of those of its paths that survive, and one always does."""
+"""A fractal block: columns of 1, 2, 4, ... layers, joined where they meet; it drops paths."""
 
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
-from lib.layers.base import GATE, TENSOR, StochasticLayer, gate_shape
+from lib.layers.base import StochasticLayer
 from lib.layers.draw import keep_mask
-from lib.validation import PROBABILITY, SHARE, Function, Many, Whole, declared
-
-PATHS = Many(TENSOR)
-
-
-@declared(keep_prob=PROBABILITY, gate=GATE)
-class FractalJoin(StochasticLayer):
-    r"""Join parallel paths by their mean; in training, by the mean of those that survive.
-
-    With :math:`x_1, \dots, x_k` the paths, gates :math:`b_i \sim \text{Bernoulli}(p)`, and p the
-    probability to keep a path:
-
-    ============  =======================================================
-    training      :math:`\sum_i b_i x_i \,/\, \sum_i b_i`
-    eval          :math:`\sum_i x_i \,/\, k`
-    ============  =======================================================
-
-    If all gates are 0, one of the k is opened, each with the same probability. No path is
-    preferred, so each has the mean weight 1/k *exactly*, whatever p: for given paths eval is the
-    mean of training, and no factor p is needed. timm's ``DropPath`` is another thing:
-    `StochasticDepth`.
-
-    Parameters
-    ----------
-    keep_prob : float
-        Probability to KEEP a path, in (0, 1]. The authors drop 15 %: 0.85.
-    gate : {"batch", "example"}
-        One draw for the whole mini-batch, as in the authors' code, or one for each example.
-
-    Shape
-    -----
-    Input: a sequence of tensors of one shape (else a ValueError), (batch, ...) for
-    ``gate="example"``, or one tensor that stacks them, (paths, batch, ...). Output: the shape of a
-    path. Any floating-point dtype (another one is a TypeError in training).
-
-    References
-    ----------
-    Larsson et al. (2017), *FractalNet: ultra-deep neural networks without residuals*, ICLR:
-    "local" drop-path. The layer ``FractalJoin`` of the authors' code, gustavla/fractalnet.
-
-    Examples
-    --------
-    >>> _ = torch.manual_seed(0)
-    >>> join, paths = FractalJoin(0.5, gate="example"), (torch.zeros(6), torch.ones(6))
-    >>> join(paths)
-    tensor([0.5000, 0.0000, 0.5000, 1.0000, 0.0000, 1.0000])
-    >>> join.eval()(paths)
-    tensor([0.5000, 0.5000, 0.5000, 0.5000, 0.5000, 0.5000])
-    """
-
-    def __init__(self, keep_prob=0.85, gate="batch"):
-        super().__init__()
-        self.keep_prob = keep_prob
-        self.gate = gate
-
-    def forward(self, paths) -> Tensor:
-        paths = PATHS.check(paths, "paths")
-        k, shapes = len(paths), [tuple(path.shape) for path in paths]
-        if len(set(shapes)) != 1:
-            raise ValueError(f"paths must be tensors of one shape, got {shapes}")
-        shape = gate_shape(self.gate, paths[0], "paths")
-        if k == 1:
-            return paths[0]
-        if self.keep_prob == 1 or not self.training:
-            return sum(paths) / k
-        gates = keep_mask(paths[0], self.keep_prob, (k, *shape))
-        lucky = torch.randint(k, shape, device=gates.device)  # survives where no other path does
-        is_lucky = torch.arange(k, device=gates.device).view(k, *(1 for _ in shape)) == lucky
-        gates = torch.where(gates.sum(dim=0) > 0, gates, is_lucky.to(gates.dtype))
-        return sum(b * x for b, x in zip(gates, paths, strict=True)) / gates.sum(dim=0)
+from lib.layers.gates import GATE, at_hand, gate_shape, known
+from lib.layers.join import FractalJoin
+from lib.validation import PROBABILITY, SHARE, Flag, Function, Whole, declared
 
 
 class Maker(Function):
@@ -89,7 +22,12 @@ class Maker(Function):
 
 
 @declared(
-    make_layer=Maker(), columns=Whole(1, 10), keep_prob=PROBABILITY, global_share=SHARE, gate=GATE
+    make_layer=Maker(),
+    columns=Whole(1, 10),
+    keep_prob=PROBABILITY,
+    global_share=SHARE,
+    gate=GATE,
+    skip=Flag(),
 )
 class FractalBlock(StochasticLayer):
     r"""A fractal block: columns of 1, 2, 4, ... layers that are joined wherever they meet.
@@ -122,6 +60,9 @@ class FractalBlock(StochasticLayer):
         Probability that a draw is global, in [0, 1]. Half is how re-implementations read the paper.
     gate : {"batch", "example"}
         As of `FractalJoin`.
+    skip : bool
+        Whether a global draw for the whole batch computes its column alone. With False all columns
+        are computed, and its output is chosen: see *Notes*.
 
     Shape
     -----
@@ -130,7 +71,9 @@ class FractalBlock(StochasticLayer):
     Notes
     -----
     With ``gate="batch"`` a global draw computes its column alone; the parameters of the others get
-    no gradient (``grad`` stays None). With ``gate="example"``, and under ``torch.vmap``, all
+    no gradient (``grad`` stays None). For ``DistributedDataParallel``, which waits for the gradient
+    of each, and ``torch.compile(fullgraph=True)`` there is ``skip=False``. With ``gate="example"``,
+    under ``torch.vmap`` and in a program that is exported or traced it is never skipped: all
     columns are computed, and what was not drawn is left out afterwards.
 
     Each block draws a column of its own. In a network of several blocks the paper draws one for
@@ -150,9 +93,12 @@ class FractalBlock(StochasticLayer):
     True
     """
 
-    def __init__(self, make_layer, columns, keep_prob=0.85, global_share=0.5, gate="batch"):
+    def __init__(
+        self, make_layer, columns, keep_prob=0.85, global_share=0.5, gate="batch", *, skip=True
+    ):
         super().__init__()
         self.global_share = global_share
+        self.skip = skip
         self.join = FractalJoin(keep_prob, gate)  # without weights: one serves all places
         layers = _new_layers(make_layer)
         self.columns = nn.ModuleList(nn.Sequential(*islice(layers, 2**c)) for c in range(columns))
@@ -166,17 +112,15 @@ class FractalBlock(StochasticLayer):
             return self.column(column)(x)
         if not self.training or self.global_share == 0:
             return self._all_columns(x)
-        shape = gate_shape(self.join.gate, x)
-        is_global = keep_mask(x, self.global_share, shape)
-        alone = torch.randint(1, len(self.columns) + 1, shape, device=x.device)
+        gate = self.join.gate
+        shape, skips = gate_shape(gate, x), self.skip and gate == "batch"
+        is_global = keep_mask(at_hand(x) if skips else x, self.global_share, shape)
+        alone = torch.randint(1, len(self.columns) + 1, shape, device=is_global.device)
         drawn = torch.where(is_global > 0, alone, 0)  # 0 where the draw is local
-        if self.join.gate == "example":
-            return self._all_columns(x, drawn)
-        try:
-            c = int(drawn)
-        except RuntimeError:  # under vmap, where each model has its own
-            return self._all_columns(x, drawn)
-        return self.column(c)(x) if c else self._all_columns(x)
+        number = known(drawn) if skips else None
+        if number is None:
+            return self._all_columns(x, drawn.to(x.device, non_blocking=True))
+        return self.column(*number)(x) if any(number) else self._all_columns(x)
 
     def _all_columns(self, x, drawn=None):
         """From the first to the last step of the deepest column, which has a layer in each."""

@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.layers.base import TENSOR, StochasticLayer, check_floating_point
+from lib.layers.base import TENSOR, StochasticLayer, check_floating_point, single_at_least
 from lib.layers.draw import keep_mask
+from lib.layers.two_by_two import mean_pool
 from lib.validation import COUNT, PROBABILITY, Optional, Pair, Whole, check_shapes, declared
 
 
@@ -94,14 +95,17 @@ class MaxPoolDropout2d(StochasticLayer):
 
     def _mean_pool(self, x):
         p, (height, width), (down, right) = self.keep_prob, self.kernel_size, self.padding
+        if self.kernel_size == self.stride == (2, 2) and self.padding == (0, 0):
+            return mean_pool(x, p)
         ones = torch.ones((1, *x.shape[-2:]), dtype=x.dtype, device=x.device)
         n = F.avg_pool2d(ones, self.kernel_size, self.stride, self.padding, divisor_override=1)
         below_zero = -F.relu(-self._max_pool(x)) * p ** n[0]  # (..., rows, columns)
         windows = F.pad(F.relu(x), (right, right, down, down))  # these zeros add nothing
         windows = windows.unfold(-2, height, self.stride[0]).unfold(-2, width, self.stride[1])
         largest_first = windows.flatten(-2).sort(dim=-1, descending=True).values
-        weights = [p * (1 - p) ** n_larger for n_larger in range(height * width)]
-        return below_zero + (largest_first * x.new_tensor(weights)).sum(dim=-1)
+        n_larger = torch.arange(height * width, dtype=single_at_least(x.dtype), device=x.device)
+        weights = (p * (1 - p) ** n_larger).to(x.dtype)
+        return below_zero + (largest_first * weights).sum(dim=-1)
 
     def _check_shape(self, x):
         fits = TENSOR.check(x, "x").dim() in (3, 4)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
 
-from lib.layers.base import StochasticLayer, check_floating_point
+from lib.layers.base import StochasticLayer, check_floating_point, single_at_least, without_autocast
 from lib.validation import COUNT, FINITE, Flag, Real, declared
 
 K1, K2, K3 = 0.63576, 1.87320, 1.48695  # Molchanov et al. (2017), section 4
@@ -91,20 +91,27 @@ class VariationalLinear(StochasticLayer, nn.Linear):
         dtype=None,
     ):
         super().__init__(in_features, out_features, bias, device=device, dtype=dtype)
+        self.first_log_sigma2 = log_sigma2
         self.log_sigma2 = nn.Parameter(torch.full_like(self.weight, log_sigma2))
         self.threshold = threshold
+
+    def reset_parameters(self):
+        """Give all parameters first values, as a new layer has them."""
+        super().reset_parameters()
+        if hasattr(self, "log_sigma2"):  # not yet where torch's layer is made
+            nn.init.constant_(self.log_sigma2, self.first_log_sigma2)
 
     @property
     def sigma2(self) -> Tensor:
         """Variances of the weights. They stop growing, and get no gradient, at exp(20)."""
-        return self.log_sigma2.clamp(max=LARGEST_LOG_SIGMA2).exp()
+        return self._in_single(self.log_sigma2).clamp(max=LARGEST_LOG_SIGMA2).exp()
 
     @property
     def log_alpha(self) -> Tensor:
         """log(sigma^2 / theta^2), a number for each weight; finite at theta = 0 too."""
-        tiny = torch.finfo(self.weight.dtype).tiny
-        log_theta = (self.weight.abs() + tiny).log()
-        return self.log_sigma2.clamp(max=LARGEST_LOG_SIGMA2) - 2 * log_theta
+        theta = self._in_single(self.weight)
+        log_theta = (theta.abs() + torch.finfo(theta.dtype).tiny).log()
+        return self._in_single(self.log_sigma2).clamp(max=LARGEST_LOG_SIGMA2) - 2 * log_theta
 
     @property
     def pruned(self) -> Tensor:
@@ -116,10 +123,11 @@ class VariationalLinear(StochasticLayer, nn.Linear):
         if not self.training:
             return linear(x, self.weight.masked_fill(self.pruned, 0), self.bias)
         mean = linear(x, self.weight, self.bias)  # (..., out)
-        variance = linear(x.square(), self.sigma2)  # (..., out)
+        with without_autocast(x):
+            variance = linear(self._in_single(x).square(), self.sigma2)  # (..., out)
         silent = variance <= 0  # an input of zeros: no noise, and no 0 / 0 in the gradient
         std = variance.masked_fill(silent, 1).sqrt().masked_fill(silent, 0)
-        return mean + std * torch.randn_like(mean)
+        return mean + std.to(mean.dtype) * torch.randn_like(mean)
 
     def kl(self) -> Tensor:
         r"""KL from q to the log-uniform prior, summed over the weights: a number, in nats.
@@ -130,3 +138,8 @@ class VariationalLinear(StochasticLayer, nn.Linear):
         """
         log_alpha = self.log_alpha
         return (K1 * torch.sigmoid(-K2 - K3 * log_alpha) + softplus(-log_alpha) / 2).sum()
+
+    @staticmethod
+    def _in_single(tensor):
+        """Half precision has no variances as small, or as large, as the logarithms allow."""
+        return tensor.to(single_at_least(tensor.dtype))

@@ -15,8 +15,8 @@ def force(monkeypatch):
             gate = torch.as_tensor(next(gates), dtype=x.dtype)
             return gate.view(-1, *[1] * (len(shape) - 1)).expand(shape) if shape else gate
 
-        monkeypatch.setattr("lib.layers.depth.keep_mask", given_gates)
-        monkeypatch.setattr("lib.layers.fractal.keep_mask", given_gates)
+        for module in ("depth", "fractal", "join"):
+            monkeypatch.setattr(f"lib.layers.{module}.keep_mask", given_gates)
         monkeypatch.setattr(torch, "randint", lambda *args, **_: torch.full(args[-1], next(lucky)))
 
     return force_draws

@@ -98,6 +98,30 @@ def test_it_is_as_if_all_were_computed_and_masked(gate, shape, scaling):
             torch.testing.assert_close(ours, masked, rtol=0, atol=1e-12)
 
 
+@every_scaling
+@every_gate
+def test_a_branch_that_is_computed_and_masked_draws_the_same_gates(gate, scaling):
+    branch, x = curved(), torch.randn(6, 3).double()
+    layers = [StochasticDepth(branch, 0.4, gate, scaling, skip=skip) for skip in (True, False)]
+    outputs = set()
+    for seed in range(20):
+        skipped, computed = (under_seed(layer, x, seed) for layer in layers)
+        torch.testing.assert_close(skipped, computed)
+        outputs.add(computed.detach().numpy().tobytes())
+    assert len(outputs) > 1
+
+
+@every_gate
+def test_a_branch_that_is_not_skipped_is_called_with_all_and_gets_a_gradient_of_zero(gate, force):
+    layer = StochasticDepth(Recording(nn.Linear(3, 3)), gate=gate, skip=False)
+    x = torch.randn(5, 3, requires_grad=True)
+    force([[0] * 5 if gate == "example" else 0])
+    layer(x).sum().backward()
+    assert torch.equal(layer.branch.inputs[0], x)
+    assert torch.equal(x.grad, torch.ones(5, 3))
+    assert all(not parameter.grad.any() for parameter in layer.parameters())
+
+
 def test_a_branch_that_is_dropped_is_not_called_and_gets_no_gradient(force):
     layer, x = StochasticDepth(Recording(nn.Linear(3, 3))), torch.randn(5, 3, requires_grad=True)
     force([0, 1])
@@ -145,6 +169,14 @@ def test_batch_norm_sees_the_survivors_alone_of_which_there_must_be_two(force):
     torch.testing.assert_close(norm.running_mean, x[[0, 2]].mean(dim=0))
     with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
         layer(x)
+
+
+@every_gate
+def test_batch_norm_sees_all_examples_where_none_is_skipped(gate, force):
+    norm, x = nn.BatchNorm1d(3, momentum=1.0), torch.randn(4, 3)
+    force([[0, 1, 0, 0] if gate == "example" else 0])
+    StochasticDepth(norm, gate=gate, skip=False)(x)
+    torch.testing.assert_close(norm.running_mean, x.mean(dim=0))
 
 
 # torch.func

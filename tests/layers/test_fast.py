@@ -13,7 +13,8 @@ from torch import nn
 
 from lib.inference import mc_samples
 from lib.layers import FastDropoutLinear
-from lib.layers.fast import MOMENTS, expected_cross_entropy, relu_moments, sigmoid_moments
+from lib.layers.expected_loss import expected_cross_entropy
+from lib.layers.moments import MOMENTS, relu_moments, sigmoid_moments
 from lib.masks import all_masks, mask_probabilities
 from lib.theory import moments as theory
 from lib.training import classification_loss
@@ -67,6 +68,35 @@ def test_single_precision_is_close_to_double(variance):
     scale = max(40, variance**0.5)
     assert np.abs(got[0].numpy() - expected[0]).max() <= 1e-6 * scale
     assert np.abs(got[1].numpy() - expected[1]).max() <= 1e-5 * variance
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("moments", [relu_moments, sigmoid_moments])
+@pytest.mark.parametrize("variance", [1e-4, 1e-2, 1.0, 1e4])
+def test_half_precision_is_close_to_double_too(moments, variance, dtype):
+    mean = torch.linspace(-8, 8, 33, dtype=dtype)
+    pair = mean, torch.full_like(mean, variance)
+    expected = moments(*(each.double() for each in pair))
+    for got, value in zip(moments(*pair), expected, strict=True):
+        eps, smallest = torch.finfo(dtype).eps, torch.finfo(dtype).smallest_normal
+        torch.testing.assert_close(got.double(), value, rtol=2 * eps, atol=smallest)
+
+
+@activations
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 300.0])
+def test_layers_in_half_precision_have_variances_that_are_too_small_or_large_for_it(
+    activation, dtype, scale
+):
+    net = nn.Sequential(*(FastDropoutLinear(4, 4, 0.01, activation) for _ in range(2))).to(dtype)
+    x = (scale * torch.randn(6, 4)).to(dtype)
+    mean, variance = net(x)
+    exact_mean, exact_variance = net.double()(x.double())
+    std = exact_variance.sqrt()
+    rounding = 8 * torch.finfo(dtype).eps
+    assert (mean.dtype, variance.dtype) == (dtype, torch.float32)
+    assert ((mean - exact_mean).abs() <= rounding * (exact_mean.abs() + std + scale)).all()
+    torch.testing.assert_close(variance.double(), exact_variance, rtol=rounding, atol=1e-9)
 
 
 @activations

@@ -137,6 +137,18 @@ def test_with_gates_of_a_batch_a_global_draw_computes_and_trains_its_column_alon
             assert all((w.grad is not None) == (number == c) for w in column.parameters())
 
 
+def test_columns_that_are_computed_and_left_out_are_drawn_alike_and_get_a_gradient_of_zero():
+    block, x = FractalBlock(curved, 3, skip=True), torch.randn(5, 3).double()
+    for seed in range(30):
+        block.skip = True
+        skipped = under_seed(block, x, seed)
+        block.skip = False
+        torch.testing.assert_close(skipped, under_seed(block, x, seed))
+    block.zero_grad()
+    block(x).sum().backward()
+    assert all(w.grad is not None for w in block.parameters())
+
+
 @every_gate
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_a_draw_is_global_with_its_probability(gate, share):

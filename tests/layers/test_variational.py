@@ -84,6 +84,21 @@ def test_an_input_of_zeros_gives_the_bias_without_noise():
     assert torch.equal(layer(torch.zeros(4, 3)), layer.bias.expand(4, 2))
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("log_sigma2", [-20.0, -10.0, 15.0])
+def test_in_half_precision_the_noise_has_its_size_where_variances_would_not_fit(dtype, log_sigma2):
+    layer, n = VariationalLinear(4, 1, bias=False, log_sigma2=log_sigma2, dtype=dtype), 20_000
+    layer.weight.zero_()
+    z = layer(torch.ones(n, 4, dtype=dtype)).double() / (2 * math.exp(log_sigma2 / 2))
+    assert is_near((z**2).mean(), 1, math.sqrt(2), n)
+
+
+def test_the_kl_of_a_large_layer_in_half_precision_is_finite():
+    layer = VariationalLinear(300, 300)
+    torch.testing.assert_close(layer.half().kl(), layer.float().kl(), rtol=1e-3, atol=0)
+
+
 # Eval
 
 
