@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lib.datasets.splits import SPLIT
-from lib.inference import WEIGHTED
+from lib.inference.weight_scaling import WEIGHTED
 from lib.layers.base import MODULE, TENSOR, modes_restored
 from lib.progress import progress
 from lib.validation import (
