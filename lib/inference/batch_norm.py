@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable
+from itertools import chain
 
 import torch
 from torch import nn
@@ -22,18 +23,17 @@ class Batches(Kind):
         return [TENSOR.good]
 
     def check(self, value, name):
-        return self._inputs(super().check(value, name), name)
+        inputs = self._inputs(super().check(value, name), name)
+        for first in inputs:
+            return chain([first], inputs)
+        return self.refuse(value, name)
 
     def _inputs(self, batches, name):
-        empty = True
         for batch in batches:
-            empty = False
             x = batch[0] if isinstance(batch, tuple | list) and batch else batch
             if not isinstance(x, torch.Tensor):
                 self.refuse(batch, name, TypeError)
             yield x
-        if empty:
-            self.refuse(batches, name)
 
 
 @declared(model=MODULE, batches=Batches())

@@ -155,7 +155,9 @@ class _Drawing:
 
     def __call__(self, size):
         """Tensors of shape (size, ...), the leaves of the output."""
-        with LOCK:
+        with LOCK, warnings.catch_warnings():
+            # vmap has a rule for most operations, and loops over the others
+            warnings.filterwarnings("ignore", "There is a performance drop")
             if self.together:
                 state = torch_state()
                 try:
@@ -178,9 +180,7 @@ class _Drawing:
     def _together(self, size):
         model, args, kwargs = self._copies()
         one = torch.vmap(lambda _: self._leaves(model, args, kwargs), randomness="different")
-        with warnings.catch_warnings():  # vmap loops over an operation that it has no rule for
-            warnings.filterwarnings("ignore", "There is a performance drop")
-            return one(torch.arange(size))
+        return one(torch.arange(size))
 
     def one_by_one(self, size):
         samples = [self._leaves(*self._copies()) for _ in range(size)]
