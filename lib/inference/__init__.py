@@ -3,7 +3,8 @@
 from lib.inference.batch_norm import batch_norm_reestimated
 from lib.inference.held import masks_held
 from lib.inference.monte_carlo import mc_samples
-from lib.inference.sampling import sampling, stochastic_layers
+from lib.inference.sampling import sampling
+from lib.inference.stochastic import stochastic_layers
 from lib.inference.weight_scaling import weight_scaled
 
 __all__ = [

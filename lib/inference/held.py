@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from lib.inference.draws import LOCK, same_state, set_torch_state, torch_state
-from lib.inference.sampling import CHOSEN, TYPES, choose
+from lib.inference.stochastic import CHOSEN, TYPES, choose
 from lib.layers.base import MODULE
 from lib.validation import declared
 

@@ -544,3 +544,14 @@ def test_layers_of_ours_in_a_transformer_are_not_skipped(layers):
 def test_called_layers_of_torch_are_sampled_through_a_model_of_ones_own():
     model = Called(nn.Dropout(0.5), lambda layer, x: layer(x))
     assert mc_samples(model, torch.ones(3, 4), 5).shape == (5, 3, 4)
+
+
+def test_the_same_masks_need_examples_along_the_first_dimension():
+    steps_first = of(lambda net, x: net.parts[0](x).transpose(0, 1), nn.Dropout(0.5))
+    with pytest.raises(ValueError, match=r"model must give outputs with .* got shape \(5, 1, 4\)"):
+        mc_samples(steps_first, torch.ones(3, 5, 4), 2, same_masks=True)
+    model = of(lambda net, x: net.parts[0](x.data), nn.Dropout(0.5))
+    packed = nn.utils.rnn.pack_sequence([torch.ones(3, 4), torch.ones(2, 4)])
+    assert mc_samples(model, packed, 2).shape == (2, 5, 4)
+    with pytest.raises(ValueError, match="x must have a tensor with a first dimension of examples"):
+        mc_samples(model, packed, 2, same_masks=True)
