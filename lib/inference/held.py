@@ -52,18 +52,18 @@ def masks_held(model, *, layers="dropout", also=()):
     >>> bool(torch.equal(second, 2 * first))
     True
     """
-    chosen = [module for module in choose(model, layers, also) if module is not model]
-    whole = _Pass(drops=len(chosen) == 0 or model in choose(model, layers, also))
-    modules = [*chosen, model]
-    if any("_held" in vars(module) for module in modules):
+    chosen = choose(model, layers, also)
+    if any("_held" in vars(module) for module in model.modules()):
         raise ValueError("model must not be inside masks_held already, got one that is")
+    parts = [module for module in chosen if module is not model]
+    whole = _Pass(draws=model in chosen)
     try:
-        for module in chosen:
+        for module in parts:
             _wrap(module, _Places(whole))
         _wrap(model, whole)
         yield model
     finally:
-        for module in modules:
+        for module in (*parts, model):
             _unwrap(module)
 
 
@@ -124,11 +124,12 @@ class _Places:
 class _Pass:
     """A pass through the whole model."""
 
-    def __init__(self, drops):
-        self.parts, self.running, self.depth = [], False, 0
-        self.grew = False
-        self.own = _Places(self) if drops else None
-        self.calls = 0
+    def __init__(self, draws):
+        self.parts = []  # the layers, each with its places
+        self.own = _Places(self) if draws else None  # what the model draws itself
+        self.calls, self.running = 0, False
+        self.depth = 0  # how many layers are running, one inside the other
+        self.grew = False  # whether a layer was at a new place
 
     def run(self, module, forward):
         """Run the model: each layer is at its first place."""

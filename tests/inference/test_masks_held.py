@@ -11,6 +11,7 @@ from torch import nn
 
 from lib.inference import masks_held, mc_samples, sampling
 from lib.layers import Dropout, FractalBlock, RecurrentDropoutLSTM, StochasticDepth
+from lib.side_by_side import SideBySide
 
 
 @every_stochastic_model
@@ -160,3 +161,11 @@ def test_samples_of_a_model_whose_masks_are_held_are_an_error():
         with pytest.raises(ValueError, match="inside masks_held already"), masks_held(model):
             pass
         assert torch.equal(model(x), model(x))
+
+
+def test_networks_side_by_side_each_keep_their_masks():
+    nets, x = SideBySide([small_net() for _ in range(3)]), torch.randn(3, 5, 4)
+    with masks_held(nets):
+        first = nets(x)
+        assert torch.equal(nets(x), first)
+    assert not torch.equal(nets(x), first)
