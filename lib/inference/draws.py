@@ -68,6 +68,8 @@ def drawing(model, args, kwargs):
         running.pop()
 
     for module in model.modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            continue  # it takes no hooks: what it draws counts for the module around it
         module.register_forward_pre_hook(enter)
         module.register_forward_hook(leave)
     model(*args, **kwargs)

@@ -27,14 +27,19 @@ def replica(model):
     """
     modules, memo = list(model.modules()), {}
     for module in modules:
-        memo[id(module)] = _empty(module)
+        if isinstance(module, torch.jit.ScriptModule):
+            if id(module) not in memo:  # else it is a part of one that is copied already
+                parts = zip(module.modules(), copy.deepcopy(module).modules(), strict=True)
+                memo |= {id(part): twin for part, twin in parts}
+        else:
+            memo[id(module)] = object.__new__(type(module))
     for module in reversed(modules):  # what is wrapped comes before what wraps it
         if (wrapped := _wrapped(module)) is not None:
             memo[id(module)] = memo[id(wrapped)]
     for parameter in model.parameters():
         memo[id(parameter)] = parameter
     for module in modules:
-        if _wrapped(module) is None and not isinstance(module, torch.jit.ScriptModule):
+        if not isinstance(module, torch.jit.ScriptModule) and _wrapped(module) is None:
             state = {name: _copied(value, memo) for name, value in _state(module).items()}
             vars(memo[id(module)]).update(state)
     return memo[id(model)], {module: memo[id(module)] for module in modules}
@@ -43,12 +48,6 @@ def replica(model):
 def cloned(inputs):
     """Copy what is handed to a model: a forward pass may write into it."""
     return tree_map(lambda x: x.clone() if isinstance(x, torch.Tensor) else _copied(x, {}), inputs)
-
-
-def _empty(module):
-    if isinstance(module, torch.jit.ScriptModule):
-        return copy.deepcopy(module)
-    return object.__new__(type(module))
 
 
 def _wrapped(module):

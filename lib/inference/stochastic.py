@@ -123,5 +123,5 @@ def choose(model, layers, also):
 
 
 def _is_normalization(module):
-    running = any(name.startswith("running_") for name in module._buffers)
+    running = any(name.startswith("running_") for name, _ in module.named_buffers(recurse=False))
     return running or isinstance(module, NORMALIZATION)

@@ -16,6 +16,7 @@ from chance import is_near
 from layer_runs import under_seed
 from stochastic_models import Called, attention, mixed_modes, recurrent, transformer
 from torch import nn
+from torch.nn.utils import parametrize
 from training_runs import modes, states_equal
 
 from lib.inference import mc_samples, sampling, stochastic_layers
@@ -373,6 +374,29 @@ def test_parametrized_weights_and_compiled_models_are_sampled():
         assert all(torch.equal(value, before[name]) for name, value in after.items())
     whole = torch.compile(nn.Sequential(nn.Dropout(0.5), layer), backend="eager")
     assert mc_samples(whole, x, 5).shape == (5, 3, 30)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_scripted_and_traced_modules_are_sampled():
+    scripted = torch.jit.script(nn.Sequential(nn.Linear(4, 30), nn.Dropout(0.5)))
+    traced = torch.fx.symbolic_trace(nn.Sequential(nn.Linear(4, 30), nn.Dropout(0.5)))
+    x = torch.randn(3, 4)
+    for model, which in ((scripted, {"layers": "all"}), (traced, {})):
+        model.eval()
+        samples = mc_samples(model, x, 50, **which)
+        assert len(samples.flatten(1).unique(dim=0)) == 50
+        assert torch.equal(model(x), model(x))
+    beside = nn.Sequential(scripted, nn.Dropout(0.5))
+    with pytest.raises(ValueError, match=r"would not here: the model itself \(Sequential\)"):
+        mc_samples(beside, x, 5)
+
+
+def test_weights_that_a_parametrization_drops_are_sampled():
+    lstm = nn.LSTM(3, 4)
+    parametrize.register_parametrization(lstm, "weight_hh_l0", Dropout(0.5))
+    output, (h, c) = mc_samples(lstm, torch.randn(5, 2, 3), 50)
+    assert (output.shape, h.shape, c.shape) == ((50, 5, 2, 4), (50, 1, 2, 4), (50, 1, 2, 4))
+    assert len(output.flatten(1).unique(dim=0)) > 40
 
 
 def test_a_lazy_model_is_an_error():
