@@ -19,7 +19,7 @@ def masks_held(model, *, layers="dropout", also=()):
     """Let a model's stochastic layers repeat, at every call, the masks of their first call.
 
     For one function drawn from the posterior on several inputs of the same shape, and for step by
-    step decoding, where a step is a call. On leaving, the layers draw anew. It switches nothing on:
+    step decoding, where a step is a call of the model. On leaving, the layers draw anew. It switches nothing on:
     in training it holds what training draws, and inside `sampling` what that samples.
 
     Parameters
@@ -99,26 +99,35 @@ class _Places:
         """Run the layer, as at its first call at this place."""
         whole, place = self.whole, self.next if self.whole.running else 0
         self.next += 1
-        is_new, state = place == len(self.places), torch_state()
-        if not is_new:
-            set_torch_state(self.places[place][0])
-        whole.depth += 1
+        before = torch_state()
+        if place == len(self.places):
+            output, drawn = self._run(forward, before)
+            self.places.append((before, drawn))
+            whole.grew = True
+            return output
+        start, expected = self.places[place]
+        set_torch_state(start)
+        try:
+            output, drawn = self._run(forward, start)
+        finally:
+            if whole.depth == 0:  # else the rest of the outer layer goes on from where this ends
+                set_torch_state(before)
+        if drawn != expected:
+            raise ValueError(
+                f"x must have the shape that it had when the masks of {module!r} were drawn, got "
+                f"draws of {drawn} after {expected}"
+            )
+        return output
+
+    def _run(self, forward, start):
+        self.whole.depth += 1
         try:
             with _Drawn() as drawn:
                 output = forward()
         finally:
-            whole.depth -= 1
-        if is_new:
-            self.places.append((state, drawn.what))
-            whole.grew = True
-        elif drawn.what != self.places[place][1]:
-            raise ValueError(
-                f"x must have the shape that it had when the masks of {module!r} were drawn, got "
-                f"draws of {drawn.what} after {self.places[place][1]}"
-            )
-        elif whole.depth == 0:  # else the rest of the outer layer goes on from where this ends
-            set_torch_state(state)
-        return output
+            self.whole.depth -= 1
+        # some operations could draw, and did not: attention without dropout, say
+        return output, [] if same_state(start, torch_state()) else drawn.what
 
 
 class _Pass:

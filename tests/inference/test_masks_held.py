@@ -108,12 +108,14 @@ def test_layers_inside_layers_are_held(make, gate):
 
 
 def test_a_batch_of_another_size_is_a_value_error():
-    model = nn.Sequential(nn.Linear(4, 4), Dropout(0.5))
+    model, x = nn.Sequential(nn.Linear(4, 4), Dropout(0.5)), torch.randn(9, 4)
     with masks_held(model):
-        model(torch.randn(5, 4))
+        first = model(x[:5])
+        before = torch.get_rng_state()
         with pytest.raises(ValueError, match="x must have the shape that it had when the masks of"):
-            model(torch.randn(9, 4))
-        model(torch.randn(5, 4))
+            model(x)
+        assert torch.equal(torch.get_rng_state(), before)
+        assert torch.equal(model(x[:5]), first)
 
 
 class Functional(nn.Module):

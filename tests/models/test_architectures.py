@@ -72,8 +72,9 @@ def transformers_vit(**rates):
     return ViTForImageClassification(config)
 
 
-def gpt2():
-    return GPT2LMHeadModel(GPT2Config(vocab_size=50, n_positions=8, n_embd=32, n_layer=2, n_head=2))
+def gpt2(**rates):
+    sizes = {"vocab_size": 50, "n_positions": 8, "n_embd": 32, "n_layer": 2, "n_head": 2}
+    return GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=0, eos_token_id=0, **rates))
 
 
 def inputs_of(model):
@@ -215,6 +216,32 @@ def test_held_masks_are_the_same_at_every_call(name):
     with torch.no_grad(), sampling(model), masks_held(model):
         first, second = (tensor_of(model(*args, **kwargs)) for _ in range(2))
     assert torch.equal(first, second)
+
+
+def decoded(model, tokens):
+    """Logits of one token after the other."""
+    cache, steps = None, []
+    for token in tokens.split(1, dim=1):
+        output = model(token, past_key_values=cache, use_cache=True)
+        cache = output.past_key_values
+        steps.append(output.logits)
+    return torch.cat(steps, dim=1)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_gpt_decodes_step_by_step_with_masks_that_stay():
+    model, tokens = gpt2(attn_pdrop=0.0).eval(), torch.randint(50, (2, 5))
+    with torch.no_grad(), sampling(model):
+        with masks_held(model):
+            first, second = (decoded(model, tokens) for _ in range(2))
+        assert torch.equal(first, second)
+        with masks_held(model):
+            assert not torch.equal(decoded(model, tokens), first)
+    dropped = gpt2().eval()  # its attention has a mask for each pair of tokens, more at each step
+    which = {"layers": "all"}
+    with torch.no_grad(), sampling(dropped, **which), masks_held(dropped, **which):  # noqa: SIM117
+        with pytest.raises(ValueError, match="x must have the shape that it had"):
+            decoded(dropped, tokens)
 
 
 # Layers of ours in their models
