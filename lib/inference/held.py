@@ -19,8 +19,9 @@ def masks_held(model, *, layers="dropout", also=()):
     """Let a model's stochastic layers repeat, at every call, the masks of their first call.
 
     For one function drawn from the posterior on several inputs of the same shape, and for step by
-    step decoding, where a step is a call of the model. On leaving, the layers draw anew. It switches nothing on:
-    in training it holds what training draws, and inside `sampling` what that samples.
+    step decoding, where a step is a call of the model. On leaving, the layers draw anew. It
+    switches nothing on: in training it holds what training draws, and inside `sampling` what that
+    samples.
 
     Parameters
     ----------
