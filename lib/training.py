@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.utils.parametrize import is_parametrized
 
 from lib.datasets.splits import SPLIT
-from lib.inference import WEIGHTED
+from lib.inference.weight_scaling import WEIGHTED
 from lib.layers.base import MODULE, TENSOR, modes_restored
 from lib.progress import progress
 from lib.validation import (

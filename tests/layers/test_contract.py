@@ -20,7 +20,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from lib.inference import mc_samples, sampling
+from lib.inference import masks_held, mc_samples, sampling
 from lib.layers import (
     DropConnectLinear,
     Dropout,
@@ -171,6 +171,25 @@ def test_inside_sampling_it_draws_and_batch_norm_stays_in_eval(name):
     assert len({output.detach().numpy().tobytes() for output in outputs}) > 1
     assert not any(module.training for module in net.modules())
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+
+
+@every_stochastic_layer
+def test_inside_masks_held_each_call_repeats_the_first_and_the_next_block_draws_anew(name):
+    layer, x = made(name)
+    outputs = []
+    for _ in range(20):
+        with masks_held(layer):
+            outputs.append(layer(x))
+            assert torch.equal(layer(x), outputs[-1])
+    assert len({output.detach().numpy().tobytes() for output in outputs}) > 1
+
+
+@every_stochastic_layer
+def test_samples_with_the_same_masks_are_equal_for_equal_examples(name):
+    layer, x = made(name, batch=1)
+    samples = mc_samples(layer, torch.cat(4 * [x]), 20, same_masks=True)
+    torch.testing.assert_close(samples, samples[:, :1].expand_as(samples))
+    assert len(samples.flatten(1).unique(dim=0)) > 1
 
 
 @pytest.mark.parametrize("name", EVAL_IS_THE_MEAN)
