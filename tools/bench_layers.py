@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from lib.layers import (
+    DropConnectConv2d,
     DropConnectLinear,
     Dropout,
     FastDropoutLinear,
@@ -15,6 +16,7 @@ from lib.layers import (
     FractalJoin,
     GaussianDropout,
     MaxPoolDropout2d,
+    RecurrentDropoutGRU,
     RecurrentDropoutLSTM,
     SpatialDropout,
     StochasticDepth,
@@ -77,6 +79,7 @@ def rows():
     dropout = ("nn.Dropout", nn.Dropout(0.5), units)
     residual = ("x + f(x)", Residual(convolution()), images)
     linear = ("nn.Linear", nn.Linear(256, 256), features)
+    convolved = ("nn.Conv2d", convolution(), images)
     columns = ("two columns", Columns(convolution), images)
     sequences, paths = torch.randn(30, 32, 64), torch.randn(3, 16, 16, 28, 28)
     return {
@@ -101,6 +104,11 @@ def rows():
         "FractalBlock": Beside(FractalBlock(convolution, 2), *columns),
         "FractalBlock, computed": Beside(FractalBlock(convolution, 2, skip=False), *columns),
         "DropConnectLinear": Beside(DropConnectLinear(256, 256), *linear),
+        "DropConnectLinear, batch": Beside(DropConnectLinear(256, 256, masks="batch"), *linear),
+        "DropConnectConv2d": Beside(DropConnectConv2d(16, 16, 3, padding=1), *convolved),
+        "DropConnectConv2d, batch": Beside(
+            DropConnectConv2d(16, 16, 3, padding=1, masks="batch"), *convolved
+        ),
         "VariationalLinear": Beside(VariationalLinear(256, 256), *linear),
         "FastDropoutLinear": Beside(
             FastDropoutLinear(256, 256),
@@ -110,6 +118,17 @@ def rows():
         ),
         "RecurrentDropoutLSTM": Beside(
             RecurrentDropoutLSTM(64, 128), "nn.LSTM", nn.LSTM(64, 128), sequences, 2, 1.2
+        ),
+        "LSTM, weights": Beside(
+            RecurrentDropoutLSTM(64, 128, recurrent="weights"),
+            *("nn.LSTM", nn.LSTM(64, 128), sequences, 2, 1.2),
+        ),
+        "LSTM, two layers, both ways": Beside(
+            RecurrentDropoutLSTM(64, 128, num_layers=2, bidirectional=True),
+            *("nn.LSTM", nn.LSTM(64, 128, num_layers=2, bidirectional=True), sequences, 2, 1.2),
+        ),
+        "RecurrentDropoutGRU": Beside(
+            RecurrentDropoutGRU(64, 128), "nn.GRU", nn.GRU(64, 128), sequences, 2, 1.2
         ),
     }
 

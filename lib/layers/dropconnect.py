@@ -6,13 +6,97 @@ from torch.nn.functional import linear
 
 from lib.layers.base import TENSOR, StochasticLayer, check_floating_point
 from lib.layers.draw import keep_mask
+from lib.layers.gates import GATE
 from lib.validation import COUNT, PROBABILITY, SCALING, Flag, Function, check_shapes, declared
 
 
+class DropConnect(StochasticLayer):
+    """What layers with masked weights share. A subclass says what its weights do with x."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check_input(x)
+        p = self.keep_prob
+        if p == 1 or not self.training:
+            return self._mean(x)
+        if self.masks == "batch":
+            W = self.weight * keep_mask(self.weight, p)
+            b = None if self.bias is None else self.bias * keep_mask(self.bias, p)
+            y = self._product(x, W, b)
+        else:
+            y = self._product_of_each(x)
+        return y / p if self.scaling == "inverted" else y
+
+    def moments(self, x):
+        r"""Mean and variance of the pre-activation over all masks, in the shape of the output.
+
+        They are exact, and the same in every mode. Given x, the units of an example are
+        independent. Squares are taken entry by entry:
+
+        ============  =====================  ==================================================
+        scaling       mean                   variance
+        ============  =====================  ==================================================
+        "inverted"    :math:`W x + b`        :math:`\frac{1 - p}{p} \, (W^2 x^2 + b^2)`
+        "weight"      :math:`p \, (Wx + b)`  :math:`p \, (1 - p) \, (W^2 x^2 + b^2)`
+        ============  =====================  ==================================================
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            As for the layer.
+        """
+        self._check_input(x)
+        p = self.keep_prob
+        spread = (1 - p) / p if self.scaling == "inverted" else p * (1 - p)
+        b_squared = None if self.bias is None else self.bias.square()
+        return self._mean(x), spread * self._product(x.square(), self.weight.square(), b_squared)
+
+    @declared(x=TENSOR, activation=Function(), n_samples=COUNT)
+    @torch.no_grad()
+    def gaussian_inference(self, x, activation, n_samples):
+        r"""Mean activation if the pre-activation were Gaussian, by sampling: the paper's inference.
+
+        It is :math:`\frac{1}{n} \sum_{k=1}^n a(u_k)`, with :math:`u_k` drawn from the normal
+        distribution that has the two `moments`: a tensor without gradient, in every mode.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            As for the layer.
+        activation : callable
+            The nonlinearity a, ``torch.relu`` say, of a sample of the output's shape.
+        n_samples : int
+            Number n of samples, at least 1: taken one after the other, so memory does not grow.
+
+        Examples
+        --------
+        >>> _ = torch.manual_seed(0)
+        >>> layer = DropConnectLinear(2, 1, bias=False).requires_grad_(False)
+        >>> _ = layer.weight.copy_(torch.tensor([[1.0, -1.0]]))
+        >>> torch.relu(layer.eval()(torch.ones(2)))
+        tensor([0.])
+        >>> layer.gaussian_inference(torch.ones(2), torch.relu, 10_000).round(decimals=1)
+        tensor([0.6000])
+        """
+        mean, variance = self.moments(x)
+        std, total = variance.sqrt(), 0
+        for _ in range(n_samples):
+            total = total + activation(mean + std * torch.randn_like(mean)) / n_samples
+        return total
+
+    def _mean(self, x):
+        y = self._product(x, self.weight, self.bias)
+        return y if self.scaling == "inverted" else y * self.keep_prob
+
+
 @declared(
-    in_features=COUNT, out_features=COUNT, keep_prob=PROBABILITY, bias=Flag(), scaling=SCALING
+    in_features=COUNT,
+    out_features=COUNT,
+    keep_prob=PROBABILITY,
+    bias=Flag(),
+    scaling=SCALING,
+    masks=GATE,
 )
-class DropConnectLinear(StochasticLayer, nn.Linear):
+class DropConnectLinear(DropConnect, nn.Linear):
     r"""Linear layer that keeps each weight and each bias with probability `keep_prob`.
 
     With :math:`M_{ji}, m_j \sim \text{Bernoulli}(p)`, all independent and drawn anew for each
@@ -39,6 +123,9 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
         Whether to add a bias. It is masked too.
     scaling : {"inverted", "weight"}
         Whether the factor goes into training, or into eval, the paper's form.
+    masks : {"example", "batch"}
+        Whether each example has a mask of its own, as in the paper, or all of a call share one,
+        which costs no more than a linear layer.
     device, dtype
         As for ``torch.nn.Linear``.
 
@@ -80,6 +167,7 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
         keep_prob=0.5,
         bias=True,
         scaling="inverted",
+        masks="example",
         *,
         device=None,
         dtype=None,
@@ -87,76 +175,16 @@ class DropConnectLinear(StochasticLayer, nn.Linear):
         super().__init__(in_features, out_features, bias, device=device, dtype=dtype)
         self.keep_prob = keep_prob
         self.scaling = scaling
+        self.masks = masks
 
-    def forward(self, x: Tensor) -> Tensor:
-        self._check_input(x)
-        if self.keep_prob == 1 or not self.training:
-            return self._mean(x)
+    _product = staticmethod(linear)
+
+    def _product_of_each(self, x):
+        """The same with a mask for each example, without scale: x is (..., in)."""
         one_an_example = (*x.shape[:-1], *self.weight.shape)  # (..., out, in)
         mask = keep_mask(self.weight, self.keep_prob, one_an_example)
         y = (mask * self.weight * x.unsqueeze(-2)).sum(dim=-1)  # (..., out)
-        if self.bias is not None:
-            y = y + keep_mask(y, self.keep_prob) * self.bias
-        return y / self.keep_prob if self.scaling == "inverted" else y
-
-    def moments(self, x):
-        r"""Mean and variance of the pre-activation over all masks, each (..., out_features).
-
-        They are exact, and the same in every mode. Given x, the units of an example are
-        independent. Squares are taken entry by entry:
-
-        ============  =====================  ==================================================
-        scaling       mean                   variance
-        ============  =====================  ==================================================
-        "inverted"    :math:`W x + b`        :math:`\frac{1 - p}{p} \, (W^2 x^2 + b^2)`
-        "weight"      :math:`p \, (Wx + b)`  :math:`p \, (1 - p) \, (W^2 x^2 + b^2)`
-        ============  =====================  ==================================================
-
-        Parameters
-        ----------
-        x : torch.Tensor, shape (..., in_features)
-        """
-        self._check_input(x)
-        p = self.keep_prob
-        spread = (1 - p) / p if self.scaling == "inverted" else p * (1 - p)
-        b_squared = None if self.bias is None else self.bias.square()
-        return self._mean(x), spread * linear(x.square(), self.weight.square(), b_squared)
-
-    @declared(x=TENSOR, activation=Function(), n_samples=COUNT)
-    @torch.no_grad()
-    def gaussian_inference(self, x, activation, n_samples):
-        r"""Mean activation if the pre-activation were Gaussian, by sampling: the paper's inference.
-
-        It is :math:`\frac{1}{n} \sum_{k=1}^n a(u_k)`, with :math:`u_k` drawn from the normal
-        distribution that has the two `moments`: a tensor without gradient, in every mode.
-
-        Parameters
-        ----------
-        x : torch.Tensor, shape (..., in_features)
-        activation : callable
-            The nonlinearity a, ``torch.relu`` say, of a sample of shape (..., out_features).
-        n_samples : int
-            Number n of samples, at least 1: taken one after the other, so memory does not grow.
-
-        Examples
-        --------
-        >>> _ = torch.manual_seed(0)
-        >>> layer = DropConnectLinear(2, 1, bias=False).requires_grad_(False)
-        >>> _ = layer.weight.copy_(torch.tensor([[1.0, -1.0]]))
-        >>> torch.relu(layer.eval()(torch.ones(2)))
-        tensor([0.])
-        >>> layer.gaussian_inference(torch.ones(2), torch.relu, 10_000).round(decimals=1)
-        tensor([0.6000])
-        """
-        mean, variance = self.moments(x)
-        std, total = variance.sqrt(), 0
-        for _ in range(n_samples):
-            total = total + activation(mean + std * torch.randn_like(mean)) / n_samples
-        return total
-
-    def _mean(self, x):
-        y = linear(x, self.weight, self.bias)
-        return y if self.scaling == "inverted" else y * self.keep_prob
+        return y if self.bias is None else y + keep_mask(y, self.keep_prob) * self.bias
 
     def _check_input(self, x):
         fits = check_floating_point(x).shape[-1:] == (self.in_features,)

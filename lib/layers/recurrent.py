@@ -1,25 +1,16 @@
 """Dropout in an LSTM: one mask a sequence, shared by all its steps, and the other places for it."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import linear
 
-from lib.layers.base import StochasticLayer, check_floating_point
-from lib.layers.draw import keep_mask
-from lib.validation import COUNT, PROBABILITY, Flag, OneOf, Optional, check_shapes, declared
+from lib.layers.fused import MaskedLSTM, may_be_fused
+from lib.layers.sequences import SETTINGS, RecurrentDropout
+from lib.validation import OneOf, declared
 
 
-@declared(
-    input_size=COUNT,
-    hidden_size=COUNT,
-    keep_prob=PROBABILITY,
-    recurrent_keep_prob=Optional(PROBABILITY),
-    masks=OneOf("sequence", "step"),
-    recurrent=OneOf("state", "update", "cell", "weights"),
-    bias=Flag(),
-    batch_first=Flag(),
-)
-class RecurrentDropoutLSTM(StochasticLayer):
+@declared(**SETTINGS, recurrent=OneOf("state", "update", "cell", "weights"))
+class RecurrentDropoutLSTM(RecurrentDropout):
     r"""LSTM with masks on its inputs and in its recurrence, by default the same at every step.
 
     With :math:`m^x, m^h` the masks divided by their keep probabilities, and all products but
@@ -30,7 +21,8 @@ class RecurrentDropoutLSTM(StochasticLayer):
         (i, f, g, o) &= W (m^x x_t) + U (m^h h_{t-1}) + b , \\
         c_t &= \sigma(f) \, c_{t-1} + \sigma(i) \tanh(g) , \qquad h_t = \sigma(o) \tanh(c_t) .
 
-    In eval there are no masks, and it is ``torch.nn.LSTM`` with one layer.
+    In eval there are no masks, and it is ``torch.nn.LSTM`` without dropout, at its speed. The input
+    of a layer above the first is masked in the same way, with a probability of its own.
 
     Parameters
     ----------
@@ -40,28 +32,32 @@ class RecurrentDropoutLSTM(StochasticLayer):
         Probability to KEEP a feature of the input, in (0, 1].
     recurrent_keep_prob : float, optional
         Probability to KEEP what the recurrent mask multiplies, in (0, 1]; `keep_prob` if not given.
+    between_keep_prob : float, optional
+        Probability to KEEP what a layer reads from the layer below, in (0, 1]; `keep_prob` if not
+        given. With one layer it must not be given. The two directions of a layer read the same.
     masks : {"sequence", "step"}
         Whether a sequence keeps its masks, or each of its steps draws new ones.
     recurrent : {"state", "update", "cell", "weights"}
         What the recurrent mask multiplies: the state :math:`h_{t-1}`, as above; the update
         :math:`\tanh(g)`; the memory :math:`c_{t-1}`; or the matrix U, with one mask for all steps
         and all sequences of a call, whatever `masks` says.
-    bias, batch_first, device, dtype
+    num_layers, bias, batch_first, bidirectional, device, dtype
         As for ``torch.nn.LSTM``.
 
     Attributes
     ----------
-    weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0 : torch.nn.Parameter
+    weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, ... : torch.nn.Parameter
         W (4 hidden, input), U (4 hidden, hidden) and the parts of b (4 hidden,), gates in the order
         i, f, g, o: names, shapes and first values are those of ``torch.nn.LSTM``.
 
     Shape
     -----
     As for ``torch.nn.LSTM``: input (time, batch, input), or (time, input) for one sequence, with at
-    least one step; optional state (h, c), each (1, batch, hidden) or (1, hidden). It returns the
-    outputs (time, batch, hidden) and the last state. Other shapes are a ValueError, a dtype that is
-    not floating-point a TypeError. Each sequence of a batch has masks of its own. A second call
-    draws new ones, also where it continues a sequence from its state.
+    least one step, or a packed sequence; optional state (h, c), each (layers, batch, hidden) or
+    (layers, hidden), where each direction counts as a layer. It returns the outputs
+    (time, batch, hidden) and the last state. Other shapes are a ValueError, a dtype that is not
+    floating-point a TypeError. Each sequence of a batch has masks of its own. A second call draws
+    new ones, also where it continues a sequence from its state.
 
     References
     ----------
@@ -80,90 +76,39 @@ class RecurrentDropoutLSTM(StochasticLayer):
     <All keys matched successfully>
     """
 
-    def __init__(
-        self,
-        input_size,
-        hidden_size,
-        keep_prob=0.5,
-        recurrent_keep_prob=None,
-        *,
-        masks="sequence",
-        recurrent="state",
-        bias=True,
-        batch_first=False,
-        device=None,
-        dtype=None,
-    ):
-        super().__init__()
-        self.input_size, self.hidden_size = input_size, hidden_size
-        self.keep_prob = keep_prob
-        self.recurrent_keep_prob = keep_prob if recurrent_keep_prob is None else recurrent_keep_prob
-        self.masks, self.recurrent = masks, recurrent
-        self.bias, self.batch_first = bias, batch_first
-        torchs = nn.LSTM(input_size, hidden_size, bias=bias, device=device, dtype=dtype)
-        for name, parameter in torchs.named_parameters():
-            self.register_parameter(name, parameter)
+    torchs, parts, without_masks = nn.LSTM, ("h", "c"), staticmethod(torch.lstm)
 
-    def forward(self, x: Tensor, state=None):
-        check_floating_point(x)
-        self._check_shapes(x, state)
-        is_batch = x.dim() == 3
-        if not is_batch:
-            x = x.unsqueeze(1)
-        elif self.batch_first:
-            x = x.transpose(0, 1)
-        steps, batch, _ = x.shape
-        if state is None:
-            h = c = x.new_zeros(batch, self.hidden_size)
-        else:
-            h, c = (part.reshape(batch, self.hidden_size) for part in state)
+    def _step(self, from_input, state, U, b, m):
+        """One step of one direction; from_input is W (m^x x_t) and its part of b."""
+        h, c = state  # (batch, hidden) each
+        place = None if m is None else self.recurrent
+        gates = from_input + linear(h * m if place == "state" else h, U, b)
+        i, f, g, o = gates.chunk(4, dim=-1)
+        update = torch.sigmoid(i) * torch.tanh(g)
+        if place == "update":
+            update = update * m
+        if place == "cell":
+            c = c * m
+        c = torch.sigmoid(f) * c + update
+        return torch.sigmoid(o) * torch.tanh(c), c
 
-        U, where, masks = self.weight_hh_l0, None, steps * [None]
-        if self.training and self.keep_prob < 1:
-            x = x * self._draw_in_time(x, self.keep_prob)
-        if self.training and self.recurrent_keep_prob < 1:
-            where = self.recurrent
-            if where == "weights":
-                U = U * keep_mask(U, self.recurrent_keep_prob).div_(self.recurrent_keep_prob)
-            else:
-                states = x.new_empty(steps, batch, self.hidden_size)
-                masks = self._draw_in_time(states, self.recurrent_keep_prob)
-        b = self.bias_ih_l0 + self.bias_hh_l0 if self.bias else None
-        from_input = linear(x, self.weight_ih_l0, b)  # (time, batch, 4 hidden)
+    def _run(self, rows, sizes, weights, state, mask, reverse):
+        W, U, b_ih, b_hh = weights
+        b = None if b_ih is None else b_ih + b_hh
+        if mask is None or sizes[0] != sizes[-1] or not may_be_fused(rows):
+            return super()._run(rows, sizes, (W, U, b, None), state, mask, reverse)
+        return self._run_fused(rows, sizes, W, U, b, state, mask, reverse)
 
-        outputs = []
-        for gates, m in zip(from_input, masks, strict=True):
-            gates = gates + linear(h * m if where == "state" else h, U)
-            i, f, g, o = gates.chunk(4, dim=-1)  # (batch, hidden) each
-            update = torch.sigmoid(i) * torch.tanh(g)
-            if where == "update":
-                update = update * m
-            if where == "cell":
-                c = c * m
-            c = torch.sigmoid(f) * c + update
-            h = torch.sigmoid(o) * torch.tanh(c)
-            outputs.append(h)
-        output = torch.stack(outputs)
-        if not is_batch:
-            return output.squeeze(1), (h, c)
-        return output.transpose(0, 1) if self.batch_first else output, (h[None], c[None])
+    def _run_fused(self, rows, sizes, W, U, b, state, mask, reverse):
+        """An optimisation for sequences of one length: the same, with `MaskedLSTM`."""
+        steps_and_batch, run = (len(sizes), sizes[0]), super()._run
 
-    def _draw_in_time(self, x, keep_prob):
-        """Masks for all steps of x, (time, batch, size), divided by their keep probability."""
-        drawn = keep_mask(x if self.masks == "step" else x[:1], keep_prob)
-        return drawn.div_(keep_prob).expand_as(x)
+        def formula(x, W, U, b, h, c, mask):
+            output, end = run(x.flatten(0, 1), sizes, (W, U, b, None), (h, c), mask, reverse=False)
+            return output.unflatten(0, steps_and_batch), *end
 
-    def _check_shapes(self, x, state):
-        n, order = self.input_size, "batch, time" if self.batch_first else "time, batch"
-        fits = x.dim() in (2, 3) and x.shape[-1] == n
-        check_shapes(fits, f"({order}, {n}) or (time, {n})", x=x)
-        # the first dimensions are (batch, time), or the other way round, or (time,)
-        *batch, steps = x.shape[:-1] if self.batch_first else x.shape[-2::-1]
-        if steps == 0:
-            raise ValueError(f"x must have at least one step in time, got {tuple(x.shape)}")
-        expected = (1, *batch, self.hidden_size)
-        if state is not None and [part.shape for part in state] != [expected, expected]:
-            raise ValueError(
-                f"state must be two tensors (h, c) of shape {expected}, "
-                f"got shapes {[tuple(part.shape) for part in state]}"
-            )
+        x = rows.unflatten(0, steps_and_batch)
+        if reverse:
+            x, mask = x.flip(0), mask.flip(0)
+        output, *end = MaskedLSTM.apply(formula, self.recurrent, x, W, U, b, *state, mask)
+        return (output.flip(0) if reverse else output).flatten(0, 1), end

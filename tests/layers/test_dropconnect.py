@@ -15,8 +15,8 @@ from scipy.special import expit
 from torch import nn
 from torch.nn.functional import linear
 
-from lib.inference import weight_scaled
-from lib.layers import DropConnectLinear, Dropout
+from lib.inference import mc_samples, weight_scaled
+from lib.layers import DropConnectConv2d, DropConnectLinear, Dropout
 from lib.theory.moments import relu_moments
 
 
@@ -94,6 +94,7 @@ def with_masks(monkeypatch, *masks):
         return mask.to(x.dtype)
 
     monkeypatch.setattr("lib.layers.dropconnect.keep_mask", keep_mask)
+    monkeypatch.setattr("lib.layers.dropconnect_conv.keep_mask", keep_mask)
 
 
 @every_scaling
@@ -152,6 +153,107 @@ def test_without_bias_one_unit_is_a_unit_behind_dropout():
     behind_dropout[1].load_state_dict(layer.state_dict())
     x = torch.randn(50, 7)
     torch.testing.assert_close(under_seed(layer, x), under_seed(behind_dropout, x))
+
+
+@every_scaling
+@pytest.mark.parametrize("bias", [True, False])
+def test_with_one_mask_a_batch_it_is_a_linear_layer_with_masked_weights(scaling, bias, monkeypatch):
+    layer, x = a_layer(4, 3, 0.3, bias, scaling, "batch"), torch.randn(2, 6, 4).double()
+    M, m = torch.randint(2, (3, 4)), torch.randint(2, (3,))
+    with_masks(monkeypatch, M, m)
+    expected = linear(x, M * layer.weight, m * layer.bias if bias else None)
+    torch.testing.assert_close(layer(x), expected / (0.3 if scaling == "inverted" else 1))
+
+
+@pytest.mark.parametrize(
+    "layer", [DropConnectLinear(4, 3, masks="batch"), DropConnectConv2d(4, 3, 1, masks="batch")]
+)
+def test_with_one_mask_a_batch_equal_examples_come_out_equal_and_calls_differ(layer):
+    x = torch.randn(4) if isinstance(layer, DropConnectLinear) else torch.randn(4, 2, 2)
+    x = x.expand(20, *x.shape)
+    y = layer(x)
+    torch.testing.assert_close(y, y[:1].expand_as(y))
+    assert len({layer(x)[0].detach().numpy().tobytes() for _ in range(20)}) > 1
+
+
+# Convolutions
+
+
+CONVOLUTIONS = [
+    {"kernel_size": (2, 3)},
+    {"kernel_size": 2, "stride": (2, 1), "padding": (1, 0), "dilation": (1, 2)},
+    {"kernel_size": (1, 3), "padding": (0, 1), "padding_mode": "circular"},
+    {"kernel_size": (1, 3), "groups": 2},
+]
+
+
+def a_convolution(*args, **settings):
+    layer = DropConnectConv2d(*args, dtype=torch.float64, **settings)
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter)
+    return layer.requires_grad_(False)
+
+
+def torchs(layer):
+    """Torch's layer, with other weights, as a function."""
+    names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation")
+    settings = {name: getattr(layer, name) for name in (*names, "groups", "padding_mode")}
+    plain = nn.Conv2d(**settings, dtype=torch.float64)
+    return lambda x, W, b: torch.func.functional_call(plain, {"weight": W, "bias": b}, (x,))
+
+
+@every_scaling
+@pytest.mark.parametrize("masks", ["example", "batch"])
+@pytest.mark.parametrize("settings", CONVOLUTIONS)
+def test_moments_of_a_convolution_are_those_over_all_masks_at_each_place(scaling, masks, settings):
+    n = settings.get("groups", 1)  # feature maps
+    layer = a_convolution(n, n, keep_prob=0.3, scaling=scaling, masks=masks, **settings)
+    x, convolved = torch.randn(n, 3, 4).double(), torchs(layer)
+    every, chances = every_mask(layer.weight.numel() + n, 0.3)
+    M, m = torch.as_tensor(every).split([layer.weight.numel(), n], dim=1)
+    M = M.unflatten(1, layer.weight.shape)
+    outputs = torch.vmap(lambda M, m: convolved(x, M * layer.weight, m * layer.bias))(M, m)
+    outputs = (outputs / (0.3 if scaling == "inverted" else 1)).numpy()
+    mean = np.tensordot(chances, outputs, 1)
+    variance = np.tensordot(chances, (outputs - mean) ** 2, 1)
+    found = (*layer.moments(x), layer.eval()(x))
+    for got, exact in zip(found, (mean, variance, mean), strict=True):
+        close(got.numpy(), exact, 1e-10)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("settings", CONVOLUTIONS)
+def test_under_given_masks_a_convolution_is_one_with_masked_weights_for_each_example(
+    settings, bias, monkeypatch
+):
+    layer, n = a_convolution(4, 2, keep_prob=0.3, bias=bias, **settings), 5
+    x, convolved = torch.randn(n, 4, 5, 6).double(), torchs(layer)
+    M, m = torch.randint(2, (n, *layer.weight.shape)), torch.randint(2, (n, 2, 1, 1))
+    with_masks(monkeypatch, M, m)
+    b = layer.bias if bias else torch.zeros(2).double()
+    each = [convolved(x[i], M[i] * layer.weight, m[i].flatten() * b) for i in range(n)]
+    torch.testing.assert_close(layer(x), torch.stack(each) / 0.3)
+
+
+@pytest.mark.parametrize("masks", ["example", "batch"])
+def test_mean_and_variance_of_drawn_convolutions_are_the_moments(masks):
+    n = 5000
+    layer = a_convolution(2, 3, 2, keep_prob=0.4, masks=masks)
+    x = torch.randn(2, 3, 3).double()
+    y = mc_samples(layer, x[None], n)[:, 0]
+    mean, variance = layer.moments(x)
+    assert is_near(y.mean(dim=0), mean, variance.sqrt(), n)
+    assert is_near((y - mean).square().mean(dim=0), variance, (y - mean).square().std(dim=0), n)
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (4, 3), (3, 5, 5), (2, 3, 5, 5), (1, 2, 4, 5, 5)])
+@pytest.mark.parametrize("training", [True, False])
+def test_images_with_other_channels_are_a_value_error(shape, training):
+    layer = DropConnectConv2d(4, 3, 2).train(training)
+    message = "x must have shape (batch, 4, height, width) or (4, height, width), got " + str(shape)
+    for use in (layer, layer.moments):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            use(torch.ones(shape))
 
 
 # Inference

@@ -18,13 +18,15 @@ import ours.layers
 print(ours.layers.Dropout())
 """
 DEFAULTS = {
-    "DropConnectLinear": {"keep_prob": 0.5},
+    "DropConnectConv2d": {"keep_prob": 0.5, "masks": "example"},
+    "DropConnectLinear": {"keep_prob": 0.5, "masks": "example"},
     "Dropout": {"keep_prob": 0.5, "scaling": "inverted"},
     "FastDropoutLinear": {"keep_prob": 0.5},
     "FractalBlock": {"keep_prob": 0.85, "global_share": 0.5, "gate": "batch", "skip": True},
     "FractalJoin": {"keep_prob": 0.85, "gate": "batch"},
     "GaussianDropout": {"keep_prob": 0.5},
     "MaxPoolDropout2d": {"keep_prob": 0.5},
+    "RecurrentDropoutGRU": {"keep_prob": 0.5, "recurrent_keep_prob": None, "masks": "sequence"},
     "RecurrentDropoutLSTM": {"keep_prob": 0.5, "recurrent_keep_prob": None, "masks": "sequence"},
     "SpatialDropout": {"keep_prob": 0.5},
     "StochasticDepth": {"survival_prob": 0.5, "gate": "batch", "scaling": "inverted", "skip": True},
