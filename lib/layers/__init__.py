@@ -2,7 +2,9 @@
 
 from lib.layers.base import StochasticLayer
 from lib.layers.bernoulli import Dropout
+from lib.layers.concrete import ConcreteDropout
 from lib.layers.depth import StochasticDepth, linear_survival
+from lib.layers.dropblock import DropBlock2d
 from lib.layers.dropconnect import DropConnectLinear
 from lib.layers.fast import FastDropoutLinear
 from lib.layers.fractal import FractalBlock
@@ -14,6 +16,8 @@ from lib.layers.spatial import SpatialDropout
 from lib.layers.variational import VariationalLinear
 
 __all__ = [
+    "ConcreteDropout",
+    "DropBlock2d",
     "DropConnectLinear",
     "Dropout",
     "FastDropoutLinear",

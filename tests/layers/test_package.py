@@ -18,6 +18,8 @@ import ours.layers
 print(ours.layers.Dropout())
 """
 DEFAULTS = {
+    "ConcreteDropout": {"keep_prob": 0.9, "temperature": 0.1, "spatial_dims": 0},
+    "DropBlock2d": {"block_size": 7, "keep_prob": 0.9, "masks": "channel"},
     "DropConnectLinear": {"keep_prob": 0.5},
     "Dropout": {"keep_prob": 0.5, "scaling": "inverted"},
     "FastDropoutLinear": {"keep_prob": 0.5},
