@@ -60,7 +60,8 @@ class StochasticDepth(StochasticLayer):
 
     *Batch normalization* in the branch sees what the branch sees: nothing when it is dropped, and
     with ``gate="example"`` the survivors alone. If only one is left, a batch norm of vectors raises
-    an error. The block ends with the sum: the authors' ReLU after it is another layer.
+    an error. With ``skip=False`` it sees all examples in each call. The block ends with the sum:
+    the authors' ReLU after it is another layer.
 
     References
     ----------

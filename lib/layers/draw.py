@@ -1,5 +1,7 @@
 """The one draw behind every mask: m_i ~ Bernoulli(keep_prob)."""
 
+import math
+
 import torch
 
 from lib.layers.base import check_floating_point
@@ -42,7 +44,7 @@ def _is_slow_on(device):
 
 
 def _two_of_each_word(shape, keep_prob):
-    n = torch.Size(shape).numel()
+    n = math.prod(shape)
     words = torch.randint(-(2**63), 2**63 - 1, (n // 2 + 1,), device="cpu")
     bits = words.view(torch.int32)[:n].view(shape)  # uniform on -2^31 ... 2^31 - 1
     top = round(keep_prob / FINEST) - 2**31

@@ -44,6 +44,7 @@ def expected_cross_entropy(output, labels) -> Tensor:
 
     Examples
     --------
+    >>> import torch
     >>> mean, labels = torch.zeros(1, 2), torch.tensor([0])
     >>> expected_cross_entropy(mean, labels)
     tensor(0.6931)

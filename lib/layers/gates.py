@@ -1,6 +1,7 @@
 """Gates: one draw decides on a whole branch, so that Python may have to know what was drawn."""
 
 import torch
+from torch.fx.experimental.proxy_tensor import get_proxy_mode  # is make_fx tracing?
 
 from lib.layers.base import TENSOR, check_floating_point
 from lib.validation import OneOf
@@ -31,7 +32,7 @@ def known(drawn):
     Under ``torch.vmap`` a number stands for many, and in a program that is traced or exported for
     those of other runs.
     """
-    if torch.jit.is_tracing() or torch.compiler.is_exporting():
+    if torch.compiler.is_exporting() or torch.jit.is_tracing() or get_proxy_mode() is not None:
         return None
     try:
         return [int(number) for number in drawn.flatten().tolist()]

@@ -18,6 +18,7 @@ from layer_runs import DTYPES, in_vmap, output_and_gradient, under_seed
 from repository import ROOT
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from lib.inference import mc_samples, sampling
 from lib.layers import (
@@ -658,6 +659,20 @@ def test_a_program_traced_in_training_draws_anew(name):
     layer, x = made(name)
     traced = torch.jit.trace(layer, (x,), check_trace=False)
     assert len({traced(x).detach().numpy().tobytes() for _ in range(20)}) > 1
+
+
+@every_stochastic_layer
+@pytest.mark.parametrize("mode", ["real", "symbolic"])
+def test_a_graph_of_its_operations_draws_anew(name, mode):
+    """With symbolic sizes for any batch."""
+    layer, x = made(name)
+    state = dict(layer.named_parameters()) | dict(layer.named_buffers())
+    call = partial(torch.func.functional_call, layer)
+    graph = make_fx(lambda state, x: call(state, (x,)), tracing_mode=mode)(state, x)
+    given = x[:5] if mode == "symbolic" else x
+    outputs = [graph(state, given).detach() for _ in range(20)]
+    assert outputs[0].shape == layer(given).shape
+    assert len({output.numpy().tobytes() for output in outputs}) > 1
 
 
 @pytest.fixture(scope="module")

@@ -171,6 +171,14 @@ def test_batch_norm_sees_the_survivors_alone_of_which_there_must_be_two(force):
         layer(x)
 
 
+@every_gate
+def test_batch_norm_sees_all_examples_where_none_is_skipped(gate, force):
+    norm, x = nn.BatchNorm1d(3, momentum=1.0), torch.randn(4, 3)
+    force([[0, 1, 0, 0] if gate == "example" else 0])
+    StochasticDepth(norm, gate=gate, skip=False)(x)
+    torch.testing.assert_close(norm.running_mean, x.mean(dim=0))
+
+
 # torch.func
 
 

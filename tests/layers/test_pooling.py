@@ -8,7 +8,7 @@ from formulas import close, mean_maximum
 from layer_runs import every_dtype, output_and_gradient
 from torch import nn
 
-from lib.layers import MaxPoolDropout2d
+from lib.layers import MaxPoolDropout2d, two_by_two
 from lib.theory.pooling import pooled_weights
 
 # Under these windows overlap, have gaps, and hang over the border.
@@ -71,6 +71,20 @@ def test_windows_of_two_by_two_are_compared_as_others_are_sorted(shape, monkeypa
     sorted_all = output_and_gradient(layer, x)
     for compared, as_sorted in zip(compared_all, sorted_all, strict=True):
         torch.testing.assert_close(compared, as_sorted)
+
+
+@pytest.mark.parametrize("at_once", [1, 100, 1000])
+@pytest.mark.parametrize("shape", [(3, 6, 6), (10, 3, 4, 6)])
+def test_many_maps_are_pooled_in_parts_with_the_same_result(shape, at_once, monkeypatch):
+    x, layer = torch.randn(shape), MaxPoolDropout2d(2, keep_prob=0.3).eval()
+    if len(shape) == 4:
+        x = x.to(memory_format=torch.channels_last)
+    whole = output_and_gradient(layer, x)
+    monkeypatch.setattr(two_by_two, "AT_ONCE", at_once)
+    in_parts = output_and_gradient(layer, x)
+    for part, expected in zip(in_parts, whole, strict=True):
+        assert torch.equal(part, expected)
+        assert part.stride() == expected.stride()
 
 
 def test_training_has_the_variance_that_the_masks_have():
