@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from lib.layers.base import TENSOR, StochasticLayer, check_floating_point, single_at_least
-from lib.validation import POSITIVE, Real, Whole, check_shapes, declared
+from ..validation import POSITIVE, Real, Whole, check_shapes, declared
+from .base import TENSOR, StochasticLayer, check_floating_point, single_at_least
 
 
 @declared(keep_prob=Real(0, 1), temperature=POSITIVE, spatial_dims=Whole(0))

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.layers.base import TENSOR, StochasticLayer, single_at_least
-from lib.layers.draw import keep_mask
-from lib.validation import COUNT, PROBABILITY, OneOf, check_shapes, declared
+from ..validation import COUNT, PROBABILITY, OneOf, check_shapes, declared
+from .base import TENSOR, StochasticLayer, single_at_least
+from .draw import keep_mask
 
 
 @declared(block_size=COUNT, keep_prob=PROBABILITY, masks=OneOf("channel", "example"))
