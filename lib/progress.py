@@ -3,7 +3,10 @@
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from tqdm import tqdm
+try:
+    from tqdm import tqdm
+except ImportError:  # which the wheel installs only if it is asked to
+    tqdm = None
 
 _silent = ContextVar("silent", default=False)
 
@@ -22,8 +25,9 @@ def progress(iterable, description):
     """Loop over the same items, with a bar that shows how far the loop is, and the time left.
 
     The bar appears after two seconds, and clears itself at the end. The environment variable
-    ``TQDM_DISABLE=1`` silences it: the tests and the build of the book set it.
+    ``TQDM_DISABLE=1`` silences it: the tests and the build of the book set it. Without the package
+    tqdm there is none.
     """
-    if _silent.get():
+    if tqdm is None or _silent.get():
         return iterable
     return tqdm(iterable, desc=description, delay=2, leave=False)

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from lib.layers import (
+    ConcreteDropout,
+    DropBlock2d,
     DropConnectConv2d,
     DropConnectLinear,
     Dropout,
@@ -86,7 +88,9 @@ def rows():
         "Dropout": Beside(Dropout(0.5), *dropout),
         "Dropout, weight": Beside(Dropout(0.5, "weight"), *dropout),
         "GaussianDropout": Beside(GaussianDropout(0.5), "x * (1 + randn)", Computed(noisy), units),
+        "ConcreteDropout": Beside(ConcreteDropout(0.5), *dropout),
         "SpatialDropout": Beside(SpatialDropout(0.5, 2), "nn.Dropout2d", nn.Dropout2d(0.5), maps),
+        "DropBlock2d": Beside(DropBlock2d(7), "nn.Dropout2d", nn.Dropout2d(0.1), maps),
         "MaxPoolDropout2d": Beside(
             MaxPoolDropout2d(2), "nn.MaxPool2d", nn.MaxPool2d(2), maps, eval_at_most=3
         ),

@@ -1,22 +1,26 @@
 """Dropout layers for torch, one method a file."""
 
-from lib.layers.base import StochasticLayer
-from lib.layers.bernoulli import Dropout
-from lib.layers.convert import from_torch
-from lib.layers.depth import StochasticDepth, linear_survival
-from lib.layers.dropconnect import DropConnectLinear
-from lib.layers.dropconnect_conv import DropConnectConv2d
-from lib.layers.fast import FastDropoutLinear
-from lib.layers.fractal import FractalBlock
-from lib.layers.gaussian import GaussianDropout
-from lib.layers.gru import RecurrentDropoutGRU
-from lib.layers.join import FractalJoin
-from lib.layers.pooling import MaxPoolDropout2d
-from lib.layers.recurrent import RecurrentDropoutLSTM
-from lib.layers.spatial import SpatialDropout
-from lib.layers.variational import VariationalLinear
+from .base import StochasticLayer
+from .bernoulli import Dropout
+from .concrete import ConcreteDropout
+from .convert import from_torch
+from .depth import StochasticDepth, linear_survival
+from .dropblock import DropBlock2d
+from .dropconnect import DropConnectLinear
+from .dropconnect_conv import DropConnectConv2d
+from .fast import FastDropoutLinear
+from .fractal import FractalBlock
+from .gaussian import GaussianDropout
+from .gru import RecurrentDropoutGRU
+from .join import FractalJoin
+from .pooling import MaxPoolDropout2d
+from .recurrent import RecurrentDropoutLSTM
+from .spatial import SpatialDropout
+from .variational import VariationalLinear
 
 __all__ = [
+    "ConcreteDropout",
+    "DropBlock2d",
     "DropConnectConv2d",
     "DropConnectLinear",
     "Dropout",

@@ -5,7 +5,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import nn
 
-from lib.validation import Instance, Kind, Real, shown
+from ..validation import Instance, Kind, Real, shown
 
 MODULE = Instance(nn.Module, "a torch.nn.Module", nn.Identity)
 TENSOR = Instance(torch.Tensor, "a torch.Tensor", lambda: torch.ones(2, 3))

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from lib.layers.base import KEEP_PROB, StochasticLayer
-from lib.layers.draw import keep_mask
-from lib.validation import SCALING, declared
+from ..validation import SCALING, declared
+from .base import KEEP_PROB, StochasticLayer
+from .draw import keep_mask
 
 
 @declared(keep_prob=KEEP_PROB, scaling=SCALING)

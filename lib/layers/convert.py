@@ -3,14 +3,14 @@
 import torch
 from torch import nn
 
-from lib.layers.base import MODULE
-from lib.layers.dropconnect import DropConnectLinear
-from lib.layers.dropconnect_conv import DropConnectConv2d
-from lib.layers.fast import FastDropoutLinear
-from lib.layers.gru import RecurrentDropoutGRU
-from lib.layers.recurrent import RecurrentDropoutLSTM
-from lib.layers.variational import VariationalLinear
-from lib.validation import Kind, declared
+from ..validation import Kind, declared
+from .base import MODULE
+from .dropconnect import DropConnectLinear
+from .dropconnect_conv import DropConnectConv2d
+from .fast import FastDropoutLinear
+from .gru import RecurrentDropoutGRU
+from .recurrent import RecurrentDropoutLSTM
+from .variational import VariationalLinear
 
 OF_LINEAR = ("in_features", "out_features")
 OF_CONVOLUTION = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation")

@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
-from lib.layers.base import MODULE, StochasticLayer
-from lib.layers.draw import keep_mask
-from lib.layers.gates import GATE, at_hand, gate_shape, known
-from lib.validation import COUNT, PROBABILITY, SCALING, Flag, declared
+from ..validation import COUNT, PROBABILITY, SCALING, Flag, declared
+from .base import MODULE, StochasticLayer
+from .draw import keep_mask
+from .gates import GATE, at_hand, gate_shape, known
 
 
 @declared(branch=MODULE, survival_prob=PROBABILITY, gate=GATE, scaling=SCALING, skip=Flag())

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from lib.layers.base import check_floating_point
+from .base import check_floating_point
 
 
 def keep_mask(x, keep_prob, shape=None):

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from lib.layers.base import TENSOR, StochasticLayer, check_floating_point
-from lib.layers.draw import keep_mask
-from lib.layers.gates import GATE
-from lib.validation import COUNT, PROBABILITY, SCALING, Flag, Function, check_shapes, declared
+from ..validation import COUNT, PROBABILITY, SCALING, Flag, Function, check_shapes, declared
+from .base import TENSOR, StochasticLayer, check_floating_point
+from .draw import keep_mask
+from .gates import GATE
 
 
 class DropConnect(StochasticLayer):

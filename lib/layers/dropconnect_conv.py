@@ -3,11 +3,7 @@
 from torch import nn
 from torch.nn.functional import conv2d, pad
 
-from lib.layers.base import check_floating_point
-from lib.layers.draw import keep_mask
-from lib.layers.dropconnect import DropConnect
-from lib.layers.gates import GATE
-from lib.validation import (
+from ..validation import (
     COUNT,
     PROBABILITY,
     SCALING,
@@ -19,6 +15,10 @@ from lib.validation import (
     declared,
     shown,
 )
+from .base import check_floating_point
+from .draw import keep_mask
+from .dropconnect import DropConnect
+from .gates import GATE
 
 
 @declared(

@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from lib.layers.base import TENSOR
-from lib.layers.moments import MOMENTS
-from lib.validation import check_shapes, declared
+from ..validation import check_shapes, declared
+from .base import TENSOR
+from .moments import MOMENTS
 
 
 @declared(output=MOMENTS, labels=TENSOR)

@@ -4,9 +4,9 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 
-from lib.layers.base import single_at_least, without_autocast
-from lib.layers.moments import ACTIVATIONS, MOMENTS
-from lib.validation import COUNT, PROBABILITY, Flag, OneOf, declared
+from ..validation import COUNT, PROBABILITY, Flag, OneOf, declared
+from .base import single_at_least, without_autocast
+from .moments import ACTIVATIONS, MOMENTS
 
 
 @declared(

@@ -5,11 +5,11 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from lib.layers.base import StochasticLayer
-from lib.layers.draw import keep_mask
-from lib.layers.gates import GATE, at_hand, gate_shape, known
-from lib.layers.join import FractalJoin
-from lib.validation import PROBABILITY, SHARE, Flag, Function, Whole, declared
+from ..validation import PROBABILITY, SHARE, Flag, Function, Whole, declared
+from .base import StochasticLayer
+from .draw import keep_mask
+from .gates import GATE, at_hand, gate_shape, known
+from .join import FractalJoin
 
 
 class Maker(Function):

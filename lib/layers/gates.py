@@ -3,8 +3,8 @@
 import torch
 from torch.fx.experimental.proxy_tensor import get_proxy_mode  # is make_fx tracing?
 
-from lib.layers.base import TENSOR, check_floating_point
-from lib.validation import OneOf
+from ..validation import OneOf
+from .base import TENSOR, check_floating_point
 
 GATE = OneOf("batch", "example")  # one draw for the whole batch, or one for each example
 

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from lib.layers.base import StochasticLayer, check_floating_point
-from lib.validation import PROBABILITY, declared
+from ..validation import PROBABILITY, declared
+from .base import StochasticLayer, check_floating_point
 
 
 @declared(keep_prob=PROBABILITY)

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 
-from lib.layers.sequences import SETTINGS, RecurrentDropout
-from lib.validation import OneOf, declared
+from ..validation import OneOf, declared
+from .sequences import SETTINGS, RecurrentDropout
 
 
 @declared(**SETTINGS, recurrent=OneOf("state", "update", "weights"))

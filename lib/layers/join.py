@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from lib.layers.base import TENSOR, StochasticLayer
-from lib.layers.draw import keep_mask
-from lib.layers.gates import GATE, gate_shape
-from lib.validation import PROBABILITY, Many, declared
+from ..validation import PROBABILITY, Many, declared
+from .base import TENSOR, StochasticLayer
+from .draw import keep_mask
+from .gates import GATE, gate_shape
 
 PATHS = Many(TENSOR)
 

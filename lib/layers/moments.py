@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-from lib.layers.base import TENSOR, single_at_least
-from lib.layers.rectified import ReluMoments
-from lib.validation import Kind, declared
+from ..validation import Kind, declared
+from .base import TENSOR, single_at_least
+from .rectified import ReluMoments
 
 
 @declared(mean=TENSOR, variance=TENSOR)

@@ -4,10 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.layers.base import TENSOR, StochasticLayer, check_floating_point, single_at_least
-from lib.layers.draw import keep_mask
-from lib.layers.two_by_two import mean_pool
-from lib.validation import COUNT, PROBABILITY, Optional, Pair, Whole, check_shapes, declared
+from ..validation import COUNT, PROBABILITY, Optional, Pair, Whole, check_shapes, declared
+from .base import TENSOR, StochasticLayer, check_floating_point, single_at_least
+from .draw import keep_mask
+from .two_by_two import mean_pool
 
 
 @declared(

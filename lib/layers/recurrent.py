@@ -4,9 +4,9 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 
-from lib.layers.fused import MaskedLSTM, may_be_fused
-from lib.layers.sequences import SETTINGS, RecurrentDropout
-from lib.validation import OneOf, declared
+from ..validation import OneOf, declared
+from .fused import MaskedLSTM, may_be_fused
+from .sequences import SETTINGS, RecurrentDropout
 
 
 @declared(**SETTINGS, recurrent=OneOf("state", "update", "cell", "weights"))

@@ -5,10 +5,10 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from torch.nn.utils.rnn import PackedSequence
 
-from lib.layers.base import StochasticLayer, check_floating_point
-from lib.layers.draw import keep_mask
-from lib.layers.fused import by_torch, may_be_fused
-from lib.validation import COUNT, PROBABILITY, Flag, OneOf, Optional, check_shapes
+from ..validation import COUNT, PROBABILITY, Flag, OneOf, Optional, check_shapes
+from .base import StochasticLayer, check_floating_point
+from .draw import keep_mask
+from .fused import by_torch, may_be_fused
 
 SETTINGS = {
     "input_size": COUNT,

@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from lib.layers.base import TENSOR, StochasticLayer
-from lib.layers.draw import keep_mask
-from lib.validation import COUNT, PROBABILITY, Optional, check_shapes, declared
+from ..validation import COUNT, PROBABILITY, Optional, check_shapes, declared
+from .base import TENSOR, StochasticLayer
+from .draw import keep_mask
 
 
 @declared(keep_prob=PROBABILITY, spatial_dims=Optional(COUNT))

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
 
-from lib.layers.base import StochasticLayer, check_floating_point, single_at_least, without_autocast
-from lib.validation import COUNT, FINITE, Flag, Real, declared
+from ..validation import COUNT, FINITE, Flag, Real, declared
+from .base import StochasticLayer, check_floating_point, single_at_least, without_autocast
 
 K1, K2, K3 = 0.63576, 1.87320, 1.48695  # Molchanov et al. (2017), section 4
 LARGEST_LOG_SIGMA2 = 20.0  # larger variances would overflow

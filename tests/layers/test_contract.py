@@ -22,6 +22,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from lib.inference import masks_held, mc_samples, sampling
 from lib.layers import (
+    ConcreteDropout,
+    DropBlock2d,
     DropConnectConv2d,
     DropConnectLinear,
     Dropout,
@@ -72,6 +74,11 @@ def noisy(keep_prob):
     return VariationalLinear(3, 4, log_sigma2=-2.0, threshold=math.inf)
 
 
+def relaxed(keep_prob, **settings):
+    """A layer whose keep probability is learned, and so is never 1."""
+    return ConcreteDropout(min(keep_prob, 0.999), **settings)
+
+
 def moments(keep_prob):
     first = FastDropoutLinear(3, 5, keep_prob)
     return nn.Sequential(first, FastDropoutLinear(5, 4, keep_prob, None, passes="mean"))
@@ -83,7 +90,11 @@ LAYERS = {
     "Dropout, weight": (partial(Dropout, scaling="weight"), (3,)),
     "Dropout, a rate a unit": (lambda p: Dropout(torch.tensor([p, p, 1.0])), (3,)),
     "GaussianDropout": (GaussianDropout, (3,)),
+    "ConcreteDropout": (relaxed, (3,)),
+    "ConcreteDropout, maps": (partial(relaxed, spatial_dims=2), (3, 2, 2)),
     "SpatialDropout": (partial(SpatialDropout, spatial_dims=2), (3, 2, 2)),
+    "DropBlock2d": (partial(DropBlock2d, 2), (3, 4, 5)),
+    "DropBlock2d, all maps": (partial(DropBlock2d, 2, masks="example"), (3, 4, 5)),
     "StochasticDepth, batch": (lambda p: StochasticDepth(branch(), p), (3,)),
     "StochasticDepth, example": (lambda p: StochasticDepth(branch(), p, "example", "weight"), (3,)),
     "StochasticDepth, batch, computed": (lambda p: StochasticDepth(branch(), p, skip=False), (3,)),
@@ -131,9 +142,12 @@ STOCHASTIC = names("FastDropoutLinear")
 ONE_DRAW = [name for name in LAYERS if ", batch" in name or ", weights" in name]
 NEEDS_A_BATCH = [name for name in LAYERS if "example" in name]
 ANY_LEADING_SHAPE = [name for name, (_, example) in LAYERS.items() if example == (3,)]
-EVAL_IS_THE_MEAN = names("LSTM", "GRU", "FastDropoutLinear")  # for those it is an approximation
+# For others it is an approximation.
+EVAL_IS_THE_MEAN = names("LSTM", "GRU", "FastDropoutLinear", "ConcreteDropout", "DropBlock2d")
 # Others draw a column, or noise that knows no keep probability, or ask no tensor what it holds.
-KEEPS_ALL_AT_ONE = names("FractalBlock", "VariationalLinear", "Dropout, a rate")
+KEEPS_ALL_AT_ONE = names(
+    *("FractalBlock", "VariationalLinear", "Dropout, a rate", "ConcreteDropout")
+)
 
 every_layer = pytest.mark.parametrize("name", LAYERS)
 every_stochastic_layer = pytest.mark.parametrize("name", STOCHASTIC)
@@ -326,6 +340,8 @@ REFUSED = [
     *((IN_TIME, NO_TIME, [(0, 2, 3)]), (IN_BATCHES, NO_TIME, [(2, 0, 3), (0, 3)])),
 ]
 for p in (0.5, 1):
+    block = DropBlock2d(2, p)
+    REFUSED += [(block, "width), with pixels, got {}", [(), (6, 6), (2, 0, 3), (1, 2, 3, 4, 5)])]
     pool, of_maps = MaxPoolDropout2d((5, 4), p, padding=(1, 2)), "(channels, height, width), got {}"
     small = "at least as large as kernel_size (5, 4), got shape {}"
     REFUSED += [
@@ -347,7 +363,8 @@ def test_an_input_of_a_shape_that_does_not_fit_is_a_value_error(layer, message, 
 
 
 OF_IMAGES = [
-    *(Dropout(), GaussianDropout(), SpatialDropout(), MaxPoolDropout2d(2)),
+    *(Dropout(), GaussianDropout(), SpatialDropout(), MaxPoolDropout2d(2), DropBlock2d(3)),
+    *(ConcreteDropout(), ConcreteDropout(spatial_dims=2)),
     DropConnectConv2d(3, 5, 3, masks="batch"),  # with a mask for each example, a plain copy
     *(StochasticDepth(nn.Tanh(), 0.5, gate) for gate in ("batch", "example")),
     *(FractalBlock(nn.Tanh, 2, 0.5, gate=gate) for gate in ("batch", "example")),
@@ -440,6 +457,8 @@ def test_a_state_dict_carries_over_what_was_learned(name):
 PRINTED = [
     "Dropout(keep_prob=0.3, scaling='weight')",
     "GaussianDropout(keep_prob=0.3)",
+    "ConcreteDropout(keep_prob=0.3, temperature=0.1, spatial_dims=2)",
+    "DropBlock2d(block_size=3, keep_prob=0.3, masks='example')",
     "SpatialDropout(keep_prob=0.3)",
     "SpatialDropout(keep_prob=0.3, spatial_dims=2)",
     "FractalJoin(keep_prob=0.3, gate='example')",
