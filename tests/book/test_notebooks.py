@@ -16,7 +16,8 @@ from lib.plotting.moving import MIN_ALT
 
 IN_PARTS = [path for path in NOTEBOOKS if path.parent != ROOT / "book"]  # not the landing page
 RESULTS = ROOT / "book" / "reproductions" / "results.ipynb"  # a page to look things up in
-LESSONS = [path for path in IN_PARTS if path.stem != "exercises" and path != RESULTS]
+BESIDE = ("exercises", "further", "results")  # what is no lesson
+LESSONS = [path for path in IN_PARTS if path.stem not in BESIDE]
 PAGES = NOTEBOOKS + sorted((ROOT / "book").rglob("*.md"))
 
 MAX_LINES = 40
