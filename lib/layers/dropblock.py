@@ -59,7 +59,7 @@ class DropBlock2d(StochasticLayer):
     References
     ----------
     Ghiasi, Lin and Le (2018), *DropBlock: a regularization method for convolutional networks*,
-    NeurIPS 31: algorithm 1, section 3. The function ``dropblock`` of the authors' code,
+    NeurIPS 31: algorithm 1. The function ``dropblock`` of the authors' code,
     tensorflow/tpu; it takes square maps alone.
 
     Examples
