@@ -127,7 +127,7 @@ def gradient_cases(data):
         shapes = {"grad_y": (n, n_units), "x": (n, n_inputs), "weights": (n_units, n_inputs),
                   "bias": n_units}  # fmt: skip
         given = {name: data.normal(size=shape) for name, shape in shapes.items()}
-        cases.append(given | {"mask": mask})
+        cases.append(given | {"grad_y": 5 * given["grad_y"], "mask": mask})
     return cases
 
 
@@ -375,10 +375,18 @@ LAYERS = (  # wrong ones, and what is wrong with each
 
 def judge_traits(run, data):
     for layer_, name in ((masked, "arrays"), (masked_by_loops, "loops")):
-        text = ("Your check rejects a right layer, at least sometimes. Chance must not decide: a "
-                "share kept among n entries varies by about sqrt(p (1 - p) / n); leave room for "
-                "six times that, or take more entries.")  # fmt: skip
-        yield from found(not all(run(layer=layer_) for _ in range(5)), f"rejects-{name}", text)
+        accepted = [run(layer=layer_) for _ in range(5)]
+        yield from found(
+            not any(accepted), f"rejects-{name}",
+            "Your check rejects a right layer, every time. What is kept stays as it is, the factor "
+            "comes at prediction, and a right layer may draw in any order, and return any array.",
+        )  # fmt: skip
+        yield from found(
+            any(accepted) and not all(accepted), f"rejects-{name}-at-times",
+            "Your check rejects a right layer at times. Chance must not decide: a share kept among "
+            "n entries varies by about sqrt(p (1 - p) / n); leave room for six times that, or take "
+            "more entries.",
+        )  # fmt: skip
     for name, what, layer_ in LAYERS:
         text = f"Your check accepts a layer that {what}."
         yield from found(run(layer=layer_), f"accepts-{name}", text)

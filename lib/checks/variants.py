@@ -32,7 +32,8 @@ def rectified_cases(data):
     m, v = data.uniform(-2, 3, (3, 8)), data.uniform(0.3, 5, (3, 8))
     pairs = [(m[0], v[0]), (m[1], v[0]), (m[0], v[1]), (m, v)]
     edge = [(m[:1, 0], v[:1, 0]), (np.array([2.0, -3, 0, 1.5]), np.array([0.0, 0, 0, 1])),
-            (np.zeros((2, 1)), np.array([[4.0], [0]]))]  # fmt: skip
+            (np.zeros((2, 1)), np.array([[4.0], [0]])),
+            (np.array([0.01, -0.02]), np.array([1e-4, 3e-4]))]  # fmt: skip
     return [[{"mean": m, "variance": v} for m, v in some] for some in (pairs, edge)]
 
 

@@ -65,7 +65,8 @@ def test_no_false_alarm(check):
     for extra in np.random.default_rng(len(check.__name__)).integers(1, 1000, 10):
 
         def later(*arguments, extra=extra):
-            arguments[place].random(extra)
+            if "test" not in [each for each in arguments if isinstance(each, str)]:
+                arguments[place].random(extra)  # nothing is drawn at test
             return check.right(*arguments)
 
         check(later)

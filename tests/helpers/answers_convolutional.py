@@ -89,6 +89,7 @@ RIGHT["residual_block"] = [
     lambda x, f, p, phase, rng: -block(-x, lambda z: -f(-z), p, phase, rng)]
 UNLISTED["residual_block"] = [
     (only({"rain": "train"}), "other-phase"), (only({"test": "train"}), "gate-at-test"),
+    (lambda *a: (a[-1].random(), block(*a))[1], "draws-at-test"),
     (lambda *a: np.maximum(block(*a), 0), "activation-after"),
     (computed(lambda p, rng: (rng.random() < p) / p), "computed-though-dropped"),
     (computed(lambda p, rng: 1 / p), "no-mask"),

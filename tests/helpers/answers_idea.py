@@ -156,6 +156,10 @@ UNLISTED = {
     "layer_gradients": [
         (lambda g, x, w, b, m: one_unit_at_a_time(g, x, w, b, m)[::-1], "shape"),
         (lambda g, x, w, b, m: one_unit_at_a_time(-g, x, w, b, m), "sign"),
+        (
+            lambda *a: tuple(np.clip(each, -1, 1) for each in one_unit_at_a_time(*a)),
+            "otherwise|nearly",
+        ),
     ],
     "steps_needed": [
         (lambda p, c: 1 if p == 1 else math.log(1 - c) / math.log(1 - p), "not-whole"),

@@ -29,6 +29,7 @@ def loop_rectified(mean, variance):
 RIGHT["fast_relu"] = [loop_rectified, lambda m, v: list(map(np.float32, relu_moments(m, v))),
                       lambda m, v: np.array(relu_moments(m, v + 1e-30))]
 UNLISTED["fast_relu"] = [
+    (lambda m, v: relu_moments(m, np.where(v < 0.01, 0, v)), "otherwise"),
     (lambda m, v: (relu_moments(m, v)[0], 2 * relu_moments(m, v)[1] + 1), "otherwise"),
     (lambda m, v: [part / (v > 0) for part in relu_moments(m, v)], "variance-0")]
 
