@@ -58,7 +58,7 @@ DROPCONNECT = Comparison(
     paper="Wan et al. (2013)",
     configurations=[
         *grid(masks="none", **HOW, keep_prob=1.0, rate=[0.03, 0.1, 0.3]),
-        *grid(masks=["units", "weights"], **HOW, keep_prob=[0.5, 0.8], rate=[0.03, 0.1, 0.3]),
+        *grid(masks=["units", "weights"], **HOW, keep_prob=[0.5, 0.8], rate=[0.01, 0.03, 0.1]),
     ],
     choices=("keep_prob", "rate"),
     metrics=(*TRAINED_TO_END, "gaussian_error", "gaussian_loss"),

@@ -21,7 +21,8 @@ class Comparison(Experiment):
 
     All configurations are run with the first seeds. Of those that differ in the `choices` alone,
     the best (`lib.experiments.at_best`) goes on to the other seeds. It is chosen on validation
-    data, on which no seed is tested.
+    data, on which no seed is tested. If it is at the edge of its grid of rates, the next rate is
+    tried too.
 
     Parameters
     ----------
@@ -49,15 +50,38 @@ class Comparison(Experiment):
         """List the grid with the first seeds; where `rows` have all of it, the best with others."""
         search = super().trials(self.search_seeds)
         rows = {tuple(row[name] for name in (*self.settings, "seed")): row for row in rows}
-        if any(trial.key not in rows for trial in search):
-            return search
-        columns = [*self.settings, "seed", self.chosen_by, "seconds"]
-        found = pd.DataFrame([rows[trial.key] for trial in search])[columns]
+        while all(trial.key in rows for trial in search):
+            best = self._best([rows[trial.key] for trial in search])
+            first = [trial for trial in search if trial.seed == 0 and trial.key[:-1] in best]
+            wider = [self._beyond(trial, search) for trial in first]
+            if not any(wider):
+                seeds = range(self.search_seeds, n_seeds or self.n_seeds)
+                return search + [trial._replace(seed=seed) for seed in seeds for trial in first]
+            seeds = range(self.search_seeds)
+            search += [trial._replace(seed=seed) for seed in seeds for trial in wider if trial]
+        return search
+
+    def _best(self, rows):
+        """The configurations that are best by validation, one a side."""
+        found = pd.DataFrame(rows)[[*self.settings, "seed", self.chosen_by, "seconds"]]
         best = at_best(found, list(self.choices), self.chosen_by)
-        best = {tuple(row) for row in best[self.settings].itertuples(index=False)}
-        seeds = range(self.search_seeds, n_seeds or self.n_seeds)
-        first = [trial for trial in search if trial.seed == 0 and trial.key[:-1] in best]
-        return search + [trial._replace(seed=seed) for seed in seeds for trial in first]
+        return {tuple(row) for row in best[self.settings].itertuples(index=False)}
+
+    def _beyond(self, trial, search):
+        """The trial at the next rate, if its own is at an edge of three or more that were tried."""
+
+        def side(trial):
+            return {name: value for name, value in trial.configuration if name not in self.choices}
+
+        rate = dict(trial.configuration)["rate"]
+        tried = {dict(each.configuration)["rate"] for each in search if side(each) == side(trial)}
+        for rates in (sorted(tried), sorted(tried, reverse=True)):
+            if len(rates) >= 3 and rate == rates[0]:
+                further = float(f"{rate * rates[1] / rates[2]:.2g}")  # the steps go on as they were
+                return trial._replace(
+                    configuration=tuple((dict(trial.configuration) | {"rate": further}).items())
+                )
+        return None
 
 
 OF_THE_END = ("test_error", "test_loss", "val_error", "val_loss", "train_loss")

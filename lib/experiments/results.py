@@ -199,6 +199,41 @@ def compare(frame, metric, ours, baseline):
     return paired_difference(*sides)
 
 
+@declared(best=FRAME, sides=SETTINGS, choices=Many(TEXT))
+def sides_table(best, sides, choices=("rate",)):
+    """Tabulate the sides of a comparison: what each chose, its error and loss, and by how much.
+
+    Parameters
+    ----------
+    best : pandas.DataFrame
+        From `at_best`.
+    sides : dict of dict
+        By name, the settings of each side. The first is what the others are compared with.
+    choices : sequence of str
+        The settings to show.
+
+    Returns
+    -------
+    pandas.DataFrame of str
+        A row a side; errors in per cent, their differences in points, with 95 % intervals.
+    """
+    rows, (first, *_) = {}, sides.values()
+    for name, side in sides.items():
+        own = select(best, **side)
+        row = {choice: f"{own[choice].iloc[0]:g}" for choice in choices}
+        for what, scale, digits in (("error (%)", 100, 2), ("loss", 1, 3)):
+            metric = f"test_{what.split()[0]}"
+            row[what] = f"{scale * own[metric].mean():.{digits}f}"
+            if side is not first:
+                low, mean, high = (
+                    f"{scale * each:+.{digits}f}"
+                    for each in np.sort(compare(best, metric, side, first)[:3])
+                )
+                row[f"{what.split()[0]} − {next(iter(sides))}"] = f"{mean} [{low}, {high}]"
+        rows[name] = row
+    return pd.DataFrame.from_dict(rows, orient="index").fillna("")
+
+
 @declared(frame=FRAME, by=COLUMNS, metric=TEXT, scale=FINITE, digits=Whole(0))
 def intervals(frame, by, metric, scale=1.0, digits=2):
     """Tabulate a metric in text, a row a value of `by`: mean, 95 % interval, number of seeds.

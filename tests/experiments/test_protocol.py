@@ -1,5 +1,7 @@
 """What holds for a comparison: each side at its best, trained to its end, judged on what is new."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -57,6 +59,27 @@ def test_several_seeds_may_search(tmp_path):
     table = read_results("toy", tmp_path)
     assert len(table) == 2 * 4 + 2
     assert len(at_best(table, ["rate"], "val_error")) == 2 * 3
+
+
+def test_beyond_the_edge_of_its_grid_a_side_tries_the_next_rates(tmp_path):
+    best = {"none": 1, "dropout": 0.003}  # rates with the lowest validation error
+
+    def trial(seed, *, masks, rate):
+        error = abs(np.log(rate / best[masks]))
+        return {"test_error": error, "val_error": error, "wrong": torch.zeros(3, dtype=bool)}
+
+    experiment = dataclasses.replace(
+        toy(), configurations=grid(masks=["none", "dropout"], rate=[0.03, 0.1, 0.3]), trial=trial
+    )
+    assert run(experiment, folder=tmp_path, n_jobs=1) == {}
+    table = read_results("toy", tmp_path)
+    rates = {side: sorted(set(rows["rate"])) for side, rows in table.groupby("masks")}
+    assert rates == {
+        "none": [0.03, 0.1, 0.3, 1, 3],
+        "dropout": [0.001, 0.003, 0.01, 0.03, 0.1, 0.3],
+    }
+    assert set(at_best(table, ["rate"], "val_error")["rate"]) == {1, 0.003}
+    assert ResultsTable(experiment, tmp_path).missing() == []
 
 
 def test_nothing_is_run_with_another_seed_before_the_grid_is_complete(tmp_path):
