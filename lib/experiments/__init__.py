@@ -13,6 +13,7 @@ from lib.experiments.results import (
     intervals,
     read_results,
     select,
+    sides_table,
     summary,
 )
 
@@ -33,6 +34,7 @@ __all__ = [
     "intervals",
     "read_results",
     "select",
+    "sides_table",
     "summary",
 ]
 __all__ += list(_MODULES)

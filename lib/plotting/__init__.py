@@ -4,6 +4,7 @@ Importing this package sets matplotlib's style.
 """
 
 from lib.plotting.curves import interval_band, label, paired_dots, seed_dots
+from lib.plotting.forest import forest
 from lib.plotting.moving import MovingFigure
 from lib.plotting.network import draw_network
 from lib.plotting.style import ROLES, Role, use_style
@@ -16,6 +17,7 @@ __all__ = [
     "draw_images",
     "draw_mask",
     "draw_network",
+    "forest",
     "interval_band",
     "label",
     "paired_dots",
