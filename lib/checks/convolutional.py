@@ -202,12 +202,10 @@ def block_off(run, data, p, shape):
                 True, f"{phase}-{'-'.join(names)}", f"With phase={phase!r} and survival_prob={p} "
                 f"the output must be {wanted}. Yours can be {text}.")
 
-    def draws_at_test():
-        before = str(rng.bit_generator.state)
-        passes("test", 1, rng)
-        return str(rng.bit_generator.state) != before
-
-    (train, counts), (test, test_counts) = passes("train", 450, rng), passes("test", 30, rng)
+    train, counts = passes("train", 450, rng)
+    before = rng.bit_generator.state
+    test, test_counts = passes("test", 30, rng)
+    draws_at_test = rng.bit_generator.state != before
     there, random = np.abs(train - x) > 1e-6, np.ptp(test, axis=0).any()
     same = dict.fromkeys(("no-mask", "all-dropped"), "In all training passes the branch was there, "
                          "or in none. Draw one number from rng in each call: the branch survives "
@@ -228,7 +226,7 @@ def block_off(run, data, p, shape):
          "computed-though-dropped", "The branch is the expensive part. Draw first: call branch(x) "
          "once if it survives, and not at all if it is dropped. At test, call it once."),
         fresh(lambda rng: passes("train", 40, rng)[0]),
-        (draws_at_test(), "draws-at-test", "At test a random number is drawn, though none is "
+        (draws_at_test, "draws-at-test", "At test a random number is drawn, though none is "
          "needed: ask for the phase first."),
         (not is_(passes("train", 1, rng, p=1.0)[0], x + f), "survival-prob-1",
          "With survival_prob=1 the branch always survives, and training gives x + f(x)."))
