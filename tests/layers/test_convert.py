@@ -112,12 +112,6 @@ def hooked():
     return layer
 
 
-def deep_hook():
-    layer = nn.Linear(4, 3)
-    layer._backward_hooks[0] = None
-    return layer
-
-
 REFUSED = [
     (nn.LSTM(4, 3), DropConnectLinear, {}, TypeError, "a torch.nn.Linear, and none of its"),
     (nn.LSTM(4, 3), RecurrentDropoutGRU, {}, TypeError, "got a LSTM"),
