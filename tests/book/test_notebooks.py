@@ -167,14 +167,16 @@ def lesson_has_its_parts(notebook):
         yield "no link to the part's exercises after 'In short'"
 
 
-def lesson_folds_drawing_and_nothing_else(notebook):
+def lesson_folds_drawing_and_what_leads_to_the_first_picture(notebook):
+    drawn = False
     for i, cell in numbered(notebook, "code"):
         hidden = {tag for tag in tags(cell) if tag.startswith(("hide-", "remove-"))}
         draws = any(map(is_figure, cell.outputs))
         if draws and hidden != {"hide-input"}:
             yield f"cell {i}: drawing is folded (hide-input)"
-        if hidden and not draws:
-            yield f"cell {i}: {hidden.pop()}: a lesson folds drawing, and hides nothing else"
+        if hidden and not draws and (drawn or hidden != {"hide-input"}):
+            yield f"cell {i}: {hidden.pop()}: behind the first picture only drawing is folded"
+        drawn = drawn or draws
 
 
 PAGES_OF_RULES = {
@@ -188,7 +190,7 @@ PAGES_OF_RULES = {
     first_cell_only_imports: IN_PARTS,
     pictures_are_described: PAGES,
     lesson_has_its_parts: LESSONS,
-    lesson_folds_drawing_and_nothing_else: LESSONS,
+    lesson_folds_drawing_and_what_leads_to_the_first_picture: LESSONS,
 }
 
 
@@ -330,9 +332,11 @@ FAULTS = {
         (LESSON.replace("(exercises)", "(index)") + 3 * QUESTION, "link"),
         (LESSON.replace("## Quiz", "## Questions") + 3 * QUESTION, "no heading 'Quiz'"),
     ],
-    lesson_folds_drawing_and_nothing_else: [
+    lesson_folds_drawing_and_what_leads_to_the_first_picture: [
         (code("plot()", FIGURE), "drawing is folded"),
         (code("plot()", FIGURE, tags=["hide-input"]), None),
+        (code(tags=["hide-input"]), None),
+        ([code("plot()", FIGURE, tags=["hide-input"]), code(tags=["hide-input"])], "behind"),
         (code(tags=["remove-cell"]), "remove-cell"),
     ],
 }
