@@ -15,16 +15,17 @@ class DropConnect(StochasticLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         self._check_input(x)
-        p = self.keep_prob
-        if p == 1 or not self.training:
+        if self.keep_prob == 1 or not self.training:
             return self._mean(x)
-        if self.masks == "batch":
-            W = self.weight * keep_mask(self.weight, p)
-            b = None if self.bias is None else self.bias * keep_mask(self.bias, p)
-            y = self._product(x, W, b)
-        else:
-            y = self._product_of_each(x)
-        return y / p if self.scaling == "inverted" else y
+        if self.masks == "example":
+            return self._product_of_each(x)
+        W = self.weight * self._mask(self.weight)
+        b = None if self.bias is None else self.bias * self._mask(self.bias)
+        return self._product(x, W, b)
+
+    def _mask(self, x, shape=None):
+        mask = keep_mask(x, self.keep_prob, shape)
+        return mask.div_(self.keep_prob) if self.scaling == "inverted" else mask
 
     def moments(self, x):
         r"""Mean and variance of the pre-activation over all masks, in the shape of the output.
@@ -180,11 +181,11 @@ class DropConnectLinear(DropConnect, nn.Linear):
     _product = staticmethod(linear)
 
     def _product_of_each(self, x):
-        """The same with a mask for each example, without scale: x is (..., in)."""
+        """The same with a mask for each example: x is (..., in)."""
         one_an_example = (*x.shape[:-1], *self.weight.shape)  # (..., out, in)
-        mask = keep_mask(self.weight, self.keep_prob, one_an_example)
+        mask = self._mask(self.weight, one_an_example)
         y = (mask * self.weight * x.unsqueeze(-2)).sum(dim=-1)  # (..., out)
-        return y if self.bias is None else y + keep_mask(y, self.keep_prob) * self.bias
+        return y if self.bias is None else y + self._mask(y) * self.bias
 
     def _check_input(self, x):
         fits = check_floating_point(x).shape[-1:] == (self.in_features,)

@@ -16,7 +16,6 @@ from ..validation import (
     shown,
 )
 from .base import check_floating_point
-from .draw import keep_mask
 from .dropconnect import DropConnect
 from .gates import GATE
 
@@ -125,18 +124,18 @@ class DropConnectConv2d(DropConnect, nn.Conv2d):
         return conv2d(x, W, b, self.stride, padding, self.dilation, self.groups * examples)
 
     def _product_of_each(self, x):
-        """The same with a mask for each example, without scale: one convolution in groups."""
+        """The same with a mask for each example: one convolution in groups."""
         n = x.shape[0] if x.dim() == 4 else 1
         if n == 0:
             return self._mean(x)
-        mask = keep_mask(self.weight, self.keep_prob, (n, *self.weight.shape))
+        mask = self._mask(self.weight, (n, *self.weight.shape))
         W = (mask * self.weight).flatten(0, 1)  # (n out, in / groups, height, width)
         y = self._product(x.reshape(1, -1, *x.shape[-2:]), W, None, examples=n)
         y = y.view(*x.shape[:-3], self.out_channels, *y.shape[-2:])
         if self.bias is None:
             return y
         one_a_map = (*y.shape[:-2], 1, 1)
-        return y + keep_mask(y, self.keep_prob, one_a_map) * self.bias[:, None, None]
+        return y + self._mask(y, one_a_map) * self.bias[:, None, None]
 
     def _check_input(self, x):
         n = self.in_channels

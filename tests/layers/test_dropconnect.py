@@ -94,7 +94,6 @@ def with_masks(monkeypatch, *masks):
         return mask.to(x.dtype)
 
     monkeypatch.setattr("lib.layers.dropconnect.keep_mask", keep_mask)
-    monkeypatch.setattr("lib.layers.dropconnect_conv.keep_mask", keep_mask)
 
 
 @every_scaling
