@@ -21,7 +21,7 @@ def gate_shape(gate, x, name="x"):
 def at_hand(x):
     """Stand in for `x` where gates are drawn that Python reads: in main memory, and empty.
 
-    A graphic card would be asked for them, and the answer waits for all that it has to do.
+    A graphics card would be asked for them, and the answer waits for all that it has to do.
     """
     return torch.empty(0, dtype=check_floating_point(x).dtype, device="cpu")
 
