@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lib.comparison import difference_table, mean_interval, paired_difference
+from lib.comparison import Comparison, difference_table, mean_interval, paired_difference
 
 
 def test_the_interval_is_students_along_the_last_axis():
@@ -40,6 +40,14 @@ def test_exchanging_the_two_turns_the_signs():
     assert back.mean == pytest.approx(-forth.mean)
     assert back.low == pytest.approx(-forth.high)
     assert back.n_agree == forth.n_agree == 2
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.1, 0.3, "higher"), (-0.3, -0.1, "lower"), (-0.1, 0.3, "not told apart")],
+)
+def test_the_interval_decides_the_verdict(low, high, verdict):
+    assert Comparison((low + high) / 2, low, high, n_agree=3, n_seeds=5).verdict == verdict
 
 
 @pytest.mark.parametrize(("ours", "baseline"), [([1.0, 2.0], [1.0, 2.0, 3.0]), ([1.0], [2.0])])
