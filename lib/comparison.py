@@ -84,8 +84,10 @@ def paired_difference(ours, baseline):
     -----
     With :math:`s^2_\text{seeds}` the variance of the S seeds' mean differences, and
     :math:`s^2_\text{examples}` that of the mean differences of n examples, the squared standard
-    error is :math:`s^2_\text{seeds} / S + s^2_\text{examples} / n`. What seed and example do only
-    together is in both terms: the interval is rather too wide than too narrow.
+    error is :math:`a + b`, with :math:`a = s^2_\text{seeds} / S` and
+    :math:`b = s^2_\text{examples} / n`. What seed and example do only together is in both: the
+    interval is rather too wide than too narrow. Student's t has
+    :math:`(a + b)^2 / (a^2 / (S - 1) + b^2 / (n - 1))` degrees of freedom (Satterthwaite, 1946).
 
     Examples
     --------
@@ -99,10 +101,13 @@ def paired_difference(ours, baseline):
         )
     difference = ours - baseline
     by_seed = difference.reshape(len(difference), -1).mean(axis=1)
-    mean, error = by_seed.mean(), stats.sem(by_seed)
+    mean, parts = by_seed.mean(), [by_seed]
     if difference.ndim == 2:
-        error = np.hypot(error, stats.sem(difference.mean(axis=0)))
-    half = stats.t.ppf(0.975, len(by_seed) - 1) * error
+        parts.append(difference.mean(axis=0))
+    squares, free = np.array([(stats.sem(part) ** 2, len(part) - 1) for part in parts]).T
+    if squares.sum() > 0:
+        free = squares.sum() ** 2 / (squares**2 / free).sum()
+    half = stats.t.ppf(0.975, np.min(free)) * np.sqrt(squares.sum())
     agree = np.sign(by_seed) == np.sign(mean)
     return Comparison(*map(float, (mean, mean - half, mean + half)), int(agree.sum()), len(by_seed))
 

@@ -34,6 +34,18 @@ def test_the_interval_is_students_for_the_mean_of_the_differences():
     assert (change.n_agree, change.n_seeds) == (6, 6)
 
 
+def test_where_the_examples_alone_differ_the_interval_is_theirs():
+    rng = np.random.default_rng(0)
+    difference = np.tile(rng.normal(0.1, 1, 400), (5, 1))  # the same with every seed
+    change = paired_difference(difference, np.zeros((5, 400)))
+    mean, error = difference[0].mean(), stats.sem(difference[0])
+    assert (change.low, change.high) == pytest.approx(stats.t.interval(0.95, 399, mean, error))
+
+
+def test_equal_results_have_an_interval_of_no_width():
+    assert paired_difference(np.ones((3, 4)), np.ones((3, 4)))[:3] == (0, 0, 0)
+
+
 def test_exchanging_the_two_turns_the_signs():
     one, other = [1.0, 2.0, 5.0], [1.5, 4.0, 4.0]
     forth, back = paired_difference(one, other), paired_difference(other, one)

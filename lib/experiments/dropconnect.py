@@ -67,5 +67,4 @@ DROPCONNECT = Comparison(
         **{"hidden": 64, "n_train": 2000, "n_val": 1000, "n_samples": 10},
         **{"patience": 3, "cap": 10},
     },
-    n_seeds=4,
 )

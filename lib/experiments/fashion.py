@@ -61,7 +61,6 @@ PLACEMENT = Comparison(
     metrics=TRAINED_TO_END,
     trial=placement_trial,
     smallest={"n_train": 2000, "n_val": 1000, "maps": (4, 8), "patience": 3, "cap": 10},
-    n_seeds=5,
 )
 
 
@@ -114,5 +113,4 @@ DEPTH = Comparison(
     metrics=(*TRAINED_TO_END, "milliseconds_a_step", *(f"error_{share}" for share in SHARES)),
     trial=depth_trial,
     smallest={"n_blocks": 3, "n_train": 2000, "maps": 8, "n_val": 1000, "patience": 3, "cap": 10},
-    n_seeds=4,
 )

@@ -65,7 +65,6 @@ FAST_DROPOUT = Comparison(
     ),
     trial=fast_trial,
     smallest={"epochs": 3, "n_train": 3000, "n_hidden": 64},
-    n_seeds=4,
 )
 
 
@@ -182,5 +181,4 @@ LOGISTIC = Experiment(
     metrics=("seconds_used", "gaussian_loss", "masked_loss", "test_loss", "test_error"),
     trial=logistic_trial,
     smallest={"n_words": 200, "n_masks": 2},
-    n_seeds=3,
 )

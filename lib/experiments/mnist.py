@@ -63,7 +63,6 @@ ERROR = Comparison(
     metrics=TRAINED_TO_END,
     trial=perceptron_trial,
     smallest={"hidden": 100, "n_train": 3000, "n_val": 1000, "patience": 3, "cap": 20},
-    n_seeds=4,
 )
 
 
@@ -112,7 +111,6 @@ SIZE = Comparison(
     metrics=TRAINED_TO_END,
     trial=size_trial,
     smallest={"hidden": 100, "n_train": 1000, "n_val": 1000, "patience": 3, "cap": 20},
-    n_seeds=4,
 )
 
 N_SAMPLES = (1, 2, 5, 10, 20, 50, 100)

@@ -26,6 +26,6 @@ REUTERS = Comparison(
     metrics=TRAINED_TO_END,
     trial=reuters_trial,
     smallest={"hidden": (100, 100), "n_words": 500, "patience": 3, "cap": 20},
-    n_seeds=8,
+    n_seeds=10,
     search_seeds=3,
 )
