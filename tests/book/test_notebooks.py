@@ -163,8 +163,8 @@ def lesson_has_its_parts(notebook):
     for _, question, answer in questions:
         if not question.strip() or len(answer.split()) < 10:
             yield f"the quiz's question {question!r} lacks an explained answer"
-    if "(exercises)" not in text[max(summary, 0) :]:
-        yield "no link to the part's exercises after 'In short'"
+    if not re.search(r"\((\.\./\w+/)?exercises\)", text[max(summary, 0) :]):
+        yield "no link to exercises after 'In short'"
 
 
 def lesson_folds_drawing_and_what_leads_to_the_first_picture(notebook):

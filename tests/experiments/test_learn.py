@@ -1,17 +1,25 @@
-"""Every experiment's smallest configuration learns, on the real data, in seconds."""
+"""Every experiment learns on the real data, and what is stored of it can be computed again."""
+
+import json
+from pathlib import Path
 
 import pytest
 from real_data import OF_A_SET, needs_data
 
-from lib.experiments import EXPERIMENTS, Trial, run_trial
+from lib.experiments import EXPERIMENTS, Trial, read_results, run_trial
+from lib.experiments.protocol import Comparison
+from lib.experiments.results import RESULTS, at_best
 
 pytestmark = pytest.mark.slow
 
 DATA = {
+    "digits-compared": [],
+    "dropout-ensembles": ["fashion-mnist"],
     "reuters": ["reuters"],
     "spoken-digits": ["spoken-digits"],
     "uci-mc-dropout": ["uci"],
     "fast-dropout": ["mnist"],
+    "logistic-fast-dropout": ["reuters"],
     "fashion-placement": ["fashion-mnist"],
     "fashion-depth": ["fashion-mnist"],
 }
@@ -25,11 +33,36 @@ LEARNED = {
     "spoken-digits": lambda row: row["test_error"] < 0.5 and row["recording_error"] < 0.4,
     "reuters": lambda row: row["test_error"] < 0.25,
     "uci-mc-dropout": lambda row: row["rmse"] < 0.5 * row["rmse_of_mean"],
-    "mnist-sparse-variational": lambda row: row["test_error"] < 0.2 and row["compression"] > 1,
+    "mnist-sparse-variational": lambda row: (
+        row["variational_error"] < 0.2 and row["compression"] > 1
+    ),
     "mnist-dropconnect": lambda row: max(row["test_error"], row["gaussian_error"]) < 0.2,
+    "dropout-ensembles": lambda row: row["ensemble_error"] < 0.5,
     "fashion-placement": lambda row: row["test_error"] < 0.5,
     "fashion-depth": lambda row: row["test_error"] < 0.5,
+    "logistic-fast-dropout": lambda row: row["test_error"] < 0.2,
 }
+
+SMALLEST = Path(__file__).with_name("smallest.json")  # rows of `smallest`, with their processor
+ON_THE_CLOCK = ("seconds", "milliseconds")
+
+
+def of_each(names):
+    return [pytest.param(name, marks=needs_data(*DATA.get(name, ["mnist"]))) for name in names]
+
+
+def measured(experiment, row):
+    """The metrics of a row that do not depend on how busy the machine is."""
+    names = [name for name in experiment.metrics if not name.startswith(ON_THE_CLOCK)]
+    return {name: float(row[name]) for name in names}
+
+
+def assert_same(row, stored, experiment):
+    """On the processor of the stored row all digits agree; on another one training goes its way."""
+    if row["processor"] == stored["processor"] and row["versions"] == stored["versions"]:
+        assert measured(experiment, row) == pytest.approx(
+            measured(experiment, stored), rel=1e-4, abs=1e-9, nan_ok=True
+        )
 
 
 def test_each_experiment_reads_sets_that_are_known():
@@ -37,15 +70,63 @@ def test_each_experiment_reads_sets_that_are_known():
     assert {*DATA, *LEARNED} <= set(EXPERIMENTS)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=needs_data(*DATA.get(name, ["mnist"]))) for name in EXPERIMENTS],
-)
-def test_the_smallest_configuration_learns(name):
+@pytest.mark.parametrize("name", of_each(EXPERIMENTS))
+def test_the_smallest_configuration_learns_and_comes_out_as_stored(name):
     experiment = EXPERIMENTS[name]
-    settings = {**experiment.configurations[-1], **experiment.smallest}
-    trial = Trial(name, tuple(settings.items()), 1)
-    row, _ = run_trial(experiment, trial)
-    measured = {metric: float(row[metric]) for metric in experiment.metrics}
+    row = smallest(experiment)
     learned = LEARNED.get(name, lambda row: row["test_error"] < 0.2)
-    assert learned(measured), measured
+    assert learned({metric: float(row[metric]) for metric in experiment.metrics}), row
+    assert_same(row, json.loads(SMALLEST.read_text("utf-8"))[name], experiment)
+
+
+def smallest(experiment):
+    settings = {**experiment.configurations[-1], **experiment.smallest}
+    return run_trial(experiment, Trial(experiment.name, tuple(settings.items()), 1))[0]
+
+
+def stored(name):
+    return read_results(name) if (RESULTS / f"{name}.csv").exists() else None
+
+
+QUICK = [  # tables with a row of some seconds
+    name for name in EXPERIMENTS if stored(name) is not None and stored(name)["seconds"].min() < 12
+]
+
+
+@pytest.mark.parametrize("name", of_each(QUICK))
+def test_the_quickest_row_of_a_table_can_be_computed_again(name):
+    experiment, table = EXPERIMENTS[name], stored(name)
+    row = table.loc[table["seconds"].idxmin()]
+    trial = next(
+        each
+        for each in [
+            Trial(name, tuple(configuration.items()), int(row["seed"]))
+            for configuration in experiment.configurations
+        ]
+        if each.key == tuple(row[[*experiment.settings, "seed"]])
+    )
+    assert_same(run_trial(experiment, trial)[0], row, experiment)
+
+
+COMPARED = [
+    name
+    for name, experiment in EXPERIMENTS.items()
+    if isinstance(experiment, Comparison) and stored(name) is not None
+]
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_every_side_is_finished_and_its_rate_is_inside_the_grid(name):
+    experiment, table = EXPERIMENTS[name], stored(name)
+    best = at_best(table, list(experiment.choices), experiment.chosen_by)
+    if "finished" in best:
+        assert best["finished"].all()
+    rates = sorted(set(table["rate"]))
+    assert set(best["rate"]) <= set(rates[1:-1]), best.groupby(experiment.settings).size()
+
+
+if __name__ == "__main__":  # stores what the smallest configurations give on this machine
+    rows = {name: smallest(experiment) for name, experiment in EXPERIMENTS.items()}
+    for row in rows.values():
+        row.pop("wrong", None)
+    SMALLEST.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
