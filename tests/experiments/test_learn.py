@@ -96,15 +96,10 @@ QUICK = [  # tables with a row of some seconds
 @pytest.mark.parametrize("name", of_each(QUICK))
 def test_the_quickest_row_of_a_table_can_be_computed_again(name):
     experiment, table = EXPERIMENTS[name], stored(name)
-    row = table.loc[table["seconds"].idxmin()]
-    trial = next(
-        each
-        for each in [
-            Trial(name, tuple(configuration.items()), int(row["seed"]))
-            for configuration in experiment.configurations
-        ]
-        if each.key == tuple(row[[*experiment.settings, "seed"]])
-    )
+    quickest = table.loc[[table["seconds"].idxmin()]]
+    (settings,) = quickest[experiment.settings].to_dict("records")
+    row = quickest.iloc[0]
+    trial = Trial(name, tuple(settings.items()), int(row["seed"]))
     assert_same(run_trial(experiment, trial)[0], row, experiment)
 
 
@@ -116,13 +111,17 @@ COMPARED = [
 
 
 @pytest.mark.parametrize("name", COMPARED)
-def test_every_side_is_finished_and_its_rate_is_inside_the_grid(name):
+def test_every_side_is_finished_and_its_rate_is_inside_its_grid(name):
     experiment, table = EXPERIMENTS[name], stored(name)
     best = at_best(table, list(experiment.choices), experiment.chosen_by)
+    if "cap" in best:  # the others are there to show what stopping early does
+        best = best[best["cap"] == best["cap"].max()]
     if "finished" in best:
         assert best["finished"].all()
-    rates = sorted(set(table["rate"]))
-    assert set(best["rate"]) <= set(rates[1:-1]), best.groupby(experiment.settings).size()
+    own = [each for each in experiment.settings if each not in experiment.choices]
+    for side, rows in best.groupby(own):
+        tried = table.merge(rows[own].drop_duplicates())["rate"]
+        assert tried.min() < rows["rate"].iloc[0] < tried.max(), side
 
 
 if __name__ == "__main__":  # stores what the smallest configurations give on this machine
