@@ -4,7 +4,6 @@ from lib.experiments import (
     autoencoder,
     digits,
     dropconnect,
-    ensembles,
     fashion,
     fast,
     mnist,
@@ -21,6 +20,6 @@ EXPERIMENTS = {
         *(mnist.ERROR, mnist.LEARNING_RATE, mnist.RATE, mnist.SIZE, mnist.AVERAGING),
         *(autoencoder.AUTOENCODER, reuters.REUTERS, speech.SPOKEN_DIGITS),
         *(uci.MC_DROPOUT, dropconnect.DROPCONNECT, sparse.SPARSE_VARIATIONAL),
-        *(fast.FAST_DROPOUT, fast.LOGISTIC, fashion.PLACEMENT, fashion.DEPTH, ensembles.ENSEMBLES),
+        *(fast.FAST_DROPOUT, fashion.PLACEMENT, fashion.DEPTH),
     )
 }

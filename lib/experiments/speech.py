@@ -3,17 +3,14 @@
 import torch
 
 from lib.datasets import SPEAKERS, load_spoken_digits
-from lib.experiments.experiment import grid
-from lib.experiments.protocol import TRAINED_TO_END, Comparison, train_to_end
-from lib.experiments.recipes import KEEP_PROBS, TrainedInBfloat16
+from lib.experiments.experiment import Experiment, grid
+from lib.experiments.recipes import KEEP_PROBS, WITH_VALIDATION, train
 from lib.layers.base import modes_restored
 from lib.networks import multilayer_perceptron
-from lib.training import error_rate
+from lib.training import error_rate, one_cycle
 
 
-def speech_trial(
-    seed, *, test, masks, rate, hidden=256, layers=3, n_train=None, patience=10, cap=300
-):
+def speech_trial(seed, *, test, masks, epochs, hidden=512, layers=3, n_train=None):
     """Train on frames of recordings; judge frames, and whole recordings by the mean of theirs.
 
     With ``test="speaker"`` seed s leaves out speaker s: no recording of the test speaker, nor of
@@ -27,9 +24,8 @@ def speech_trial(
         data = data._replace(x_train=data.x_train[rows], y_train=data.y_train[rows])
     sizes = [data.x_train.shape[1], *[hidden] * layers, 10]
     model = multilayer_perceptron(sizes, **KEEP_PROBS[masks])
-    how = {"rate": rate, "patience": patience, "cap": cap}
-    metrics, model = train_to_end(TrainedInBfloat16(model), data, **how)
-    del metrics["wrong"]  # frames of one recording are wrong together
+    settings = {"optimizer": one_cycle(0.03), "max_norm": 3.5}
+    metrics = train(model, data, epochs, measure=WITH_VALIDATION, **settings)
     error = recording_error(model, data.x_test, data.y_test, spoken.recording_test)
     return {**metrics, "recording_error": error}
 
@@ -46,16 +42,13 @@ def recording_error(model, x, y, recordings):
     return error_rate(total, labels)
 
 
-SPOKEN_DIGITS = Comparison(
+SPOKEN_DIGITS = Experiment(
     name="spoken-digits",
     title="Spoken digits from frames, with the set's own split and with a speaker left out",
     paper="Hinton et al. (2012), on TIMIT",
-    configurations=grid(
-        test=["recordings", "speaker"], masks=["none", "hidden+input"], rate=[0.01, 0.03, 0.1]
-    ),
-    one_test_set=False,
-    metrics=(*TRAINED_TO_END, "recording_error"),
+    configurations=grid(test=["recordings", "speaker"], masks=["none", "hidden+input"], epochs=10),
+    metrics=(*WITH_VALIDATION, "recording_error"),
     trial=speech_trial,
-    smallest={"hidden": 100, "layers": 2, "n_train": 8000, "patience": 3, "cap": 20},
+    smallest={"epochs": 4, "hidden": 100, "layers": 2, "n_train": 8000},
     n_seeds=6,
 )

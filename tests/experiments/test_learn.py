@@ -14,12 +14,10 @@ pytestmark = pytest.mark.slow
 
 DATA = {
     "digits-compared": [],
-    "dropout-ensembles": ["fashion-mnist"],
     "reuters": ["reuters"],
     "spoken-digits": ["spoken-digits"],
     "uci-mc-dropout": ["uci"],
     "fast-dropout": ["mnist"],
-    "logistic-fast-dropout": ["reuters"],
     "fashion-placement": ["fashion-mnist"],
     "fashion-depth": ["fashion-mnist"],
 }
@@ -37,10 +35,8 @@ LEARNED = {
         row["variational_error"] < 0.2 and row["compression"] > 1
     ),
     "mnist-dropconnect": lambda row: max(row["test_error"], row["gaussian_error"]) < 0.2,
-    "dropout-ensembles": lambda row: row["ensemble_error"] < 0.5,
     "fashion-placement": lambda row: row["test_error"] < 0.5,
     "fashion-depth": lambda row: row["test_error"] < 0.5,
-    "logistic-fast-dropout": lambda row: row["test_error"] < 0.2,
 }
 
 SMALLEST = Path(__file__).with_name("smallest.json")  # rows of `smallest`, with their processor
