@@ -32,8 +32,9 @@ def ensemble_trial(seed, *, data, keep_prob, rate, hidden=256, n_train=2_000, pa
         each = [model(split.x_test).softmax(dim=-1) for model in members]
     answers["ensemble"] = torch.stack(each).mean(dim=0)
     for n in PASSES:
-        samples = [mc_samples(members[0], x, n).softmax(dim=-1) for x in split.x_test.split(1000)]
-        answers[f"mc_{n}"] = torch.cat(samples, dim=1).mean(dim=0)
+        parts = [] if keep_prob == 1 else split.x_test.split(1000)
+        samples = [mc_samples(members[0], x, n).softmax(dim=-1) for x in parts]
+        answers[f"mc_{n}"] = torch.cat(samples, 1).mean(0) if parts else answers["scaled"]
     results = {name: measured[0][name] for name in OF_THE_END}
     results["finished"] = all(metrics["finished"] for metrics in measured)
     for name, answer in answers.items():
