@@ -13,7 +13,7 @@ from lib.layers import Dropout, MaxPoolDropout2d, SpatialDropout, StochasticDept
 from lib.networks import residual_net
 from lib.training import error_rate
 
-RATES = [0.03, 0.1, 0.3]
+RATES = [0.01, 0.03, 0.1]
 PLACES = [
     *("before batch norm", "before pooling", "in pooling", "after pooling", "maps after pooling"),
     "before classifier",

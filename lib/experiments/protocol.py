@@ -134,7 +134,8 @@ def train_to_end(
     settings = {"momentum": 0.9, "weight_decay": weight_decay}
     optimizer = torch.optim.SGD(model.parameters(), lr=rate, **settings)
     epochs_a_round = math.ceil(50 * batch_size / len(data.x_train))
-    lowest, best, last, falls, done = {}, {}, 0, 0, 0
+    lowest, last, falls, done = {"loss": math.inf, "error": math.inf}, 0, 0, 0
+    best = dict.fromkeys(lowest, model)  # to the end, if its loss is not a number from the start
     while falls < 2 and done < cap:
         done += 1
         model.train()
@@ -146,7 +147,7 @@ def train_to_end(
                 if max_norm is not None:
                     constrain_norms(model, max_norm)
         for name, value in evaluate(model, data.x_val, data.y_val, loss)._asdict().items():
-            if value < lowest.get(name, torch.inf):
+            if value < lowest[name]:
                 lowest[name], best[name], last = value, copy.deepcopy(model), done
         if done - last >= patience:
             falls, last = falls + 1, done

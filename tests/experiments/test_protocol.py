@@ -134,3 +134,12 @@ def test_a_run_that_meets_its_cap_is_unfinished():
         digit_classifier(0.5), load_digits(300, 200, 500), rate=0.1, patience=5, cap=3
     )
     assert not metrics["finished"]
+
+
+def test_a_run_that_is_lost_from_the_start_is_a_row_too():
+    metrics, _ = train_to_end(
+        digit_classifier(0.5), load_digits(300, 200, 500), rate=1e9, patience=1, cap=5
+    )
+    assert metrics["val_loss"] == np.inf
+    assert metrics["test_error"] > 0.8
+    assert np.isnan(float(metrics["test_loss"]))
