@@ -122,8 +122,6 @@ def transformer(
     >>> net(torch.zeros(2, 10, dtype=torch.int64)).shape
     torch.Size([2, 10, 96])
     """
-    if width % heads:
-        raise ValueError(f"width must be a multiple of heads, got {width} and {heads}")
 
     def residual(survival_prob, *layers):
         branch = nn.Sequential(nn.LayerNorm(width), *layers, Dropout(keep_branch))
@@ -140,8 +138,15 @@ def transformer(
     return nn.Sequential(*start, *blocks, nn.LayerNorm(width), nn.Linear(width, n_tokens))
 
 
+@declared(n_tokens=COUNT, width=COUNT, context=COUNT)
 class Embedding(nn.Module):
-    """The sum of a vector for each token and a vector for each place."""
+    """The sum of a vector for each token and a vector for each place.
+
+    Parameters
+    ----------
+    n_tokens, width, context : int
+        As of `transformer`.
+    """
 
     def __init__(self, n_tokens, width, context):
         super().__init__()
@@ -153,11 +158,27 @@ class Embedding(nn.Module):
         return self.token(tokens) + self.place.weight[: tokens.shape[-1]]
 
 
+@declared(width=COUNT, heads=COUNT, keep_prob=PROBABILITY)
 class CausalAttention(nn.Module):
-    """Attention of each place to itself and those before it, with a mask on its weights."""
+    """Attention of each place to itself and those before it, with a mask on its weights.
+
+    Parameters
+    ----------
+    width, heads : int
+        As of `transformer`.
+    keep_prob : float
+        Probability to KEEP a weight, in (0, 1].
+
+    Raises
+    ------
+    ValueError
+        If `width` is no multiple of `heads`.
+    """
 
     def __init__(self, width, heads, keep_prob):
         super().__init__()
+        if width % heads:
+            raise ValueError(f"width must be a multiple of heads, got {width} and {heads}")
         self.heads = heads
         self.project, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.drop = Dropout(keep_prob)
