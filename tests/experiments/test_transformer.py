@@ -1,11 +1,12 @@
-"""What holds for the experiment with passes over text, without its data."""
+"""What holds for the experiment with passes over text."""
 
 import itertools
 
 import pytest
 import torch
+from real_data import needs_data
 
-from lib.datasets import CHARACTERS
+from lib.datasets import CHARACTERS, load_reuters_text
 from lib.experiments.experiment import grid
 from lib.experiments.transformer import (
     MANY,
@@ -69,3 +70,20 @@ def test_every_side_has_three_rates_and_no_masks_keep_all():
         own = [each for each in PASSES.configurations if side.items() <= each.items()]
         assert len({each["rate"] for each in own}) == 3
         assert all((each["keep_prob"] == 1) == (side["place"] == "none") for each in own)
+
+
+def test_the_network_has_as_many_weights_as_the_lesson_says():
+    net = masked_net("all four", 0.9, depth=3, width=64, context=64)
+    assert round(sum(each.numel() for each in net.parameters()), -3) == 167_000
+
+
+@needs_data("reuters")
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_the_texts_are_of_as_many_stories_as_the_lesson_says(seed):
+    n_few, n_many = (
+        load_reuters_text(STEPS * 16 * 64 // passes + 1, seed=seed).train.eq(0).sum()
+        for passes in (MANY, 1)
+    )
+    assert 20 <= n_few <= 60
+    assert 1900 <= n_many <= 2100
