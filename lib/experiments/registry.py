@@ -9,6 +9,7 @@ from lib.experiments import (
     fast,
     mnist,
     reuters,
+    schedules,
     sparse,
     speech,
     uci,
@@ -22,5 +23,6 @@ EXPERIMENTS = {
         *(autoencoder.AUTOENCODER, reuters.REUTERS, speech.SPOKEN_DIGITS),
         *(uci.MC_DROPOUT, dropconnect.DROPCONNECT, sparse.SPARSE_VARIATIONAL),
         *(fast.FAST_DROPOUT, fast.LOGISTIC, fashion.PLACEMENT, fashion.DEPTH, ensembles.ENSEMBLES),
+        schedules.DROPOUT_SCHEDULES,
     )
 }
