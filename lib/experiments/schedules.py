@@ -127,7 +127,7 @@ SHARES = [0.2, 0.5]
 DROPOUT_SCHEDULES = Comparison(
     name="dropout-schedules",
     title="Fashion-MNIST: no masks, masks always, early or late; nets that underfit and overfit",
-    paper="Liu et al. (2023), sections 4 and 5",
+    paper="Liu et al. (2023), early and late dropout",
     configurations=[
         configuration
         for regime, rates in RATES.items()
