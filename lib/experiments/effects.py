@@ -9,6 +9,7 @@ from lib.validation import PATH, TEXT, declared
 CHOICES = {  # settings that each side of a comparison chooses, where it is not the rate alone
     "mnist-dropconnect": ["keep_prob", "rate"],
     "fashion-placement": ["keep_prob", "rate"],
+    "two-masks": ["keep_prob", "parameter", "rate"],
 }
 
 

@@ -11,6 +11,7 @@ from lib.experiments import (
     reuters,
     sparse,
     speech,
+    two_masks,
     uci,
 )
 
@@ -22,5 +23,6 @@ EXPERIMENTS = {
         *(autoencoder.AUTOENCODER, reuters.REUTERS, speech.SPOKEN_DIGITS),
         *(uci.MC_DROPOUT, dropconnect.DROPCONNECT, sparse.SPARSE_VARIATIONAL),
         *(fast.FAST_DROPOUT, fast.LOGISTIC, fashion.PLACEMENT, fashion.DEPTH, ensembles.ENSEMBLES),
+        two_masks.TWO_MASKS,
     )
 }
