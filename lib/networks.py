@@ -1,9 +1,12 @@
 """The few networks that lessons and experiments train."""
 
+import copy
+
+import torch
 from torch import nn
 
 from lib.layers import Dropout, StochasticDepth
-from lib.validation import COUNT, PROBABILITY, Function, Many, declared
+from lib.validation import COUNT, POSITIVE, PROBABILITY, Function, Instance, Many, declared
 
 
 @declared(sizes=Many(COUNT, 2), keep_hidden=PROBABILITY, keep_input=PROBABILITY, mask=Function())
@@ -73,3 +76,63 @@ def residual_net(survival_probs, maps=16):
     start = nn.Unflatten(-1, (1, 28, 28)), *convolution(1, 4, stride=4), nn.ReLU()
     end = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(maps, 10)
     return nn.Sequential(*start, *blocks, *end)
+
+
+LINEAR = Instance(nn.Linear, "a torch.nn.Linear", lambda: nn.Linear(3, 2))
+
+
+@declared(linear=LINEAR, rank=COUNT, alpha=POSITIVE, keep_prob=PROBABILITY)
+class AdaptedLinear(nn.Module):
+    r"""A linear layer that is frozen, and beside it a low-rank adapter that is trained: LoRA.
+
+    With the frozen weights W and bias b, the adapter's A (rank, in) and B (out, rank), and a mask
+    m on the adapter's input alone, p the probability to keep:
+
+    .. math:: y = W x + b + \frac{\alpha}{r} \, B A \, \frac{m \odot x}{p} .
+
+    B starts at zero, so the adapted layer starts as the layer that it adapts.
+
+    Parameters
+    ----------
+    linear : torch.nn.Linear
+        The layer to adapt. It is kept, not copied, and its parameters are frozen.
+    rank : int
+        Number r of rows of A.
+    alpha : float
+        The adapter's factor is ``alpha / rank``.
+    keep_prob : float
+        Probability to KEEP an input of the adapter, in (0, 1].
+
+    References
+    ----------
+    Hu et al. (2022), *LoRA: Low-rank adaptation of large language models*, ICLR; section 4.1. The
+    mask is in the authors' code.
+
+    Examples
+    --------
+    >>> layer = AdaptedLinear(nn.Linear(100, 50), rank=4)
+    >>> [tuple(each.shape) for each in layer.parameters() if each.requires_grad]
+    [(4, 100), (50, 4)]
+    >>> layer.merged()
+    Linear(in_features=100, out_features=50, bias=True)
+    """
+
+    def __init__(self, linear, rank=8, alpha=8.0, keep_prob=1.0):
+        super().__init__()
+        self.linear = linear.requires_grad_(False)
+        new = linear.weight.new_empty
+        self.A = nn.Parameter(new(rank, linear.in_features))
+        self.B = nn.Parameter(new(linear.out_features, rank))
+        self.factor, self.mask = alpha / rank, Dropout(keep_prob)
+        nn.init.kaiming_uniform_(self.A, a=5**0.5)  # as torch begins the weights of a linear layer
+        nn.init.zeros_(self.B)
+
+    def forward(self, x):
+        return self.linear(x) + self.factor * (self.mask(x) @ self.A.T @ self.B.T)
+
+    @torch.no_grad()
+    def merged(self):
+        """Return a plain linear layer that computes what this one computes in eval."""
+        linear = copy.deepcopy(self.linear)
+        linear.weight += self.factor * (self.B @ self.A)
+        return linear
