@@ -7,6 +7,7 @@ from lib.experiments import (
     ensembles,
     fashion,
     fast,
+    fine_tuning,
     mnist,
     reuters,
     sparse,
@@ -22,5 +23,6 @@ EXPERIMENTS = {
         *(autoencoder.AUTOENCODER, reuters.REUTERS, speech.SPOKEN_DIGITS),
         *(uci.MC_DROPOUT, dropconnect.DROPCONNECT, sparse.SPARSE_VARIATIONAL),
         *(fast.FAST_DROPOUT, fast.LOGISTIC, fashion.PLACEMENT, fashion.DEPTH, ensembles.ENSEMBLES),
+        fine_tuning.FINE_TUNING,
     )
 }
