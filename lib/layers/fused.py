@@ -53,18 +53,19 @@ class MaskedLSTM(torch.autograd.Function):
     @staticmethod
     def forward(ctx, formula, place, x, W, U, b, h0, c0, mask):
         """x is (time, batch, input); returns all h, and the last h and c."""
-        n, by_U = U.shape[1], U.t().contiguous()
+        n, by_U = U.shape[1], U.t()
         gates = linear(x, W, b)  # (time, batch, 4 hidden)
-        h, c, tanh_c, masked = (gates.new_empty(*x.shape[:2], n) for _ in range(4))
+        h, c, tanh_g, tanh_c, masked = (gates.new_empty(*x.shape[:2], n) for _ in range(5))
         i, f, g, o = gates.chunk(4, dim=-1)
         h_t, c_t = h0, c0
-        steps = _step_by_step(mask, gates, gates[..., : 2 * n], i, f, g, o, h, c, tanh_c, masked)
-        for m, z, i_and_f, i_t, f_t, g_t, o_t, to_h, to_c, to_tanh_c, to_masked in steps:
+        read, written = (gates[..., : 2 * n], i, f, g, o), (h, c, tanh_g, tanh_c, masked)
+        steps = _step_by_step(mask, gates, *read, *written)
+        for m, z, i_and_f, i_t, f_t, g_t, o_t, to_h, to_c, to_tanh_g, to_tanh_c, to_masked in steps:
             if place == "state":
                 h_t = torch.mul(h_t, m, out=to_masked)
             z.addmm_(h_t, by_U)
             i_and_f.sigmoid_()
-            g_t.tanh_()
+            g_t = torch.tanh(g_t.contiguous(), out=to_tanh_g)  # faster than where it lies
             o_t.sigmoid_()
             if place == "update":
                 g_t = torch.mul(g_t, m, out=to_masked)
@@ -73,16 +74,16 @@ class MaskedLSTM(torch.autograd.Function):
             c_t = torch.mul(f_t, c_t, out=to_c).addcmul_(i_t, g_t)
             h_t = torch.mul(o_t, torch.tanh(c_t, out=to_tanh_c), out=to_h)
         ctx.formula, ctx.place = formula, place
-        ctx.save_for_backward(x, W, U, b, h0, c0, mask, gates, h, c, tanh_c, masked)
+        ctx.save_for_backward(x, W, U, b, h0, c0, mask, gates, h, c, tanh_g, tanh_c, masked)
         return h.clone(), h_t.clone(), c_t.clone()
 
     @staticmethod
     def backward(ctx, dy, dh, dc):
-        *inputs, mask, gates, h, c, tanh_c, masked = ctx.saved_tensors
+        *inputs, mask, gates, h, c, g, tanh_c, masked = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative may be asked for
             return None, None, *_through(ctx.formula, inputs, mask, (dy, dh, dc)), None
         x, W, U, b, h0, c0 = inputs
-        i, f, g, o = gates.chunk(4, dim=-1)
+        i, f, _, o = gates.chunk(4, dim=-1)
         h_read = masked if ctx.place == "state" else torch.cat([h0[None], h[:-1]])
         g_read, c_read = g, torch.cat([c0[None], c[:-1]])
         g_slope, c_kept = i * (1 - g * g), f
