@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from lib.validation import Instance, Numbers, Real, declared
+from lib.validation import NUMBERS, Instance, Numbers, Real, declared
 
 DIFFERENCES = Instance(dict, "a dict of comparisons", dict)
 
@@ -49,6 +49,13 @@ class Comparison(NamedTuple):
     n_agree: int
     n_seeds: int
 
+    @property
+    def verdict(self):
+        """Lower or higher, if the interval excludes zero; or not told apart."""
+        if self.low > 0:
+            return "higher"
+        return "lower" if self.high < 0 else "not told apart"
+
     def __str__(self):
         return (
             f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}], "
@@ -56,14 +63,16 @@ class Comparison(NamedTuple):
         )
 
 
-@declared(ours=Numbers(ndim=1), baseline=Numbers(ndim=1))
+@declared(ours=NUMBERS, baseline=NUMBERS)
 def paired_difference(ours, baseline):
-    """Compare two settings that were run with the same seeds.
+    r"""Compare two settings that were run with the same seeds.
 
     Parameters
     ----------
-    ours, baseline : array_like, shape (seeds,)
-        A result a seed, of two at least, in the same order: the same data and first weights.
+    ours, baseline : array_like, shape (seeds,) or (seeds, examples)
+        A result a seed, of two at least, in the same order: the same data and first weights. Or one
+        a seed and test example, the same examples for all seeds: then the interval counts both that
+        other seeds, and that other examples would give other results.
 
     Returns
     -------
@@ -71,20 +80,36 @@ def paired_difference(ours, baseline):
         Of ``ours - baseline``: negative where ours is lower. A seed agrees if its difference has
         the sign of the mean.
 
+    Notes
+    -----
+    With :math:`s^2_\text{seeds}` the variance of the S seeds' mean differences, and
+    :math:`s^2_\text{examples}` that of the mean differences of n examples, the squared standard
+    error is :math:`a + b`, with :math:`a = s^2_\text{seeds} / S` and
+    :math:`b = s^2_\text{examples} / n`. What seed and example do only together is in both: the
+    interval is rather too wide than too narrow. Student's t has
+    :math:`(a + b)^2 / (a^2 / (S - 1) + b^2 / (n - 1))` degrees of freedom (Satterthwaite, 1946).
+
     Examples
     --------
     >>> print(paired_difference([1.0, 2.0, 3.0], [2.0, 3.5, 4.0]))
     -1.167 [-1.884, -0.450], 3 of 3 seeds agree
     """
-    if ours.shape != baseline.shape or len(ours) < 2:
+    if ours.shape != baseline.shape or ours.ndim not in (1, 2) or len(ours) < 2:
         raise ValueError(
             "ours and baseline must hold one result for each of at least two seeds, "
             f"got shapes {ours.shape} and {baseline.shape}"
         )
     difference = ours - baseline
-    mean, low, high = map(float, mean_interval(difference))
-    agree = np.sign(difference) == np.sign(mean)
-    return Comparison(mean, low, high, int(agree.sum()), len(difference))
+    by_seed = difference.reshape(len(difference), -1).mean(axis=1)
+    mean, parts = by_seed.mean(), [by_seed]
+    if difference.ndim == 2:
+        parts.append(difference.mean(axis=0))
+    squares, free = np.array([(stats.sem(part) ** 2, len(part) - 1) for part in parts]).T
+    if squares.sum() > 0:
+        free = squares.sum() ** 2 / (squares**2 / free).sum()
+    half = stats.t.ppf(0.975, np.min(free)) * np.sqrt(squares.sum())
+    agree = np.sign(by_seed) == np.sign(mean)
+    return Comparison(*map(float, (mean, mean - half, mean + half)), int(agree.sum()), len(by_seed))
 
 
 @declared(differences=DIFFERENCES)

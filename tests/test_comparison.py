@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lib.comparison import difference_table, mean_interval, paired_difference
+from lib.comparison import Comparison, difference_table, mean_interval, paired_difference
 
 
 def test_the_interval_is_students_along_the_last_axis():
@@ -34,12 +34,32 @@ def test_the_interval_is_students_for_the_mean_of_the_differences():
     assert (change.n_agree, change.n_seeds) == (6, 6)
 
 
+def test_where_the_examples_alone_differ_the_interval_is_theirs():
+    rng = np.random.default_rng(0)
+    difference = np.tile(rng.normal(0.1, 1, 400), (5, 1))  # the same with every seed
+    change = paired_difference(difference, np.zeros((5, 400)))
+    mean, error = difference[0].mean(), stats.sem(difference[0])
+    assert (change.low, change.high) == pytest.approx(stats.t.interval(0.95, 399, mean, error))
+
+
+def test_equal_results_have_an_interval_of_no_width():
+    assert paired_difference(np.ones((3, 4)), np.ones((3, 4)))[:3] == (0, 0, 0)
+
+
 def test_exchanging_the_two_turns_the_signs():
     one, other = [1.0, 2.0, 5.0], [1.5, 4.0, 4.0]
     forth, back = paired_difference(one, other), paired_difference(other, one)
     assert back.mean == pytest.approx(-forth.mean)
     assert back.low == pytest.approx(-forth.high)
     assert back.n_agree == forth.n_agree == 2
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.1, 0.3, "higher"), (-0.3, -0.1, "lower"), (-0.1, 0.3, "not told apart")],
+)
+def test_the_interval_decides_the_verdict(low, high, verdict):
+    assert Comparison((low + high) / 2, low, high, n_agree=3, n_seeds=5).verdict == verdict
 
 
 @pytest.mark.parametrize(("ours", "baseline"), [([1.0, 2.0], [1.0, 2.0, 3.0]), ([1.0], [2.0])])

@@ -5,7 +5,17 @@ Reading their results loads none of them, nor what runs them: that is loaded whe
 
 from importlib import import_module
 
-from lib.experiments.results import RESULTS, compare, cost, intervals, read_results, select, summary
+from lib.experiments.results import (
+    RESULTS,
+    at_best,
+    compare,
+    cost,
+    intervals,
+    read_results,
+    select,
+    sides_table,
+    summary,
+)
 
 _MODULES = {
     "EXPERIMENTS": "registry",
@@ -16,7 +26,17 @@ _MODULES = {
     "run_trial": "experiment",
 }
 
-__all__ = ["RESULTS", "compare", "cost", "intervals", "read_results", "select", "summary"]
+__all__ = [
+    "RESULTS",
+    "at_best",
+    "compare",
+    "cost",
+    "intervals",
+    "read_results",
+    "select",
+    "sides_table",
+    "summary",
+]
 __all__ += list(_MODULES)
 
 

@@ -89,7 +89,7 @@ def _run(options):
 def _status(options):
     table = ResultsTable(EXPERIMENTS[options.name], options.results)
     rows, missing = table.rows(), table.missing(options.seeds)
-    n_trials = len(table.experiment.trials(options.seeds))
+    n_trials = len(table.experiment.trials(options.seeds, rows))
     print(f"{n_trials - len(missing)} of {n_trials} trials are done")
     _print_strangers(table)
     if missing and rows:
@@ -109,7 +109,7 @@ def _table(options):
 def _print_strangers(table):
     """Say how many rows the present code would not have made."""
     rows, code = table.rows(), table.experiment.code
-    present = {trial.key[:-1] for trial in table.experiment.trials(1)}
+    present = {trial.key[:-1] for trial in table.experiment.trials(1, rows)}
     for what, found in (
         ("do not say which code made them", [row["code"] == "unknown" for row in rows]),
         ("were made by other code", [row["code"] not in ("unknown", code) for row in rows]),

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from lib.experiments.fingerprint import fingerprint
-from lib.experiments.results import SETTINGS, as_value
+from lib.experiments.results import SETTINGS, as_value, examples_in_text
 from lib.progress import silent
 from lib.training import seed_everything
 from lib.validation import COUNT, TEXT, Function, Instance, Many, Optional, declared
@@ -55,7 +55,8 @@ class Experiment:
     trial : callable
         ``trial(seed, **configuration)`` trains one network and returns its metrics, a dict. It
         depends on nothing but its arguments: torch's generators are seeded before it is called.
-        Beside the metrics it may return a "picture": grey levels, uint8 of shape (height, width).
+        Beside the metrics it may return a "picture": grey levels, uint8 of shape (height, width);
+        and "wrong": bool of shape (n_test,), which test examples it has wrong.
     smallest : dict
         Settings with which the last configuration takes seconds: less data, fewer epochs.
     n_seeds : int
@@ -76,6 +77,8 @@ class Experiment:
     smallest: dict = field(default_factory=dict)
     n_seeds: int = 5
 
+    beside = ()  # columns of the table beside metrics and circumstances
+
     def __post_init__(self):
         for configuration in self.configurations:
             if list(configuration) != self.settings:
@@ -95,8 +98,11 @@ class Experiment:
         return fingerprint(self.trial, _measured)
 
     @declared(n_seeds=Optional(COUNT))
-    def trials(self, n_seeds=None):
-        """List each `Trial`, seed by seed: a run that is cut short has whole comparisons."""
+    def trials(self, n_seeds=None, rows=()):
+        """List each `Trial`, seed by seed: a run that is cut short has whole comparisons.
+
+        What is still to be run may depend on the rows that are there (`protocol.Comparison`).
+        """
         return [
             Trial(self.name, tuple(configuration.items()), seed)
             for seed in range(n_seeds or self.n_seeds)
@@ -152,7 +158,7 @@ def run_trial(experiment, trial):
     start = time.perf_counter()
     metrics = _measured(experiment, trial)
     seconds = time.perf_counter() - start
-    picture = metrics.pop("picture", None)
+    picture, wrong = metrics.pop("picture", None), metrics.pop("wrong", None)
     if set(metrics) != set(experiment.metrics):
         raise ValueError(
             f"{trial} must measure {sorted(experiment.metrics)}, got {sorted(metrics)}"
@@ -168,7 +174,7 @@ def run_trial(experiment, trial):
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "code": code,
     }
-    return row, picture
+    return row if wrong is None else row | {"wrong": examples_in_text(wrong)}, picture
 
 
 def _measured(experiment, trial):

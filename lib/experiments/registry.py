@@ -2,6 +2,7 @@
 
 from lib.experiments import (
     autoencoder,
+    digits,
     dropconnect,
     fashion,
     fast,
@@ -15,9 +16,10 @@ from lib.experiments import (
 EXPERIMENTS = {
     experiment.name: experiment
     for experiment in (
-        *(mnist.ERROR, mnist.DEPTH, mnist.RATE, mnist.SIZE, mnist.AVERAGING),
-        *(autoencoder.AUTOENCODER, mnist.GAUSSIAN, reuters.REUTERS, speech.SPOKEN_DIGITS),
+        digits.DIGITS,
+        *(mnist.ERROR, mnist.LEARNING_RATE, mnist.RATE, mnist.SIZE, mnist.AVERAGING),
+        *(autoencoder.AUTOENCODER, reuters.REUTERS, speech.SPOKEN_DIGITS),
         *(uci.MC_DROPOUT, dropconnect.DROPCONNECT, sparse.SPARSE_VARIATIONAL),
-        *(fast.FAST_DROPOUT, fashion.PLACEMENT, fashion.DEPTH),
+        *(fast.LOGISTIC, fast.FAST_DROPOUT, fashion.PLACEMENT, fashion.DEPTH),
     )
 }

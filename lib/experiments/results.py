@@ -1,14 +1,16 @@
 """Tables of results, read: no experiment is loaded, and nothing that could run one."""
 
+import base64
 import csv
 import io
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from lib.comparison import mean_interval, paired_difference
-from lib.validation import FINITE, PATH, TEXT, Instance, Whole, declared
+from lib.validation import FINITE, PATH, TEXT, Instance, Many, Whole, declared
 
 RESULTS = Path(__file__).parents[2] / "book" / "reproductions" / "results"
 CIRCUMSTANCES = ("seconds", "versions", "processor", "date", "code")
@@ -26,6 +28,19 @@ def as_value(text):
         except ValueError:
             pass
     return {"True": True, "False": False}.get(text, text)
+
+
+def examples_in_text(chosen):
+    """Say in a field of a table which of n examples are meant: bool, shape (n,)."""
+    packed = zlib.compress(np.packbits(np.asarray(chosen)).tobytes(), 9)
+    return f"{len(chosen)}:{base64.b64encode(packed).decode()}"
+
+
+def examples_of_text(text):
+    """Read what `examples_in_text` says."""
+    n, _, packed = text.partition(":")
+    bits = np.frombuffer(zlib.decompress(base64.b64decode(packed)), np.uint8)
+    return np.unpackbits(bits, count=int(n)).astype(bool)
 
 
 def read_rows(path):
@@ -124,9 +139,35 @@ def select(frame, **values):
     return frame
 
 
+@declared(frame=FRAME, choices=Many(TEXT), by=TEXT)
+def at_best(frame, choices, by):
+    """Pick, of a comparison (`lib.experiments.protocol`), each side at its best, with every seed.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        From `read_results`.
+    choices : sequence of str
+        The settings that each side chooses.
+    by : str
+        What was measured on validation data: its lowest mean is the best, over the seeds with which
+        all choices of a side were tried.
+    """
+    settings, _ = _parts(frame.columns)
+    best = []
+    for _, side in frame.groupby([name for name in settings if name not in choices], sort=False):
+        tried = side.pivot(index="seed", columns=choices, values=by).dropna()
+        chosen = dict(zip(choices, np.atleast_1d(tried.mean().idxmin()), strict=True))
+        best.append(select(side, **chosen))
+    return pd.concat(best)
+
+
 @declared(frame=FRAME, metric=TEXT, ours=SETTINGS, baseline=SETTINGS)
 def compare(frame, metric, ours, baseline):
     """Compare two configurations, ours - baseline, paired by the seeds that both have.
+
+    Where the table says which test examples each network has wrong, the interval of "test_error"
+    counts the choice of these examples too: all seeds are tested on the same ones.
 
     Parameters
     ----------
@@ -145,13 +186,52 @@ def compare(frame, metric, ours, baseline):
     ValueError
         If the settings pick more than one row of a seed.
     """
+    by_example = metric == "test_error" and "wrong" in frame
     sides = []
     for picked in (ours, baseline):
         rows = select(frame, **picked)
         if rows["seed"].duplicated().any():
             raise ValueError(f"{picked} must pick one row a seed, got several")
-        sides.append(rows.set_index("seed")[metric])
-    return paired_difference(*sides[0].align(sides[1], join="inner"))
+        sides.append(rows.set_index("seed")["wrong" if by_example else metric])
+    sides = sides[0].align(sides[1], join="inner")
+    if by_example:
+        sides = [np.array([examples_of_text(text) for text in side], float) for side in sides]
+    return paired_difference(*sides)
+
+
+@declared(best=FRAME, sides=SETTINGS, choices=Many(TEXT))
+def sides_table(best, sides, choices=("rate",)):
+    """Tabulate the sides of a comparison: what each chose, its error and loss, and by how much.
+
+    Parameters
+    ----------
+    best : pandas.DataFrame
+        From `at_best`.
+    sides : dict of dict
+        By name, the settings of each side. The first is what the others are compared with.
+    choices : sequence of str
+        The settings to show.
+
+    Returns
+    -------
+    pandas.DataFrame of str
+        A row a side; errors in per cent, their differences in points, with 95 % intervals.
+    """
+    rows, (first, *_) = {}, sides.values()
+    for name, side in sides.items():
+        own = select(best, **side)
+        row = {choice: f"{own[choice].iloc[0]:g}" for choice in choices}
+        for what, scale, digits in (("error (%)", 100, 2), ("loss", 1, 3)):
+            metric = f"test_{what.split()[0]}"
+            row[what] = f"{scale * own[metric].mean():.{digits}f}"
+            if side is not first:
+                low, mean, high = (
+                    f"{scale * each:+.{digits}f}"
+                    for each in np.sort(compare(best, metric, side, first)[:3])
+                )
+                row[f"{what.split()[0]} − {next(iter(sides))}"] = f"{mean} [{low}, {high}]"
+        rows[name] = row
+    return pd.DataFrame.from_dict(rows, orient="index").fillna("")
 
 
 @declared(frame=FRAME, by=COLUMNS, metric=TEXT, scale=FINITE, digits=Whole(0))

@@ -57,20 +57,21 @@ def run(experiment, *, folder=RESULTS, n_seeds=None, n_jobs=2, dask=None):
     """
     failed = {}
     with ResultsTable(experiment, folder).locked() as table:
-        missing = table.missing(n_seeds)
-        if dask is None:
-            execution = _on_this_machine(experiment, missing, n_jobs)
-        else:
-            execution = _on_cluster(experiment, missing, dask)
-        with (
-            execution as outcomes,
-            tqdm(outcomes, desc=experiment.name, total=len(missing), unit="trial") as bar,
-        ):
-            for trial, result, error in bar:
-                if error is None:
-                    table.append(*result)
-                else:
-                    failed[trial] = error
+        # what is run may depend on what was found: `protocol.Comparison`
+        while missing := [trial for trial in table.missing(n_seeds) if trial not in failed]:
+            if dask is None:
+                execution = _on_this_machine(experiment, missing, n_jobs)
+            else:
+                execution = _on_cluster(experiment, missing, dask)
+            with (
+                execution as outcomes,
+                tqdm(outcomes, desc=experiment.name, total=len(missing), unit="trial") as bar,
+            ):
+                for trial, result, error in bar:
+                    if error is None:
+                        table.append(*result)
+                    else:
+                        failed[trial] = error
     return failed
 
 

@@ -32,6 +32,7 @@ class ResultsTable:
         self.experiment = experiment
         self.path = Path(folder) / f"{experiment.name}.csv"
         self.columns = [*experiment.settings, "seed", *experiment.metrics, *CIRCUMSTANCES]
+        self.columns += experiment.beside
 
     def rows(self):
         """Read the finished trials, a dict each, in the order in which they were finished.
@@ -56,8 +57,9 @@ class ResultsTable:
 
     def missing(self, n_seeds=None):
         """List those of `Experiment.trials` that have no row yet."""
-        done = set(map(self.key, self.rows()))
-        return [trial for trial in self.experiment.trials(n_seeds) if trial.key not in done]
+        rows = self.rows()
+        done = set(map(self.key, rows))
+        return [trial for trial in self.experiment.trials(n_seeds, rows) if trial.key not in done]
 
     def picture_path(self, row):
         """Where the picture of a row's trial is."""

@@ -5,6 +5,7 @@ Importing this package sets matplotlib's style.
 
 from lib.plotting.curves import interval_band, label, paired_dots, seed_dots
 from lib.plotting.five_units import five_units
+from lib.plotting.forest import forest
 from lib.plotting.moving import MovingFigure
 from lib.plotting.network import draw_network
 from lib.plotting.style import ROLES, Role, use_style
@@ -18,6 +19,7 @@ __all__ = [
     "draw_mask",
     "draw_network",
     "five_units",
+    "forest",
     "interval_band",
     "label",
     "paired_dots",

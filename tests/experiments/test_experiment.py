@@ -73,6 +73,7 @@ FEW_EXAMPLES = {
     "load_reuters": lambda n_words=2000, **_: few(n_words, DIGITS),
     "load_spoken_digits": lambda **_: SpokenDigits(few(600, DIGITS), *[RECORDINGS[:9]] * 3),
     "load_uci": lambda name, split: few(6, torch.randn(30, 1)),
+    "reuters_topics": lambda: ["acq", "money-fx", "interest"],
     "uci_settings": lambda name: UciSettings((0.1,), (1.0,), 50, 40),
 }
 
@@ -80,12 +81,13 @@ FEW_EXAMPLES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_configuration_can_be_run(monkeypatch, name):
-    """On made-up data, for an epoch."""
+    """On made-up data, for an epoch, or a round."""
     experiment = EXPERIMENTS[name]
     module = sys.modules[experiment.trial.__module__]
     for loader in FEW_EXAMPLES.keys() & vars(module).keys():
         monkeypatch.setattr(module, loader, FEW_EXAMPLES[loader])
     for configuration in experiment.configurations:
-        settings = {**experiment.smallest, **configuration, "epochs": 1}
+        settings = {**experiment.smallest, **configuration}
+        settings[next(name for name in ("cap", "epochs", "length") if name in settings)] = 1
         row, _ = run_trial(experiment, Trial(name, tuple(settings.items()), 0))
         assert set(experiment.metrics) < set(row)

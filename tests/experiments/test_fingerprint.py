@@ -33,7 +33,7 @@ def codes(library):
         ("datasets/splits.py", "0.9 * rng", "0.8 * rng", set()),
         ("layers/base.py", "modes_restored", "modes_put_back", {"speech"}),
         ("training.py", ".argsort(dim=-1)", ".argsort(-1)", {"uci", "speech"}),
-        ("experiments/uci.py", "BATCH_SIZE = 128  # as", "BATCH_SIZE = 128  # not as", set()),
+        ("experiments/uci.py", "# the paper of 2016", "# of the paper, 2016", set()),
         ("experiments/speech.py", '"""Train on', '"""Train it on', set()),
         ("experiments/uci.py", "epochs=4000", "epochs=8000", set()),
     ],

@@ -50,10 +50,10 @@ def test_it_tells_rows_of_other_code_and_of_other_configurations(call, tmp_path)
 
 
 def test_a_damaged_table_does_not_end_the_list(call, tmp_path):
-    (tmp_path / "mnist-depth.csv").write_bytes(b"\xff\n")
+    (tmp_path / "mnist-size.csv").write_bytes(b"\xff\n")
     code, said, _ = call("list")
     assert code == 1
-    assert "mnist-depth.csv, row 1: must be text in UTF-8" in said
+    assert "mnist-size.csv, row 1: must be text in UTF-8" in said
     assert all(name in said for name in EXPERIMENTS)
 
 

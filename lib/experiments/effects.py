@@ -1,0 +1,82 @@
+"""What the papers say that a method changes, and what it changes here: the rows of the forest."""
+
+from typing import NamedTuple
+
+from lib.comparison import Comparison, paired_difference
+from lib.experiments.registry import EXPERIMENTS
+from lib.experiments.results import RESULTS, at_best, compare, read_results
+from lib.validation import PATH, TEXT, declared
+
+
+@declared(name=TEXT, folder=PATH)
+def at_its_best(name, folder=RESULTS):
+    """Read of an experiment the rows of each side's best settings, by validation."""
+    experiment = EXPERIMENTS[name]
+    return at_best(read_results(name, folder), list(experiment.choices), experiment.chosen_by)
+
+
+class Effect(NamedTuple):
+    """A method against another: how the test error differs, in the paper and here.
+
+    Parameters
+    ----------
+    experiment : str
+        Names the table.
+    what : str
+        Both sides, in a few words.
+    ours, baseline : dict or str
+        Settings of the two sides. Or two metrics of the same networks.
+    paper : float
+        The paper's difference, in points.
+    alike : bool
+        Whether the paper's is of the same data.
+    """
+
+    experiment: str
+    what: str
+    ours: dict | str
+    baseline: dict | str
+    paper: float
+    alike: bool = True
+
+    @declared(folder=PATH)
+    def measured(self, folder=RESULTS):
+        """Our difference, in points, with its interval: a `lib.comparison.Comparison`."""
+        if isinstance(self.ours, str):
+            frame = read_results(self.experiment, folder)
+            change = paired_difference(frame[self.ours], frame[self.baseline])
+        else:
+            frame = at_its_best(self.experiment, folder)
+            change = compare(frame, "test_error", self.ours, self.baseline)
+        return Comparison(*(100 * each for each in change[:3]), *change[3:])
+
+    @declared(folder=PATH)
+    def reproduced(self, folder=RESULTS):
+        """Say "yes", "no" or "undecided", by the interval alone.
+
+        "yes": it lies on the paper's side of zero. "no": it lies on the other side, or it excludes
+        the paper's difference, of the same data. "undecided": anything else.
+        """
+        _, low, high, *_ = self.measured(folder)
+        if self.paper < 0:
+            low, high = -high, -low
+        if low > 0:
+            return "yes"
+        return "no" if high < 0 or (self.alike and high < abs(self.paper)) else "undecided"
+
+
+def _masks(keep_hidden, keep_input, max_norm=float("inf"), noise="bernoulli"):
+    return {
+        "noise": noise, "keep_hidden": keep_hidden, "keep_input": keep_input, "max_norm": max_norm
+    }  # fmt: skip
+
+
+EFFECTS = (
+    Effect("mnist-error", "hidden units masked", _masks(0.5, 1.0), _masks(1.0, 1.0), -0.30),
+    Effect("mnist-error", "inputs masked too", _masks(0.5, 0.8), _masks(1.0, 1.0), -0.50),
+    Effect("mnist-error", "the same, both with a norm limit", _masks(0.5, 0.8, 2.0),
+           _masks(1.0, 1.0, 2.0), -0.30),
+    Effect("mnist-error", "Gaussian noise − masks", _masks(0.5, 0.8, 2.0, "gaussian"),
+           _masks(0.5, 0.8, 2.0), -0.13),
+    Effect("reuters", "topics of news", {"masks": "hidden"}, {"masks": "none"}, -1.43, False),
+)  # fmt: skip
