@@ -14,6 +14,7 @@ pytestmark = pytest.mark.slow
 
 DATA = {
     "digits-compared": [],
+    "dropout-ensembles": ["fashion-mnist"],
     "reuters": ["reuters"],
     "spoken-digits": ["spoken-digits"],
     "uci-mc-dropout": ["uci"],
@@ -33,7 +34,10 @@ LEARNED = {
     "spoken-digits": lambda row: row["test_error"] < 0.5 and row["recording_error"] < 0.4,
     "reuters": lambda row: row["test_error"] < 0.25,
     "uci-mc-dropout": lambda row: row["rmse"] < 0.5 * row["rmse_of_mean"],
-    "mnist-sparse-variational": lambda row: row["test_error"] < 0.2 and row["compression"] > 1,
+    "mnist-sparse-variational": lambda row: (
+        row["variational_error"] < 0.2 and row["compression"] > 1
+    ),
+    "dropout-ensembles": lambda row: row["ensemble_error"] < 0.5,
     "mnist-dropconnect": lambda row: max(row["test_error"], row["gaussian_error"]) < 0.2,
     "fashion-placement": lambda row: row["test_error"] < 0.5,
     "fashion-depth": lambda row: row["test_error"] < 0.5,
