@@ -231,8 +231,11 @@ class Student:
             raise NameError(f"the notebook defines no {name}")
         return unpack(answer["value"], self.resolve)
 
-    def call(self, target, arguments, keywords, network=None, learns=None):
-        """Call a function there, with these arguments, which change here as they changed there."""
+    def call(self, target, arguments, keywords, network=None, learns=None, beside=()):
+        """Call a function there, with these arguments, which change here as they changed there.
+
+        So do the networks that were returned beside the function: it may use them.
+        """
         torch = sys.modules.get("torch")
         request = {
             "do": "call",
@@ -241,6 +244,10 @@ class Student:
             "keywords": pack(keywords, self.refer),
             "dice": pack(torch.get_rng_state(), self.refer) if torch else None,
             "learns": bool(torch and torch.is_grad_enabled()) if learns is None else learns,
+            "beside": [
+                [number, pack(network_state(self.networks[number]), self.refer)]
+                for number in beside
+            ],
         }
         if network is not None:
             request["state"] = pack(network_state(network), self.refer)
@@ -253,9 +260,18 @@ class Student:
             set_network_state(network, unpack(answer["state"], self.resolve))
             network.graph = answer.get("graph")
         make_changes(arguments, answer["arguments"], self.resolve)
+        for number, state in answer["beside"]:
+            if number in beside:
+                set_network_state(self.networks[number], unpack(state, self.resolve))
         if "raised" in answer:
             raise exception(*answer["raised"])
-        return unpack(answer["value"], self.resolve)
+        value = unpack(answer["value"], self.resolve)
+        returned = value if isinstance(value, tuple | list) else ()
+        numbers = [n for n, each in self.networks.items() if any(each is one for one in returned)]
+        for each in returned:
+            if isinstance(each, Function):
+                each.beside = numbers
+        return value
 
     def gradients(self, graph, gradient):
         """Carry a gradient back through a call of a network there."""
@@ -346,9 +362,10 @@ class Function:
 
     def __init__(self, student, target, name):
         self.student, self.target, self.__name__ = student, int(target), str(name)
+        self.beside = []  # numbers of the networks that were returned with it
 
     def __call__(self, *arguments, **keywords):
-        return self.student.call(self.target, arguments, keywords)
+        return self.student.call(self.target, arguments, keywords, beside=self.beside)
 
 
 class Opaque:

@@ -243,9 +243,11 @@ class Answers:
             raise NameError(f"name {name!r} is not defined")
         return {"value": pack(self.names[name], self.refer)}
 
-    def call(self, target, arguments, keywords, dice, state=None, learns=False):
+    def call(self, target, arguments, keywords, dice, state=None, learns=False, beside=()):
         """Call something that was referred to; say as well what it did to its arguments."""
         function, torch = self.objects[target], sys.modules.get("torch")
+        for number, other in beside:
+            set_network_state(self.objects[number], unpack(other, self.resolve))
         if state is not None:
             set_network_state(function, unpack(state, self.resolve))
         if torch and dice:
@@ -266,6 +268,8 @@ class Answers:
             torch.set_grad_enabled(True)
         if state is not None:
             result["state"] = pack(network_state(function), self.refer)
+        states = ((number, network_state(self.objects[number])) for number, _ in beside)
+        result["beside"] = [[number, pack(state, self.refer)] for number, state in states]
         result["arguments"] = changes(values, arguments)
         return result
 
