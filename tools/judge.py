@@ -231,8 +231,11 @@ class Student:
             raise NameError(f"the notebook defines no {name}")
         return unpack(answer["value"], self.resolve)
 
-    def call(self, target, arguments, keywords, network=None, learns=None):
-        """Call a function there, with these arguments, which change here as they changed there."""
+    def call(self, target, arguments, keywords, network=None, learns=None, beside=()):
+        """Call a function there, with these arguments, which change here as they changed there.
+
+        So do the networks that were returned beside the function: it may use them.
+        """
         torch = sys.modules.get("torch")
         request = {
             "do": "call",
@@ -241,6 +244,11 @@ class Student:
             "keywords": pack(keywords, self.refer),
             "dice": pack(torch.get_rng_state(), self.refer) if torch else None,
             "learns": bool(torch and torch.is_grad_enabled()) if learns is None else learns,
+            "listens": bool(torch and torch.nn.modules.module._global_forward_hooks),
+            "beside": [
+                [number, pack(network_state(self.networks[number]), self.refer)]
+                for number in beside
+            ],
         }
         if network is not None:
             request["state"] = pack(network_state(network), self.refer)
@@ -253,9 +261,19 @@ class Student:
             set_network_state(network, unpack(answer["state"], self.resolve))
             network.graph = answer.get("graph")
         make_changes(arguments, answer["arguments"], self.resolve)
+        for number, state in answer["beside"]:
+            if number in beside:
+                set_network_state(self.networks[number], unpack(state, self.resolve))
         if "raised" in answer:
             raise exception(*answer["raised"])
-        return unpack(answer["value"], self.resolve)
+        replay(unpack(answer["heard"], self.resolve))
+        value = unpack(answer["value"], self.resolve)
+        returned = value if isinstance(value, tuple | list) else ()
+        numbers = [n for n, each in self.networks.items() if any(each is one for one in returned)]
+        for each in returned:
+            if isinstance(each, Function):
+                each.beside = numbers
+        return value
 
     def gradients(self, graph, gradient):
         """Carry a gradient back through a call of a network there."""
@@ -288,6 +306,10 @@ class Student:
 
         if described["number"] in self.networks:
             return self.networks[described["number"]]
+        if described["keras"]:
+            with contextlib.suppress(Exception):  # what can't be built is a stand-in
+                model = self.networks[described["number"]] = keras_model(described["keras"])
+                return model
         module, name = described["kind"]
         known = getattr(sys.modules.get(module), name, None) if is_known(module) else None
         is_ours = isinstance(known, type) and issubclass(known, torch.nn.Module)
@@ -309,6 +331,39 @@ class Student:
             network.add_module(key, self.network(part))
         self.networks[described["number"]] = network
         return network
+
+
+def replay(passes):
+    """Tell who listens here what went through linear layers there."""
+    if not passes:
+        return
+    import torch
+
+    for weights, x, y in passes:
+        linear = torch.nn.Linear(*weights.shape[::-1])
+        linear.weight = torch.nn.Parameter(weights)
+        for hook in [*torch.nn.modules.module._global_forward_hooks.values()]:
+            hook(linear, (x,), y)
+
+
+def keras_model(described):
+    """Build a Keras model of Keras's own layers, one behind the other, with plain settings."""
+    import keras
+
+    def layers(parts):
+        for part in parts:
+            kind = getattr(keras.layers, str(part["kind"]), None)
+            if part["parts"]:
+                yield from layers(part["parts"]["layers"])
+            elif kind is not keras.layers.InputLayer:
+                if not issubclass(kind, keras.layers.Layer) or kind is keras.layers.Lambda:
+                    raise ValueError(f"no layer of Keras's: {part['kind']}")
+                yield kind.from_config(part["settings"])
+
+    model = keras.Sequential([keras.Input(described["shape"]), *layers(described["layers"])])
+    weights = [unpack(each, None) for part in described["layers"] for each in part["weights"]]
+    model.set_weights(weights)
+    return model
 
 
 def is_known(module):
@@ -346,9 +401,10 @@ class Function:
 
     def __init__(self, student, target, name):
         self.student, self.target, self.__name__ = student, int(target), str(name)
+        self.beside = []  # numbers of the networks that were returned with it
 
     def __call__(self, *arguments, **keywords):
-        return self.student.call(self.target, arguments, keywords)
+        return self.student.call(self.target, arguments, keywords, beside=self.beside)
 
 
 class Opaque:

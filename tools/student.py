@@ -243,9 +243,13 @@ class Answers:
             raise NameError(f"name {name!r} is not defined")
         return {"value": pack(self.names[name], self.refer)}
 
-    def call(self, target, arguments, keywords, dice, state=None, learns=False):
+    def call(
+        self, target, arguments, keywords, dice, state=None, learns=False, beside=(), listens=False
+    ):
         """Call something that was referred to; say as well what it did to its arguments."""
         function, torch = self.objects[target], sys.modules.get("torch")
+        for number, other in beside:
+            set_network_state(self.objects[number], unpack(other, self.resolve))
         if state is not None:
             set_network_state(function, unpack(state, self.resolve))
         if torch and dice:
@@ -253,7 +257,9 @@ class Answers:
             torch.set_grad_enabled(learns)
         values, result = unpack(arguments, self.resolve), {}
         try:
-            value = function(*values, **unpack(keywords, self.resolve))
+            with heard() if listens else contextlib.nullcontext([]) as passes:
+                value = function(*values, **unpack(keywords, self.resolve))
+            result["heard"] = pack(passes, None)
             result["value"] = pack(value, self.refer)
             if state is not None:
                 self.graphs.append((value, [*values, *function.parameters()]))
@@ -266,6 +272,8 @@ class Answers:
             torch.set_grad_enabled(True)
         if state is not None:
             result["state"] = pack(network_state(function), self.refer)
+        states = ((number, network_state(self.objects[number])) for number, _ in beside)
+        result["beside"] = [[number, pack(state, self.refer)] for number, state in states]
         result["arguments"] = changes(values, arguments)
         return result
 
@@ -312,6 +320,7 @@ class Answers:
             "parameters": packed_tensors(module._parameters),
             "buffers": packed_tensors(module._buffers),
             "parts": {name: self.described(part) for name, part in module.named_children()},
+            "keras": keras_layers(module),
         }
 
     def resolve(self, kind, content):
@@ -343,6 +352,44 @@ class Elsewhere:
 def raised(error):
     """Describe an error: the names of its class and of those above, and its message."""
     return [[kind.__name__ for kind in type(error).__mro__], str(error)[:OUTPUT]]
+
+
+@contextlib.contextmanager
+def heard():
+    """Note what goes through linear layers meanwhile: weights, input and output of each pass."""
+    import torch
+
+    passes = []
+
+    def listen(module, inputs, output):
+        if isinstance(module, torch.nn.Linear):
+            passes.append([each.detach().clone() for each in (module.weight, inputs[0], output)])
+
+    handle = torch.nn.modules.module.register_module_forward_hook(listen)
+    try:
+        yield passes
+    finally:
+        handle.remove()
+
+
+def keras_layers(model):
+    """Describe the layers of a Keras model by their settings that are plain; None of all else."""
+    keras = sys.modules.get("keras")
+    if not keras or not isinstance(model, keras.Model):
+        return None
+    layers = []
+    for layer in model.layers:
+        settings = layer.get_config().items()
+        plain = {key: each for key, each in settings if isinstance(each, str | int | float | tuple)}
+        layers.append(
+            {
+                "kind": type(layer).__name__,
+                "settings": plain,
+                "parts": keras_layers(layer),
+                "weights": [pack(each, None) for each in layer.get_weights()],
+            }
+        )
+    return {"shape": list(model.input_shape[1:]), "layers": layers}
 
 
 def packed_tensors(tensors):

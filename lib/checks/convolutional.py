@@ -619,26 +619,34 @@ def make_block(in_maps, out_maps, keep_prob):
 
 
 @functools.cache
-def front_type():
-    """A module that masks in training, always in the same places."""
+def front_maker():
+    """A net whose maps are others in training, always the same ones: what is dropped is zero."""
     import torch
 
-    class Front(torch.nn.Module):
-        def __init__(self, weights):
-            super().__init__()
-            self.weights = torch.nn.Parameter(torch.tensor(weights))
+    from lib.layers import StochasticDepth
 
-        def forward(self, x):
-            y = torch.einsum("mc,nchw->nmhw", self.weights, x)
-            mask = torch.arange(y[0].numel()).reshape(y[0].shape) * 7 % 5
-            return mask * y if self.training else y
-
+    class Front(torch.nn.Sequential):
         def __eq__(self, other):
-            return isinstance(other, Front) and torch.equal(self.weights, other.weights)
+            weights = zip(self.parameters(), other.parameters(), strict=True)
+            return isinstance(other, Front) and all(torch.equal(*pair) for pair in weights)
 
         __hash__ = torch.nn.Module.__hash__
 
-    return Front
+        def __deepcopy__(self, memo):
+            return Front(*copy.deepcopy([*self])).train(self.training)
+
+        def __reduce__(self):  # elsewhere, where there is no such class
+            return torch.nn.Sequential, (*self,), {"training": self.training}
+
+    def front(weights):
+        n, n_in = weights.shape
+        start, branch = (torch.nn.Conv2d(m, n, 1, bias=False).double() for m in (n_in, n))
+        for layer, values in ((start, weights), (branch, weights @ weights.T / n_in)):
+            layer.weight.data[:, :, 0, 0] = torch.tensor(values)
+        dropped = torch.nn.Sequential(branch, torch.nn.Dropout(1.0))
+        return Front(start, StochasticDepth(dropped, 1.0))
+
+    return front
 
 
 def shift_cases(data):
@@ -648,13 +656,13 @@ def shift_cases(data):
     for n, shape, maps in ((1, (6, 2, 4, 5), 3), (3, (5, 3, 2, 4), 6), (4, (7, 1, 3, 2), 2)):
         batches = [torch.tensor(data.normal(i, 1 + i, shape)) for i in range(n)]
         for mode in (False, True):
-            front = front_type()(data.normal(size=(maps, shape[1])))
-            cases.append({"front": front.train(mode), "batches": batches})
+            net = front_maker()(data.normal(size=(maps, shape[1])))
+            cases.append({"front": net.train(mode), "batches": batches})
     return cases
 
 
 @exercise(
-    returns=Array("The result", lambda front: (len(front.weights),), "One number for each map."),
+    returns=Array("The result", lambda front: (len(front[0].weight),), "One number for each map."),
     cases=shift_cases,
     otherwise="In each mode take the variance of every map in each batch, over examples and "
     "places, then the mean over the batches; divide the one at prediction by the one in training.",

@@ -61,10 +61,10 @@ def _count(text):
 def _list(options):
     damaged = 0
     for name, experiment in EXPERIMENTS.items():
-        n_trials = len(experiment.trials())
         try:
-            missing = ResultsTable(experiment, options.results).missing()
-            done = f"{n_trials - len(missing):3} of {n_trials:3}"
+            table = ResultsTable(experiment, options.results)
+            n_trials = len(experiment.trials(None, table.rows()))
+            done = f"{n_trials - len(table.missing()):3} of {n_trials:3}"
         except (OSError, ValueError) as error:
             damaged, done = 1, f"error: {error}"
         print(f"{name:26} {done}  {experiment.title}")

@@ -54,8 +54,8 @@ class Effect(NamedTuple):
     def reproduced(self, folder=RESULTS):
         """Say "yes", "no" or "undecided", by the interval alone.
 
-        "yes": it lies on the paper's side of zero. "no": it lies on the other side, or it excludes
-        the paper's difference, of the same data. "undecided": anything else.
+        "yes": it lies on the paper's side of zero. "no": it lies on the other side, or it has zero
+        in it and, on the same data, no effect as large as the paper's. "undecided": anything else.
         """
         _, low, high, *_ = self.measured(folder)
         if self.paper < 0:

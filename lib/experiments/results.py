@@ -151,14 +151,17 @@ def at_best(frame, choices, by):
         The settings that each side chooses.
     by : str
         What was measured on validation data: its lowest mean is the best, over the seeds with which
-        all choices of a side were tried.
+        all choices of a side were tried. Of equal ones the lowest settings are taken; NaN, of a run
+        that was lost, is the worst.
     """
     settings, _ = _parts(frame.columns)
     best = []
     for _, side in frame.groupby([name for name in settings if name not in choices], sort=False):
-        tried = side.pivot(index="seed", columns=choices, values=by).dropna()
-        chosen = dict(zip(choices, np.atleast_1d(tried.mean().idxmin()), strict=True))
-        best.append(select(side, **chosen))
+        measured = side.assign(**{by: side[by].fillna(np.inf)})
+        tried = measured.pivot(index="seed", columns=choices, values=by).dropna()
+        found = tried.mean().idxmin()
+        found = found if isinstance(found, tuple) else (found,)
+        best.append(select(side, **dict(zip(choices, found, strict=True))))
     return pd.concat(best)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -44,6 +45,14 @@ def toy(**settings):
 def table(tmp_path):
     assert run(toy(), folder=tmp_path, n_jobs=1) == {}
     return read_results("toy", tmp_path)
+
+
+def test_words_and_numbers_are_chosen_together_and_a_lost_run_is_the_worst():
+    tried = [("early", 0.1, 3.0), ("early", 0.3, np.nan), ("late", 0.1, 2.0), ("late", 0.3, 4.0)]
+    rows = [("net", when, rate, 0, error, 1.0) for when, rate, error in tried]
+    columns = ["net", "when", "rate", "seed", "val_error", "seconds"]
+    best = at_best(pd.DataFrame(rows, columns=columns), ["when", "rate"], "val_error")
+    assert best[["when", "rate"]].to_numpy().tolist() == [["late", 0.1]]
 
 
 def test_each_sides_best_by_validation_is_run_with_every_seed(table):

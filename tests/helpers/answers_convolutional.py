@@ -262,14 +262,14 @@ def map_by_map(front, batches):
 
 
 def on_changed_weights(front, batches):
-    front.weights.data *= 2
+    front[0].weight.data *= 2
     return in_numpy(front, batches)
 
 
 RIGHT["shift_ratios"] = [in_numpy, by_batch_norm, map_by_map]
 UNLISTED["shift_ratios"] = [
     (on_changed_weights, "changes-argument"),
-    (lambda f, batches: np.full(len(f.weights), 0.5), "otherwise|ignores-front")]
+    (lambda f, batches: np.full(len(f[0].weight), 0.5), "otherwise|ignores-front")]
 
 # A script with mistakes
 

@@ -18,7 +18,7 @@ from nbgrader.api import Gradebook
 from repository import EXERCISES, ROOT, grading, is_function, read, text_of
 
 PART = "convolutional"  # its cells run fast
-FULL = 18
+FULL = 24
 SOLUTION = re.compile(r"### BEGIN SOLUTION\n.*### END SOLUTION", re.DOTALL)
 NOISE = """import sys, warnings, logging, os
     print("x" * 10**6)
@@ -183,7 +183,7 @@ def said_of(course, student):
 def test_what_is_right_has_all_points_and_all_else_has_none(course):
     assert points(course) == {
         "loud": FULL,
-        "half": 9,
+        "half": 15,
         "b-twice": FULL,
         "unmarked": FULL,
         "latin": FULL,

@@ -6,12 +6,14 @@ One small exercise, `double`, whose check draws, changes nothing and calls back.
 import sys
 from types import SimpleNamespace
 
+import nbformat
 import numpy as np
 import pytest
 import torch
 from judge import Ended, Student, box, prepare, verdict
-from repository import ROOT
+from repository import EXERCISES, ROOT, grading, is_function
 from student import pack, unpack
+from submissions import Assignment, is_given, is_test
 from torch import nn
 
 RIGHT = "def double(x, rng, add):\n    return add(x, x * (rng.random(x.shape) < 2))"
@@ -261,3 +263,25 @@ def test_locked_in_there_is_no_more_than_python(inside):
         assert f"'{name}'" not in output.text or name in str(inside) + sys.prefix
     assert refused.ename == "OSError"
     assert silent.ename == "OSError"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", EXERCISES, ids=lambda path: path.parent.name)
+def test_the_solutions_of_each_part_pass_in_the_judges_process(path, inside):
+    release = ROOT / "exercises" / f"{path.parent.name}.ipynb"
+    assignment = Assignment(path, release)
+    solved = nbformat.read(path, as_version=4).cells
+    functions = {grading(cell)["grade_id"]: cell.source for cell in filter(is_function, solved)}
+    told = []
+    with Student([sys.executable], inside, 60, assignment.modules()) as student:
+        student.run(assignment.imports)
+        given = assignment.given()
+        for name, cell in assignment.cells.items():
+            if name in functions:
+                student.run(functions[name])
+            elif is_given(cell):
+                student.run(cell.source)
+            elif is_test(cell):
+                outputs = verdict(assignment.code[name], assignment.defines, given, student)
+                told += [f"{name}: {each.evalue}" for each in outputs if "evalue" in each]
+    assert not told
