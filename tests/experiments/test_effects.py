@@ -17,7 +17,7 @@ def table(folder, *errors):
         for rate in (0.1, 0.3)
         if seed == 0 or rate == 0.1
     ]
-    (folder / "reuters.csv").write_text(HEAD + "\n".join(rows) + "\n", "utf-8")
+    (folder / "reuters.csv").write_text(HEAD + "\n".join(rows) + "\n", encoding="utf-8")
 
 
 def toy(paper, alike=True):

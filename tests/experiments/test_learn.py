@@ -79,7 +79,7 @@ def test_the_smallest_configuration_learns_and_comes_out_as_stored(name):
     row = smallest(experiment)
     learned = LEARNED.get(name, lambda row: row["test_error"] < 0.2)
     assert learned({metric: float(row[metric]) for metric in experiment.metrics}), row
-    assert_same(row, json.loads(SMALLEST.read_text("utf-8"))[name], experiment)
+    assert_same(row, json.loads(SMALLEST.read_text(encoding="utf-8"))[name], experiment)
 
 
 def smallest(experiment):
