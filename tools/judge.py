@@ -231,10 +231,10 @@ class Student:
             raise NameError(f"the notebook defines no {name}")
         return unpack(answer["value"], self.resolve)
 
-    def call(self, target, arguments, keywords, network=None, learns=None, beside=()):
+    def call(self, target, arguments, keywords, networks=(), learns=None):
         """Call a function there, with these arguments, which change here as they changed there.
 
-        So do the networks that were returned beside the function: it may use them.
+        So do the networks of these numbers, which it may use: itself, or what came beside it.
         """
         torch = sys.modules.get("torch")
         request = {
@@ -245,25 +245,21 @@ class Student:
             "dice": pack(torch.get_rng_state(), self.refer) if torch else None,
             "learns": bool(torch and torch.is_grad_enabled()) if learns is None else learns,
             "listens": bool(torch and torch.nn.modules.module._global_forward_hooks),
-            "beside": [
+            "networks": [
                 [number, pack(network_state(self.networks[number]), self.refer)]
-                for number in beside
+                for number in networks
             ],
         }
-        if network is not None:
-            request["state"] = pack(network_state(network), self.refer)
         answer = self.ask(**request)
         if torch and "dice" in answer:
             torch.set_rng_state(unpack(answer["dice"], self.resolve))
             if learns is None:
                 torch.set_grad_enabled(bool(answer["learns"]))
-        if network is not None:
-            set_network_state(network, unpack(answer["state"], self.resolve))
-            network.graph = answer.get("graph")
+        for number, state in zip(networks, answer["networks"], strict=True):
+            set_network_state(self.networks[number], unpack(state, self.resolve))
+        if target in networks:
+            self.networks[target].graph = answer.get("graph")
         make_changes(arguments, answer["arguments"], self.resolve)
-        for number, state in answer["beside"]:
-            if number in beside:
-                set_network_state(self.networks[number], unpack(state, self.resolve))
         if "raised" in answer:
             raise exception(*answer["raised"])
         replay(unpack(answer["heard"], self.resolve))
@@ -272,7 +268,7 @@ class Student:
         numbers = [n for n, each in self.networks.items() if any(each is one for one in returned)]
         for each in returned:
             if isinstance(each, Function):
-                each.beside = numbers
+                each.networks = numbers
         return value
 
     def gradients(self, graph, gradient):
@@ -378,7 +374,7 @@ def stand_in():
     class Elsewhere(torch.autograd.Function):
         @staticmethod
         def forward(ctx, network, learns, n, *tensors):
-            value = network.student.call(network.number, tensors[:n], {}, network, learns)
+            value = network.student.call(network.number, tensors[:n], {}, [network.number], learns)
             ctx.network, ctx.graph = network, network.graph
             if isinstance(value, torch.Tensor) and not value.requires_grad:
                 ctx.mark_non_differentiable(value)
@@ -401,10 +397,10 @@ class Function:
 
     def __init__(self, student, target, name):
         self.student, self.target, self.__name__ = student, int(target), str(name)
-        self.beside = []  # numbers of the networks that were returned with it
+        self.networks = []  # numbers of those that were returned with it
 
     def __call__(self, *arguments, **keywords):
-        return self.student.call(self.target, arguments, keywords, beside=self.beside)
+        return self.student.call(self.target, arguments, keywords, self.networks)
 
 
 class Opaque:

@@ -243,15 +243,12 @@ class Answers:
             raise NameError(f"name {name!r} is not defined")
         return {"value": pack(self.names[name], self.refer)}
 
-    def call(
-        self, target, arguments, keywords, dice, state=None, learns=False, beside=(), listens=False
-    ):
+    def call(self, target, arguments, keywords, dice, networks=(), learns=False, listens=False):
         """Call something that was referred to; say as well what it did to its arguments."""
         function, torch = self.objects[target], sys.modules.get("torch")
-        for number, other in beside:
-            set_network_state(self.objects[number], unpack(other, self.resolve))
-        if state is not None:
-            set_network_state(function, unpack(state, self.resolve))
+        for number, state in networks:
+            set_network_state(self.objects[number], unpack(state, self.resolve))
+        is_network = any(number == target for number, _ in networks)
         if torch and dice:
             torch.set_rng_state(unpack(dice, self.resolve))
             torch.set_grad_enabled(learns)
@@ -261,7 +258,7 @@ class Answers:
                 value = function(*values, **unpack(keywords, self.resolve))
             result["heard"] = pack(passes, None)
             result["value"] = pack(value, self.refer)
-            if state is not None:
+            if is_network:
                 self.graphs.append((value, [*values, *function.parameters()]))
                 result["graph"] = len(self.graphs) - 1
         except BaseException as error:
@@ -270,10 +267,8 @@ class Answers:
             result["dice"] = pack(torch.get_rng_state(), self.refer)
             result["learns"] = torch.is_grad_enabled()
             torch.set_grad_enabled(True)
-        if state is not None:
-            result["state"] = pack(network_state(function), self.refer)
-        states = ((number, network_state(self.objects[number])) for number, _ in beside)
-        result["beside"] = [[number, pack(state, self.refer)] for number, state in states]
+        states = [network_state(self.objects[number]) for number, _ in networks]
+        result["networks"] = [pack(state, self.refer) for state in states]
         result["arguments"] = changes(values, arguments)
         return result
 

@@ -7,8 +7,9 @@ import pytest
 from real_data import OF_A_SET, needs_data
 
 from lib.experiments import EXPERIMENTS, Trial, read_results, run_trial
+from lib.experiments.effects import at_its_best
 from lib.experiments.protocol import Comparison
-from lib.experiments.results import RESULTS, at_best
+from lib.experiments.results import RESULTS
 
 pytestmark = pytest.mark.slow
 
@@ -116,7 +117,7 @@ COMPARED = [
 @pytest.mark.parametrize("name", COMPARED)
 def test_every_side_is_finished_and_its_rate_is_inside_its_grid(name):
     experiment, table = EXPERIMENTS[name], stored(name)
-    best = at_best(table, list(experiment.choices), experiment.chosen_by)
+    best = at_its_best(name)
     if "cap" in best:  # the others are there to show what stopping early does
         best = best[best["cap"] == best["cap"].max()]
     if "finished" in best:
