@@ -18,6 +18,7 @@ PLACES = [
     *("before batch norm", "before pooling", "in pooling", "after pooling", "maps after pooling"),
     "before classifier",
 ]
+AFTER = PLACES[2:5]  # where 0.5 is best of the three, a smaller one is tried
 
 
 def placed_net(place, keep_prob, maps=(8, 16)):
@@ -56,6 +57,7 @@ PLACEMENT = Comparison(
     configurations=[
         *grid(place="none", n_train=3_000, keep_prob=1.0, rate=RATES),
         *grid(place=PLACES, n_train=3_000, keep_prob=[0.9, 0.7, 0.5], rate=RATES),
+        *grid(place=AFTER, n_train=3_000, keep_prob=0.3, rate=RATES),
     ],
     choices=("keep_prob", "rate"),
     metrics=TRAINED_TO_END,
