@@ -161,8 +161,8 @@ COMPARED = {
 
 ERRATA = {
     "an average over 100 networks is {} from scaling": lambda: averages(100),
-    "{:g} for maps and {:g} for single activations, the error with whole maps "
-    "was [{}, by {:.2f} points](results-fashion-placement)": maps_and_activations,
+    "Validation chose {:g} for maps and {:g} for single activations; the error with whole "
+    "maps was [{}, by {:.2f} points](results-fashion-placement)": maps_and_activations,
 }
 
 WHICH = {
