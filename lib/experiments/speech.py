@@ -65,6 +65,9 @@ SPOKEN_DIGITS = Comparison(
     one_test_set=False,
     metrics=(*TRAINED_TO_END, "recording_error"),
     trial=speech_trial,
-    smallest={"hidden": 100, "layers": 2, "n_train": 8000, "patience": 3, "cap": 20},
+    smallest={
+        **{"test": "recordings", "keep_hidden": 0.9, "rate": 0.03},
+        **{"hidden": 100, "layers": 2, "n_train": 8000, "patience": 3, "cap": 20},
+    },
     n_seeds=6,
 )
