@@ -70,15 +70,6 @@ def test_every_seed_has_a_dot(ax):
     assert len(ax.collections[0].get_offsets()) == 10
 
 
-def test_two_settings_differ_by_what_is_drawn(ax):
-    ours, baseline = np.array([1.0, 2.0, 5.0]), np.array([1.5, 4.0, 4.0])
-    change = plotting.paired_dots(ax, 2, ours, baseline, "dropout")
-    dots, interval = ax.collections
-    assert dots.get_offsets()[:, 1].tolist() == (ours - baseline).tolist()
-    assert interval.get_segments()[0][:, 1].tolist() == [change.low, change.high]
-    assert ax.lines[0].get_ydata() == [change.mean]
-
-
 def test_a_forest_has_a_row_an_effect_with_ours_and_where_there_is_one_the_papers(ax):
     ours = {
         "fewer errors": Comparison(-0.2, -0.3, -0.1, 5, 5),
