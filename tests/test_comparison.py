@@ -42,6 +42,17 @@ def test_where_the_examples_alone_differ_the_interval_is_theirs():
     assert (change.low, change.high) == pytest.approx(stats.t.interval(0.95, 399, mean, error))
 
 
+def test_seeds_and_examples_add_up_with_satterthwaites_degrees_of_freedom():
+    difference = np.array([[1.0, 2.0, 3.0, 6.0], [0.0, 3.0, 1.0, 4.0]])  # means 3 and 2
+    a = 0.5 / 2  # the variance of the seeds' means, over their number
+    b = np.var([0.5, 2.5, 2.0, 5.0], ddof=1) / 4
+    free = (a + b) ** 2 / (a**2 / 1 + b**2 / 3)
+    change = paired_difference(difference, np.zeros((2, 4)))
+    assert (change.low, change.high) == pytest.approx(
+        stats.t.interval(0.95, free, 2.5, np.sqrt(a + b))
+    )
+
+
 def test_equal_results_have_an_interval_of_no_width():
     assert paired_difference(np.ones((3, 4)), np.ones((3, 4)))[:3] == (0, 0, 0)
 

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from lib.datasets import load_mnist
-from lib.experiments.experiment import Experiment, grid
-from lib.experiments.recipes import train
+from lib.experiments.experiment import grid
+from lib.experiments.protocol import TRAINED_TO_END, Comparison, train_to_end
 from lib.layers import DropConnectLinear, Dropout
 from lib.training import classification_loss, error_rate
 
@@ -32,12 +32,15 @@ class Net(nn.Module):
         return self.classifier(self.layer.gaussian_inference(features, torch.relu, n_samples))
 
 
-def dropconnect_trial(seed, *, masks, hidden, n_train, epochs, n_samples=1000):
+def dropconnect_trial(
+    seed, *, masks, hidden, n_train, keep_prob, rate, n_val=10_000, n_samples=1000, patience=10,
+    cap=300,
+):  # fmt: skip
     """Mask the units of the second hidden layer, or the weights into it, or nothing."""
-    data = load_mnist(n_train=n_train, seed=seed)
-    model = Net(masks, hidden)
-    metrics = train(model, data, epochs, measure=("test_error", "test_loss"))
-    error, loss = metrics.values()
+    data = load_mnist(n_train=n_train, n_val=n_val, seed=seed)
+    how = {"rate": rate, "patience": patience, "cap": cap}
+    metrics, model = train_to_end(Net(masks, hidden, keep_prob), data, **how)
+    error, loss = metrics["test_error"], metrics["test_loss"]
     if masks == "weights":  # without DropConnect there is one way only
         with torch.no_grad():
             parts = data.x_test.split(2000)
@@ -47,12 +50,21 @@ def dropconnect_trial(seed, *, masks, hidden, n_train, epochs, n_samples=1000):
     return metrics | {"gaussian_error": error, "gaussian_loss": loss}
 
 
-DROPCONNECT = Experiment(
+HOW = {"hidden": 200, "n_train": 10_000}
+
+DROPCONNECT = Comparison(
     name="mnist-dropconnect",
     title="MNIST: no masks, dropout, and DropConnect with Gaussian and with mean inference",
     paper="Wan et al. (2013)",
-    configurations=grid(masks=["none", "units", "weights"], hidden=200, n_train=5_000, epochs=40),
-    metrics=("test_error", "test_loss", "gaussian_error", "gaussian_loss"),
+    configurations=[
+        *grid(masks="none", **HOW, keep_prob=1.0, rate=[0.03, 0.1, 0.3]),
+        *grid(masks=["units", "weights"], **HOW, keep_prob=[0.5, 0.8], rate=[0.01, 0.03, 0.1]),
+    ],
+    choices=("keep_prob", "rate"),
+    metrics=(*TRAINED_TO_END, "gaussian_error", "gaussian_loss"),
     trial=dropconnect_trial,
-    smallest={"hidden": 64, "n_train": 2000, "epochs": 5, "n_samples": 10},
+    smallest={
+        **{"hidden": 64, "n_train": 2000, "n_val": 1000, "n_samples": 10},
+        **{"patience": 3, "cap": 10},
+    },
 )

@@ -29,7 +29,7 @@ class Effect(NamedTuple):
     paper : float
         The paper's difference, in points.
     alike : bool
-        Whether the paper's is of the same data.
+        Whether the paper's is of the same data, as many.
     """
 
     experiment: str
@@ -78,5 +78,19 @@ EFFECTS = (
            _masks(1.0, 1.0, 2.0), -0.30),
     Effect("mnist-error", "Gaussian noise − masks", _masks(0.5, 0.8, 2.0, "gaussian"),
            _masks(0.5, 0.8, 2.0), -0.13),
+    Effect("mnist-sparse-variational", "most weights pruned, by learned noise",
+           "variational_error", "dense_error", 0.28),
     Effect("reuters", "topics of news", {"masks": "hidden"}, {"masks": "none"}, -1.43, False),
+    Effect("mnist-dropconnect", "dropout, one layer", {"masks": "units"}, {"masks": "none"}, -0.34,
+           False),
+    Effect("mnist-dropconnect", "DropConnect − dropout", {"masks": "weights"}, {"masks": "units"},
+           -0.08, False),
+    Effect("spoken-digits", "speech, known speakers",
+           {"test": "recordings", "keep_input": 0.8},
+           {"test": "recordings", "keep_input": 1.0}, -3.0, False),
+    Effect("spoken-digits", "speech, a new speaker",
+           {"test": "speaker", "keep_input": 0.8},
+           {"test": "speaker", "keep_input": 1.0}, -3.0, False),
+    Effect("fashion-depth", "blocks skipped", {"last_survival": 0.5}, {"last_survival": 1.0}, -1.16,
+           False),
 )  # fmt: skip

@@ -152,7 +152,7 @@ def run_trial(experiment, trial):
     Raises
     ------
     ValueError
-        If the trial does not return the metrics that the experiment names.
+        If the trial does not return what the experiment names.
     """
     code = experiment.code
     start = time.perf_counter()
@@ -163,6 +163,8 @@ def run_trial(experiment, trial):
         raise ValueError(
             f"{trial} must measure {sorted(experiment.metrics)}, got {sorted(metrics)}"
         )
+    if experiment.beside and wrong is None:
+        raise ValueError(f"{trial} must say which test examples are wrong ('wrong'), and does not")
     python = platform.python_version()
     row = {
         **dict(trial.configuration),

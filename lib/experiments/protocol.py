@@ -103,10 +103,10 @@ def train_to_end(
     """Train until validation has stopped improving, and measure the network at its best.
 
     Gradient descent with momentum 0.9. Validation is looked at after every round: an epoch, or as
-    many as make 50 steps. When neither its loss nor its error has been lower than ever before for
-    `patience` rounds, the rate falls to a tenth; the second time training ends. The test error is
-    that of the weights with the lowest validation error, the test loss that of those with the
-    lowest validation loss.
+    many as make at least 50 steps. When neither its loss nor its error has been lower than ever
+    before for `patience` rounds, the rate falls to a tenth; the second time training ends. The test
+    error is that of the weights with the lowest validation error, the test loss that of those with
+    the lowest validation loss.
 
     Parameters
     ----------

@@ -4,6 +4,7 @@ from lib.experiments import (
     autoencoder,
     digits,
     dropconnect,
+    ensembles,
     fashion,
     fast,
     mnist,
@@ -20,6 +21,6 @@ EXPERIMENTS = {
         *(mnist.ERROR, mnist.LEARNING_RATE, mnist.RATE, mnist.SIZE, mnist.AVERAGING),
         *(autoencoder.AUTOENCODER, reuters.REUTERS, speech.SPOKEN_DIGITS),
         *(uci.MC_DROPOUT, dropconnect.DROPCONNECT, sparse.SPARSE_VARIATIONAL),
-        *(fast.LOGISTIC, fast.FAST_DROPOUT, fashion.PLACEMENT, fashion.DEPTH),
+        *(fast.LOGISTIC, fast.FAST_DROPOUT, fashion.PLACEMENT, fashion.DEPTH, ensembles.ENSEMBLES),
     )
 }

@@ -3,14 +3,18 @@
 import torch
 
 from lib.datasets import SPEAKERS, load_spoken_digits
-from lib.experiments.experiment import Experiment, grid
-from lib.experiments.recipes import KEEP_PROBS, WITH_VALIDATION, train
+from lib.experiments.experiment import grid
+from lib.experiments.protocol import TRAINED_TO_END, Comparison, train_to_end
+from lib.experiments.recipes import TrainedInBfloat16
 from lib.layers.base import modes_restored
 from lib.networks import multilayer_perceptron
-from lib.training import error_rate, one_cycle
+from lib.training import error_rate
 
 
-def speech_trial(seed, *, test, masks, epochs, hidden=512, layers=3, n_train=None):
+def speech_trial(
+    seed, *, test, keep_hidden, keep_input, rate, hidden=256, layers=3, n_train=None, patience=10,
+    cap=300,
+):  # fmt: skip
     """Train on frames of recordings; judge frames, and whole recordings by the mean of theirs.
 
     With ``test="speaker"`` seed s leaves out speaker s: no recording of the test speaker, nor of
@@ -23,9 +27,10 @@ def speech_trial(seed, *, test, masks, epochs, hidden=512, layers=3, n_train=Non
         rows = torch.randperm(len(data.x_train))[:n_train]
         data = data._replace(x_train=data.x_train[rows], y_train=data.y_train[rows])
     sizes = [data.x_train.shape[1], *[hidden] * layers, 10]
-    model = multilayer_perceptron(sizes, **KEEP_PROBS[masks])
-    settings = {"optimizer": one_cycle(0.03), "max_norm": 3.5}
-    metrics = train(model, data, epochs, measure=WITH_VALIDATION, **settings)
+    model = multilayer_perceptron(sizes, keep_hidden, keep_input)
+    how = {"rate": rate, "patience": patience, "cap": cap}
+    metrics, model = train_to_end(TrainedInBfloat16(model), data, **how)
+    del metrics["wrong"]  # frames of one recording are wrong together
     error = recording_error(model, data.x_test, data.y_test, spoken.recording_test)
     return {**metrics, "recording_error": error}
 
@@ -42,13 +47,27 @@ def recording_error(model, x, y, recordings):
     return error_rate(total, labels)
 
 
-SPOKEN_DIGITS = Experiment(
+SPOKEN_DIGITS = Comparison(
     name="spoken-digits",
     title="Spoken digits from frames, with the set's own split and with a speaker left out",
     paper="Hinton et al. (2012), on TIMIT",
-    configurations=grid(test=["recordings", "speaker"], masks=["none", "hidden+input"], epochs=10),
-    metrics=(*WITH_VALIDATION, "recording_error"),
+    configurations=[
+        configuration
+        for keep_hidden, keep_input in (([1.0], 1.0), ([0.9, 0.7, 0.5], 0.8))
+        for configuration in grid(
+            test=["recordings", "speaker"],
+            keep_hidden=keep_hidden,
+            keep_input=keep_input,
+            rate=[0.01, 0.03, 0.1],
+        )
+    ],
+    choices=("keep_hidden", "rate"),
+    one_test_set=False,
+    metrics=(*TRAINED_TO_END, "recording_error"),
     trial=speech_trial,
-    smallest={"epochs": 4, "hidden": 100, "layers": 2, "n_train": 8000},
+    smallest={
+        **{"test": "recordings", "keep_hidden": 0.9, "rate": 0.03},
+        **{"hidden": 100, "layers": 2, "n_train": 8000, "patience": 3, "cap": 20},
+    },
     n_seeds=6,
 )

@@ -3,7 +3,7 @@
 Importing this package sets matplotlib's style.
 """
 
-from lib.plotting.curves import interval_band, label, paired_dots, seed_dots
+from lib.plotting.curves import interval_band, label, seed_dots
 from lib.plotting.five_units import five_units
 from lib.plotting.forest import forest
 from lib.plotting.moving import MovingFigure
@@ -22,7 +22,6 @@ __all__ = [
     "forest",
     "interval_band",
     "label",
-    "paired_dots",
     "seed_dots",
     "use_style",
 ]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lib.comparison import mean_interval, paired_difference
+from lib.comparison import mean_interval
 from lib.plotting.style import AXES, ROLE, ROLES
 from lib.validation import NOT_NEGATIVE, TEXT, Flag, Numbers, OneOf, Optional, Real, declared
 
@@ -71,31 +71,3 @@ def label(ax, x, y, text, role, *, dx=6, dy=0, ha="left"):
     """
     place = {"xytext": (dx, dy), "textcoords": "offset points", "va": "center", "ha": ha}
     ax.annotate(text, (x, y), color=ROLES[role].color, annotation_clip=False, **place)
-
-
-@declared(ax=AXES, place=NUMBER, ours=POINTS, baseline=POINTS, role=ROLE, spread=NOT_NEGATIVE)
-def paired_dots(ax, place, ours, baseline, role, *, spread=0.3):
-    """Draw how two settings differ: each seed as a faint dot, the mean with its 95 % interval.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    place : float
-        On the horizontal axis.
-    ours, baseline : array_like, shape (seeds,)
-        Paired by seed.
-    role : str
-        A key of `ROLES`.
-    spread : float
-        Width over which the dots are spread.
-
-    Returns
-    -------
-    lib.comparison.Comparison
-        What is drawn.
-    """
-    change, look = paired_difference(ours, baseline), ROLES[role]
-    seed_dots(ax, [place], [ours - baseline], role, spread=spread)
-    ax.vlines(place, change.low, change.high, color=look.color)
-    ax.plot(place, change.mean, look.marker, color=look.color, markersize=7)
-    return change

@@ -28,7 +28,6 @@ LOG_ALPHA = Numbers(Real(-LARGEST, LARGEST, "[]"))
 # -E log|e| for a standard Gaussian e: half of Euler's constant plus log 2, 0.63518.
 SMALL_NOISE = (np.euler_gamma + np.log(2)) / 2
 
-KINGMA = (1.16145124, -1.50204118, 0.58629921)
 MOLCHANOV = (0.63576, 1.87320, 1.48695)
 
 
@@ -73,34 +72,6 @@ def kl_log_uniform(log_alpha):
         )
 
     return np.vectorize(one, otypes=[float])(log_alpha)
-
-
-@declared(log_alpha=Numbers(Real(-LARGEST, 0, "[]")))
-def kl_kingma(log_alpha):
-    r"""Kingma's polynomial for the same KL, for alpha up to 1, in the shape of `log_alpha`.
-
-    .. math:: -\text{KL} \approx \frac12 \log \alpha + c_1 \alpha + c_2 \alpha^2 + c_3 \alpha^3 + C
-
-    The paper leaves C open. Here C = -`SMALL_NOISE`, with which the error vanishes as alpha does.
-    It is then at most 0.041 nats, near alpha = 0.12, and always below the integral.
-
-    Parameters
-    ----------
-    log_alpha : array_like of float
-        At most 0: outside, the polynomial was not fitted.
-
-    References
-    ----------
-    Kingma et al. (2015), section 3.
-
-    Examples
-    --------
-    >>> kl_kingma([-4.0, 0.0]).round(4)
-    array([2.6144, 0.3895])
-    """
-    alpha = np.exp(log_alpha)
-    c1, c2, c3 = KINGMA
-    return SMALL_NOISE - 0.5 * log_alpha - (c1 * alpha + c2 * alpha**2 + c3 * alpha**3)
 
 
 @declared(log_alpha=LOG_ALPHA)

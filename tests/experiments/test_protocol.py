@@ -9,12 +9,12 @@ import torch
 
 from lib.comparison import paired_difference
 from lib.datasets import load_digits
-from lib.experiments import ResultsTable, at_best, compare, read_results, run
+from lib.experiments import ResultsTable, at_best, compare, protocol, read_results, run
 from lib.experiments.experiment import grid
 from lib.experiments.protocol import TRAINED_TO_END, Comparison, train_to_end
 from lib.experiments.results import examples_in_text, examples_of_text
 from lib.networks import digit_classifier
-from lib.training import evaluate, seed_everything
+from lib.training import Evaluation, evaluate, seed_everything
 
 VALIDATION = {("none", 0.1): 3, ("none", 0.3): 2, ("dropout", 0.1): 1, ("dropout", 0.3): 4}
 
@@ -136,6 +136,44 @@ def test_training_ends_where_validation_no_longer_improves(trained):
     assert metrics["val_error"] == evaluate(model, data.x_val, data.y_val).error < 0.1
     assert metrics["test_error"] == metrics["wrong"].float().mean()
     assert metrics["train_loss"] < 0.05
+
+
+class Fixed(torch.nn.Module):
+    """A network that says the same before and after training."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, x):
+        return torch.zeros(len(x), 10) + 0 * self.unused
+
+
+@pytest.mark.parametrize("patience", [1, 4])
+def test_without_improvement_training_is_patient_twice(patience):
+    data = load_digits(300, 200, 500)
+    metrics, _ = train_to_end(Fixed(), data, rate=0.1, patience=patience, cap=100, batch_size=6)
+    assert metrics["epochs"] == 1 + 2 * patience  # fifty steps make an epoch, and a round
+
+
+def test_the_loss_is_of_its_own_best_round_and_the_error_too(monkeypatch):
+    said = iter([(0.3, 0.5), (0.1, 0.4), (0.2, 0.3), *[(0.9, 0.9)] * 10])
+    weights = []
+
+    def scripted(model, *data):
+        weights.append(model.state_dict()["0.weight"].clone())
+        return Evaluation(*next(said))
+
+    monkeypatch.setattr(protocol, "evaluate", scripted)
+    data = load_digits(100, 200, 500)
+    metrics, model = train_to_end(digit_classifier(1.0), data, rate=0.3, patience=2, cap=100)
+    *rounds, of_test_loss, of_train_loss = weights
+    assert len(rounds) == 3 + 2 * 2
+    assert (metrics["val_loss"], metrics["val_error"]) == (0.1, 0.3)
+    assert torch.equal(of_test_loss, rounds[1])
+    assert torch.equal(of_train_loss, rounds[1])
+    assert torch.equal(model.state_dict()["0.weight"], rounds[2])
+    assert not torch.equal(rounds[1], rounds[2])
 
 
 def test_a_run_that_meets_its_cap_is_unfinished():

@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from lib.datasets import Split, load_digits
-from lib.experiments import dropconnect, mnist, speech, uci
+from lib.experiments import dropconnect, fashion, mnist, speech, uci
+from lib.experiments.protocol import TRAINED_TO_END
 from lib.experiments.recipes import WITH_VALIDATION, TrainedInBfloat16, at_best_epoch, train
-from lib.networks import digit_classifier, multilayer_perceptron
+from lib.networks import digit_classifier, multilayer_perceptron, residual_net
 from lib.training import History, evaluate, seed_everything
 
 
@@ -34,24 +35,32 @@ def test_what_is_measured_is_the_network_after_the_last_epoch():
     assert metrics["val_loss"] == evaluate(model, data.x_val, data.y_val).loss
 
 
+def spoiled(model):
+    for parameter in model.parameters():
+        nn.init.constant_(parameter, torch.nan)
+    return model
+
+
 def test_a_network_of_nan_is_always_wrong_where_a_trial_measures_itself(monkeypatch):
-    def spoiled(model, data, epochs, measure=(), **settings):
-        for parameter in model.parameters():
-            nn.init.constant_(parameter, torch.nan)
+    def train_to_nothing(model, data, epochs=1, measure=(), **settings):
+        spoiled(model)
         return dict.fromkeys(measure, torch.tensor(torch.nan))
 
+    def train_to_no_end(model, data, **settings):
+        return dict.fromkeys(TRAINED_TO_END, torch.tensor(torch.nan)), spoiled(model)
+
     x, y = torch.rand(6, 784), torch.zeros(6, dtype=torch.long)
-    data = Split(x, y, x, y, x, y)
     for module in (dropconnect, mnist):
-        monkeypatch.setattr(module, "load_mnist", lambda **_: data)
-        monkeypatch.setattr(module, "train", spoiled)
-    sizes = {"hidden": 4, "n_train": 6, "epochs": 1}
-    wrong = dropconnect.dropconnect_trial(0, masks="weights", n_samples=2, **sizes)
+        monkeypatch.setattr(module, "load_mnist", lambda **_: Split(x, y, x, y, x, y))
+    monkeypatch.setattr(dropconnect, "train_to_end", train_to_no_end)
+    monkeypatch.setattr(mnist, "train", train_to_nothing)
+    of_weights = {"masks": "weights", "keep_prob": 0.5, "rate": 0.1, "n_samples": 2}
+    wrong = dropconnect.dropconnect_trial(0, hidden=4, n_train=6, **of_weights)
     assert wrong["gaussian_error"] == 1
-    assert all(each == 1 for each in mnist.averaging_trial(0, repeats=1, **sizes).values())
-    net = nn.Linear(784, 10)
-    spoiled(net, data, 1)
-    assert speech.recording_error(net, x, y, torch.arange(6)) == 1
+    averages = mnist.averaging_trial(0, repeats=1, hidden=4, n_train=6, epochs=1)
+    assert all(each == 1 for each in averages.values())
+    assert speech.recording_error(spoiled(nn.Linear(784, 10)), x, y, torch.arange(6)) == 1
+    assert fashion.error_with(1, spoiled(residual_net([1.0, 0.5], 4)), x, y) == 1
 
 
 def test_the_best_epoch_is_that_of_the_validation_loss_not_of_the_test_loss():

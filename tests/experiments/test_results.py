@@ -15,6 +15,7 @@ from lib.experiments import (
     intervals,
     read_results,
     select,
+    sides_table,
     summary,
 )
 
@@ -101,6 +102,26 @@ def test_a_comparison_is_paired_by_the_seeds_that_both_have():
     assert found.mean == pytest.approx(np.mean([2.5, 0.5]))
     with pytest.raises(ValueError, match="one row a seed"):
         compare(frame, "value", {}, {"slope": 1})
+
+
+def test_a_table_of_sides_says_what_each_chose_and_how_it_differs_from_the_first():
+    rows = [
+        (masks, rate, seed, error - 0.001 * seed, loss + 0.1 * seed)
+        for masks, rate, error, loss in (("none", 0.1, 0.05, 0.5), ("units", 0.03, 0.04, 0.25))
+        for seed in (0, 1)
+    ]
+    frame = pd.DataFrame(rows, columns=["masks", "rate", "seed", "test_error", "test_loss"])
+    table = sides_table(frame, {"plain": {"masks": "none"}, "ours": {"masks": "units"}})
+    assert table.to_dict("index") == {
+        "plain": {
+            **{"rate": "0.1", "error (%)": "4.95", "loss": "0.550"},
+            **{"error − plain": "", "loss − plain": ""},
+        },
+        "ours": {
+            **{"rate": "0.03", "error (%)": "3.95", "loss": "0.300"},
+            **{"error − plain": "-1.00 [-1.00, -1.00]", "loss − plain": "-0.250 [-0.250, -0.250]"},
+        },
+    }
 
 
 def test_a_table_of_intervals_has_a_row_for_each_setting_in_the_readers_unit():

@@ -7,6 +7,7 @@ from matplotlib.colors import to_rgb
 from scipy import stats
 
 from lib import plotting
+from lib.comparison import Comparison
 from lib.plotting.style import PAPER, ROLES
 
 
@@ -69,13 +70,22 @@ def test_every_seed_has_a_dot(ax):
     assert len(ax.collections[0].get_offsets()) == 10
 
 
-def test_two_settings_differ_by_what_is_drawn(ax):
-    ours, baseline = np.array([1.0, 2.0, 5.0]), np.array([1.5, 4.0, 4.0])
-    change = plotting.paired_dots(ax, 2, ours, baseline, "dropout")
-    dots, interval = ax.collections
-    assert dots.get_offsets()[:, 1].tolist() == (ours - baseline).tolist()
-    assert interval.get_segments()[0][:, 1].tolist() == [change.low, change.high]
-    assert ax.lines[0].get_ydata() == [change.mean]
+def test_a_forest_has_a_row_an_effect_with_ours_and_where_there_is_one_the_papers(ax):
+    ours = {
+        "fewer errors": Comparison(-0.2, -0.3, -0.1, 5, 5),
+        "more": Comparison(0.2, 0.1, 0.3, 5, 5),
+        "open": Comparison(0.0, -0.1, 0.1, 3, 5),
+    }
+    plotting.forest(ax, ours, {"fewer errors": -0.5})
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(ours)
+    intervals = [each.get_segments()[0][:, 0].tolist() for each in ax.collections]
+    assert intervals == [[-0.3, -0.1], [0.1, 0.3], [-0.1, 0.1]]
+    dots, diamonds = ax.lines[0:-1:2], ax.lines[1:-1:2]
+    assert [dot.get_xydata().tolist() for dot in dots] == [[[-0.2, 0]], [[0.2, 1]], [[0.0, 2]]]
+    assert diamonds[0].get_xydata().tolist() == [[-0.5, 0]]
+    assert np.isnan([diamond.get_xdata()[0] for diamond in diamonds[1:]]).all()
+    assert len({dot.get_color() for dot in dots}) == 3
+    assert ax.yaxis_inverted()
 
 
 def test_signed_images_have_zero_in_the_middle_of_the_scale(ax):

@@ -69,6 +69,12 @@ def test_an_input_that_is_always_zero_has_weight_zero_and_changes_no_other(scali
     close(np.delete(w, 2, axis=0), without, 1e-8)
 
 
+def test_with_nearly_all_inputs_dropped_each_is_fitted_as_if_it_were_alone(rng):
+    X, y = rng.normal(size=(12, 5)) + 1, rng.normal(size=12)
+    alone = X.T @ y / np.square(X).sum(axis=0)
+    close(dropout_ridge(X, y, 1e-9, scaling="weight"), alone, 1e-6)
+
+
 @pytest.mark.parametrize("layer", [Dropout, GaussianDropout])
 @pytest.mark.parametrize("keep_prob", [0.3, 0.5, 0.9])
 def test_the_layers_add_the_same_penalty_to_the_loss_of_a_linear_model(layer, keep_prob):
