@@ -127,5 +127,5 @@ SPARSE_VARIATIONAL = Experiment(
     ),
     trial=sparse_trial,
     smallest={"epochs": 15, "n_train": 3000, "n_val": 1000, "rates": (1e-3,), "decays": ()},
-    n_seeds=2,
+    n_seeds=3,
 )
