@@ -56,6 +56,12 @@ class Comparison(NamedTuple):
             return "higher"
         return "lower" if self.high < 0 else "not told apart"
 
+    def scaled(self, factor):
+        """The same comparison in another unit: in points, by 100. The factor is positive."""
+        return self._replace(
+            mean=factor * self.mean, low=factor * self.low, high=factor * self.high
+        )
+
     def __str__(self):
         return (
             f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}], "

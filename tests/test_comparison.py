@@ -57,6 +57,12 @@ def test_equal_results_have_an_interval_of_no_width():
     assert paired_difference(np.ones((3, 4)), np.ones((3, 4)))[:3] == (0, 0, 0)
 
 
+def test_in_another_unit_the_verdict_and_the_seeds_are_the_same():
+    change = Comparison(-0.02, -0.03, -0.01, 4, 5)
+    assert change.scaled(100) == pytest.approx((-2, -3, -1, 4, 5))
+    assert change.scaled(100).verdict == change.verdict
+
+
 def test_exchanging_the_two_turns_the_signs():
     one, other = [1.0, 2.0, 5.0], [1.5, 4.0, 4.0]
     forth, back = paired_difference(one, other), paired_difference(other, one)

@@ -2,17 +2,18 @@
 
 from typing import NamedTuple
 
-from lib.comparison import Comparison, paired_difference
+from lib.comparison import paired_difference
 from lib.experiments.registry import EXPERIMENTS
 from lib.experiments.results import RESULTS, at_best, compare, read_results
-from lib.validation import PATH, TEXT, declared
+from lib.validation import PATH, TEXT, Optional, declared
 
 
-@declared(name=TEXT, folder=PATH)
-def at_its_best(name, folder=RESULTS):
-    """Read of an experiment the rows of each side's best settings, by validation."""
+@declared(name=TEXT, folder=PATH, by=Optional(TEXT))
+def at_its_best(name, folder=RESULTS, by=None):
+    """Read of an experiment the rows of each side's best settings, by its own metric if none."""
     experiment = EXPERIMENTS[name]
-    return at_best(read_results(name, folder), list(experiment.choices), experiment.chosen_by)
+    rows = read_results(name, folder)
+    return at_best(rows, list(experiment.choices), by or experiment.chosen_by)
 
 
 class Effect(NamedTuple):
@@ -48,7 +49,7 @@ class Effect(NamedTuple):
         else:
             frame = at_its_best(self.experiment, folder)
             change = compare(frame, "test_error", self.ours, self.baseline)
-        return Comparison(*(100 * each for each in change[:3]), *change[3:])
+        return change.scaled(100)
 
     @declared(folder=PATH)
     def reproduced(self, folder=RESULTS):

@@ -11,20 +11,15 @@ import pytest
 from repository import NOTEBOOKS, ROOT, markdown_of, name, read
 
 from lib.comparison import paired_difference
-from lib.experiments import EXPERIMENTS, at_best, compare, read_results, select
+from lib.experiments import compare, read_results, select
+from lib.experiments.effects import at_its_best
 from lib.theory.variance_shift import shift_ratio
 
 GAP = re.compile(r"\{[^{}]*\}")
 LINK = re.compile(r"\[[^\[\]]*\d[^\[\]]*\]\([\w./]*results-[\w-]+\)")
 
 table = cache(read_results)
-
-
-@cache
-def best(experiment, by=None):
-    """The rows of each side at its best on validation data."""
-    chosen = EXPERIMENTS[experiment]
-    return at_best(table(experiment), list(chosen.choices), by or chosen.chosen_by)
+best = cache(at_its_best)
 
 
 def mean(rows, metric, **side):
@@ -33,7 +28,7 @@ def mean(rows, metric, **side):
 
 def change(experiment, metric, ours, baseline, by=None):
     """The verdict, and the means of the baseline and of ours; errors in per cent."""
-    rows, scale = best(experiment, by), 100 if metric.startswith(("test_error", "error")) else 1
+    rows, scale = best(experiment, by=by), 100 if metric.startswith(("test_error", "error")) else 1
     means = [scale * mean(rows, metric, **side) for side in (baseline, ours)]
     return compare(rows, metric, ours, baseline).verdict, *means
 
@@ -61,7 +56,7 @@ def digits(metric):
 
 
 def digits_rate(masked):
-    return select(best("digits-compared", "val_error"), cap=300, masked=masked)["rate"].iloc[0]
+    return select(best("digits-compared", by="val_error"), cap=300, masked=masked)["rate"].iloc[0]
 
 
 def regression(*keep_probs, **rows):
