@@ -50,6 +50,14 @@ class RealTensor(Kind):
         return tensor
 
 
+class FloatTensor(RealTensor):
+    """A tensor of real numbers, whole ones in the default dtype of floating-point numbers."""
+
+    def check(self, value, name):
+        tensor = super().check(value, name)
+        return tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
+
+
 class KeepProb(Real):
     """A keep probability, or several in a tensor."""
 
@@ -70,6 +78,7 @@ class KeepProb(Real):
 
 
 REAL_TENSOR, KEEP_PROB = RealTensor(), KeepProb()
+FLOAT_TENSOR = FloatTensor()
 
 
 def check_floating_point(x):

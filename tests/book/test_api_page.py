@@ -44,13 +44,16 @@ def words():
 
 
 THROUGH = {  # what readers get or use by way of a function that the book calls
+    "CausalAttention": "transformer",
     "Comparison": "paired_difference",
     "Decomposition": "bias_variance",
+    "Embedding": "transformer",
     "Evaluation": "evaluate",
     "History": "fit",
     "Role": "ROLES",
     "SpokenDigits": "load_spoken_digits",
     "StochasticLayer": "Dropout",
+    "Text": "load_reuters_text",
     "UciSettings": "uci_settings",
     "constrain_norms": "fit",
     "reuters_topics": "load_reuters",
