@@ -11,19 +11,23 @@ from lib.datasets.images import load_fashion_mnist, load_mnist
 from lib.datasets.reuters import load_reuters, reuters_topics
 from lib.datasets.speech import SPEAKERS, SpokenDigits, load_spoken_digits
 from lib.datasets.splits import Split, autoencoding
+from lib.datasets.text import CHARACTERS, Text, load_reuters_text
 from lib.datasets.uci import UCI_NAMES, UciSettings, load_uci, uci_settings
 
 __all__ = [
+    "CHARACTERS",
     "SPEAKERS",
     "UCI_NAMES",
     "Split",
     "SpokenDigits",
+    "Text",
     "UciSettings",
     "autoencoding",
     "load_digits",
     "load_fashion_mnist",
     "load_mnist",
     "load_reuters",
+    "load_reuters_text",
     "load_spoken_digits",
     "load_uci",
     "reuters_topics",

@@ -7,10 +7,14 @@ from lib.experiments import (
     ensembles,
     fashion,
     fast,
+    fine_tuning,
     mnist,
     reuters,
+    schedules,
     sparse,
     speech,
+    transformer,
+    two_masks,
     uci,
 )
 
@@ -22,5 +26,7 @@ EXPERIMENTS = {
         *(autoencoder.AUTOENCODER, reuters.REUTERS, speech.SPOKEN_DIGITS),
         *(uci.MC_DROPOUT, dropconnect.DROPCONNECT, sparse.SPARSE_VARIATIONAL),
         *(fast.LOGISTIC, fast.FAST_DROPOUT, fashion.PLACEMENT, fashion.DEPTH, ensembles.ENSEMBLES),
+        *(transformer.PASSES, schedules.DROPOUT_SCHEDULES),
+        *(two_masks.TWO_MASKS, fine_tuning.FINE_TUNING),
     )
 }

@@ -17,16 +17,19 @@ import torch
 from real_data import absent_sets, needs_data
 
 from lib.datasets import (
+    CHARACTERS,
     SPEAKERS,
     UCI_NAMES,
     files,
     load_fashion_mnist,
     load_mnist,
     load_reuters,
+    load_reuters_text,
     load_spoken_digits,
     load_uci,
     reuters_topics,
     speech,
+    text,
     uci_settings,
 )
 
@@ -136,6 +139,56 @@ def test_an_entry_is_the_logarithm_of_one_and_a_count_and_frequent_words_come_fi
 def test_validation_stories_leave_one_of_each_topic():
     assert load_reuters(n_val=1000, seed=4).y_train.unique().tolist() == list(range(52))
     assert torch.equal(load_reuters(n_val=6480).y_train.sort().values, torch.arange(52))
+
+
+# --- text
+
+
+def stories(places):
+    """Whole stories of a text; the last one is cut off."""
+    return "".join(CHARACTERS[i] for i in places).split("\n")[:-1]
+
+
+@reuters_is_here
+def test_no_story_is_in_two_parts_of_the_text_and_none_twice_in_one():
+    parts = [stories(part) for part in load_reuters_text(200_000, 100_000, 100_000, seed=3)]
+    whole = [story for part in parts for story in part]
+    assert len(whole) == len(set(whole)) > 300
+    assert all(len(part) > 50 for part in parts)
+
+
+@reuters_is_here
+def test_a_longer_training_text_begins_as_a_shorter_one_and_the_other_parts_stay():
+    short, long = load_reuters_text(1000, seed=1), load_reuters_text(50_000, seed=1)
+    assert torch.equal(long.train[:1000], short.train)
+    assert torch.equal(long.val, short.val)
+    assert torch.equal(long.test, short.test)
+    other = load_reuters_text(1000, seed=2)
+    assert not any(torch.equal(a, b) for a, b in zip(short, other, strict=True))
+
+
+@reuters_is_here
+def test_the_text_is_as_long_as_asked_for_and_of_characters_that_are_known():
+    sample = load_reuters_text(100_000, 20_000, 30_000)
+    assert list(map(len, sample)) == [100_000, 20_000, 30_000]
+    for part in sample:
+        assert part.dtype == torch.int64
+        assert 0 <= part.min() <= part.max() < len(CHARACTERS) == 96
+    assert "\n" not in stories(sample.train)[0]
+    assert "  " not in stories(sample.train)[0]
+
+
+@reuters_is_here
+def test_more_text_than_there_is_is_an_error():
+    with pytest.raises(ValueError, match=r"^n_train must be at most \d+, .* got 20000000$"):
+        load_reuters_text(20_000_000)
+    with pytest.raises(ValueError, match=r"^n_val must be at most \d+, .* got 5000000$"):
+        load_reuters_text(8_000_000, n_val=5_000_000)
+
+
+def test_characters_that_are_no_plain_ones_are_left_out():
+    found = "".join(CHARACTERS[i] for i in text._places("A 1~\x7fü\n"))
+    assert found == "A 1~\n"
 
 
 # --- speech

@@ -8,7 +8,7 @@ import pytest
 import torch
 from toy_experiment import small, toy
 
-from lib.datasets import Split, SpokenDigits, UciSettings
+from lib.datasets import Split, SpokenDigits, Text, UciSettings
 from lib.experiments import EXPERIMENTS, Experiment, Trial, run_trial
 
 
@@ -61,21 +61,27 @@ def test_trials_come_seed_by_seed():
     assert [trial.seed for trial in toy().trials(3)] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
-def few(n_features, labels):
-    x = torch.rand(30, n_features)
-    return Split(x, labels, x[:9], labels[:9], x[:9], labels[:9])
+def few(n_features, labels, n_test=9):
+    x = torch.rand(len(labels), n_features)
+    return Split(x, labels, x[:9], labels[:9], x[:n_test], labels[:n_test])
 
 
-DIGITS, RECORDINGS = torch.arange(30) % 10, torch.arange(30) // 3
+DIGITS, TAKES = torch.arange(30) % 10, torch.arange(50)
 FEW_EXAMPLES = {
     "load_mnist": lambda **_: few(784, DIGITS),
     "load_fashion_mnist": lambda **_: few(784, DIGITS),
     "load_reuters": lambda n_words=2000, **_: few(n_words, DIGITS),
-    "load_spoken_digits": lambda **_: SpokenDigits(few(600, DIGITS), *[RECORDINGS[:9]] * 3),
+    "load_spoken_digits": lambda **_: SpokenDigits(
+        few(600, TAKES % 10, 50), TAKES, TAKES[:9], TAKES
+    ),
+    "load_reuters_text": lambda n_train, *_: Text(*[torch.randint(50, (n_train,))] * 3),
     "load_uci": lambda name, split: few(6, torch.randn(30, 1)),
     "reuters_topics": lambda: ["acq", "money-fx", "interest"],
     "uci_settings": lambda name: UciSettings((0.1,), (1.0,), 50, 40),
 }
+
+
+SHORTEST = {"cap": 1, "epochs": 1, "length": 1, "steps": 20}
 
 
 @pytest.mark.slow
@@ -88,6 +94,6 @@ def test_every_configuration_can_be_run(monkeypatch, name):
         monkeypatch.setattr(module, loader, FEW_EXAMPLES[loader])
     for configuration in experiment.configurations:
         settings = {**experiment.smallest, **configuration}
-        settings[next(name for name in ("cap", "epochs", "length") if name in settings)] = 1
+        settings |= {name: shortest for name, shortest in SHORTEST.items() if name in settings}
         row, _ = run_trial(experiment, Trial(name, tuple(settings.items()), 0))
         assert set(experiment.metrics) < set(row)
