@@ -13,6 +13,7 @@ from lib.checks import (
     idea,
     noise,
     normalization,
+    today,
     variants,
 )
 
@@ -24,5 +25,6 @@ __all__ = [
     "idea",
     "noise",
     "normalization",
+    "today",
     "variants",
 ]

@@ -28,7 +28,7 @@ import math
 import numbers
 import warnings
 from collections import namedtuple
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cached_property, partial, update_wrapper
 
 import numpy as np
@@ -174,7 +174,9 @@ class Exercise:
             return
         if any(each is not None for each in raw):
             matches = [lambda wrong: all(map(alike, raw, wrong))]
-            self._match(matches, cases, True, what=self._slots[0].what)
+            case = next(case for case, each in zip(cases, missed, strict=True) if each)
+            words = {name: in_short(value) for name, value in case.items()}
+            self._match(matches, cases, True, what=self._slots[0].what, **words)
         raise (stop or missed)[0]
 
     def _matcher(self, yours, parts):
@@ -232,9 +234,13 @@ class Exercise:
             return result, None, missed
 
     def _attempt(self, answer, case, raw):
-        """What a wrong answer returns, or None where it can't do the case."""
-        with suppress(Exception):
+        """What a wrong answer returns: None if a case is too hard, NaN for what is no answer."""
+        try:
             return self._run(answer, case, raw)
+        except Missed as missed:
+            return None if missed.idea in TOO_HARD else [math.nan] * len(self._slots)
+        except Exception:
+            return None
 
     def _ignored(self, cases, yours, right):
         """An argument on which the right output depends, and the student's never does."""
@@ -485,6 +491,7 @@ def same(a, b):
         return isinstance(b, dict) and same([*a.items()], [*b.items()])
     if hasattr(a, "state_dict"):  # a torch module is no array of its layers
         return a == b
+    a, b = (each.detach() if hasattr(each, "detach") else each for each in (a, b))
     try:
         return bool(np.array_equal(a, b) or np.array_equal(a, b, equal_nan=True))
     except Exception:
