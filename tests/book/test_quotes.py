@@ -165,6 +165,12 @@ WHICH = {
     "From $p = 0.5$ to 0.8 the error changed by [{:.2f} points](results-mnist-rate)": lambda: [
         np.ptp(errors_by_keep_prob().loc[0.5:0.8])
     ],
+    "[{}, {:.2f} → {:.2f}](results-dropout-schedules)": lambda: change(
+        "dropout-schedules",
+        "train_loss",
+        *by("schedule", "early", "none", regime="underfits"),
+        by="train_loss",
+    ),
     "[{} of {}](results-uci-mc-dropout) networks chose $p = 0.99$ or more": lambda: regression(
         0.99, 0.995
     ),
@@ -202,6 +208,9 @@ WHICH = {
     "DropConnect: [{}, {:.1f} → {:.1f} %](results-mnist-dropconnect)": lambda: change(
         "mnist-dropconnect", "test_error", *by("masks", "weights", "units")
     ),
+    "R-Drop, 50 labels a topic: [{}, {:.1f} → {:.1f} %](results-two-masks)": lambda: change(
+        "two-masks", "test_error", *by("method", "agree", "masks", n_labels=50)
+    ),
     "in logistic regression, to the same loss: "
     "[{:.1f} → {:.2f} seconds](results-logistic-fast-dropout)": lambda: seconds_to(0.01),
     "[variance of {:.2f}](convolutional/placement)": lambda: [shift_ratio(1, 1, 0.5)],
@@ -212,6 +221,26 @@ WHICH = {
     ),
     "half of the blocks are lost later: [{}, {:.0f} → {:.0f} %](results-fashion-depth)": lambda: (
         skipped("error_0.5")
+    ),
+    "40 passes over a few stories, $p = {:.1f}$: "
+    "loss [{}, {:.2f} → {:.2f}](results-transformer-passes)": lambda: [
+        mean(best("transformer-passes"), "keep_prob", passes=40, place="all four"),
+        *change("transformer-passes", "test_loss", *by("place", "all four", "none", passes=40)),
+    ],
+    "a single pass: [{}, {:.2f} → {:.2f}](results-transformer-passes)": lambda: change(
+        "transformer-passes", "test_loss", *by("place", "all four", "none", passes=1)
+    ),
+    "adapter [{}, {:.1f} → {:.1f} %](results-fine-tuning)": lambda: change(
+        "fine-tuning", "test_error", *by("side", "masked adapter", "adapter", n_takes=1)
+    ),
+    ", head [{}, {:.1f} → {:.1f} %](results-fine-tuning)": lambda: change(
+        "fine-tuning", "test_error", *by("side", "masked head", "whole", n_takes=1)
+    ),
+    "Ten takes, masks in the head: [{}, {:.1f} → {:.1f} %](results-fine-tuning)": lambda: change(
+        "fine-tuning", "test_error", *by("side", "masked head", "whole", n_takes=10)
+    ),
+    "; decay: [{}, {:.1f} → {:.1f} %](results-fine-tuning)": lambda: change(
+        "fine-tuning", "test_error", *by("side", "decayed", "whole", n_takes=10)
     ),
     "over {} % right with the same masks, below {} % with new ones": lambda: (
         *said("book/variants/recurrent.ipynb", r"same masks: over (\d+) % right"),
