@@ -99,8 +99,8 @@ def r_drop(weight):
 
     References
     ----------
-    Liang et al. (2021), *R-Drop: Regularized dropout for neural networks*, section 2. There the two
-    cross-entropies are added: the paper's weight is twice this one.
+    Liang et al. (2021), *R-Drop: Regularized dropout for neural networks*, section 2; the form of
+    the loss is that of the authors' code, https://github.com/dropreg/R-Drop.
 
     Examples
     --------

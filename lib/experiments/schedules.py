@@ -66,6 +66,7 @@ class ScheduledMasks:
     Parameters
     ----------
     model : torch.nn.Module
+        Its layers of `lib.layers.Dropout` are set; without one it is an error.
     kept : sequence of float
         From `keep_probs`.
     rates : scheduler
@@ -74,6 +75,8 @@ class ScheduledMasks:
 
     def __init__(self, model, kept, rates):
         self.layers = [layer for layer in model.modules() if isinstance(layer, Dropout)]
+        if not self.layers:
+            raise ValueError("model must have a layer of lib.layers.Dropout, got none")
         self.kept, self.rates, self.done = kept, rates, 0
         self._set()
 

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 
 import torch
 from torch import nn
@@ -55,11 +56,11 @@ def sequences(text, context):
 
 @torch.no_grad()
 def measured(net, text, context):
-    """Loss and error of every next character, masks off."""
+    """Loss and error of every next character, masks off. A loss that is no number is infinite."""
     x, y = sequences(text, context)
     net.eval()
     output = torch.cat([net(part) for part in x.split(64)])
-    loss = classification_loss(output, y.flatten()).item()
+    loss = classification_loss(output, y.flatten()).nan_to_num(math.inf).item()
     return loss, (output.argmax(dim=-1) != y.flatten()).float().mean().item()
 
 

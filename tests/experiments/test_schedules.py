@@ -66,6 +66,12 @@ def trained(schedule, keep_prob=0.5, share=0.5):
     return fit(model, data, epochs=4, batch_size=50, optimizer=optimizer)
 
 
+def test_a_network_without_our_dropout_is_an_error():
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(0.5))
+    with pytest.raises(ValueError, match="model must have a layer of lib.layers.Dropout"):
+        ScheduledMasks(net, [0.9], rates=None)
+
+
 def test_training_has_masks_where_the_schedule_has_them():
     none, always, early, late = (trained(schedule).train_loss for schedule in SCHEDULES)
     assert torch.equal(late[:2], none[:2])

@@ -66,6 +66,12 @@ def test_each_place_is_an_example():
     assert error > 0.9
 
 
+def test_a_network_that_diverges_has_an_infinite_loss():
+    net = EachPlace(masked_net("none", 1.0, depth=1, width=8, context=4))
+    net.net[0].token.weight.data.fill_(torch.nan)
+    assert measured(net, torch.zeros(9, dtype=int), context=4)[0] == torch.inf
+
+
 def test_every_side_has_three_rates_and_no_masks_keep_all():
     for side in grid(passes=[1, MANY], place=list(PLACES)):
         own = [each for each in PASSES.configurations if side.items() <= each.items()]
