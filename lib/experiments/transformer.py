@@ -14,7 +14,7 @@ from lib.experiments.protocol import Comparison
 from lib.experiments.recipes import TrainedInBfloat16
 from lib.layers import linear_survival
 from lib.networks import transformer
-from lib.training import classification_loss
+from lib.training import classification_loss, error_rate
 
 PLACES = {
     "none": [],
@@ -61,7 +61,7 @@ def measured(net, text, context):
     net.eval()
     output = torch.cat([net(part) for part in x.split(64)])
     loss = classification_loss(output, y.flatten()).nan_to_num(math.inf).item()
-    return loss, (output.argmax(dim=-1) != y.flatten()).float().mean().item()
+    return loss, error_rate(output, y.flatten()).item()
 
 
 def batches(x, y, size):
